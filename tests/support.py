@@ -1,0 +1,242 @@
+"""What the tests share: a client that speaks bytes, a connection class that remembers, a loop whose time moves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import quote
+
+import simplejson
+
+import tornadio
+from tornadio import proto
+
+# Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
+SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A server that runs inside the test."""
+
+    server: tornadio.SocketServer
+    router: tornadio.Router
+    wires: list[Wire] = dataclasses.field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    async def connect(self) -> Wire:
+        return await Wire.connect(self.port)
+
+    async def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """One request on a connection of its own."""
+        async with contextlib.aclosing(await self.connect()) as wire:
+            await wire.send_request(method, path, headers, body)
+            return await wire.read_response(head_only=method == "HEAD")
+
+    async def open(self, transport: str = "xhr-polling", resource: str = "socket.io") -> tuple[str, str]:
+        """Open a polling session: its id, and the frames that came with it."""
+        tail = "//1290000000000" + ("/0" if transport == "jsonp-polling" else "")
+        response = await self.request("GET", f"/{resource}/{transport}{tail}")
+        assert response.status == 200, response
+        text = response.text
+        if transport == "jsonp-polling":
+            text = jsonp_payload(text)
+        [(_, session_id), *_] = proto.decode(text)
+        greeting = proto.encode(session_id)
+        assert text.startswith(greeting)
+        return session_id, text[len(greeting) :]
+
+    async def post(self, session_id: str, *messages: Any, transport: str = "xhr-polling") -> Response:
+        """POST messages as the official client does."""
+        return await self.post_data(session_id, "".join(map(proto.encode, messages)), transport=transport)
+
+    async def post_data(self, session_id: str, data: str, transport: str = "xhr-polling") -> Response:
+        """POST a payload, whatever it is."""
+        body = b"data=" + quote(data, safe="~!*()'").encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        return await self.request("POST", f"/socket.io/{transport}/{session_id}/send", headers, body)
+
+    async def poll(self, session_id: str, transport: str = "xhr-polling") -> Response:
+        index = "/0" if transport == "jsonp-polling" else ""
+        return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{index}")
+
+
+def jsonp_payload(script: str) -> str:
+    """The payload in a JSONP response."""
+
+    assert script.startswith("io.JSONP[0]._(")
+    assert script.endswith(");")
+    payload: str = simplejson.loads(script.removeprefix("io.JSONP[0]._(").removesuffix(");"))
+    return payload
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """An HTTP response as it came."""
+
+    status: int
+    reason: str
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8")
+
+
+class Wire:
+    """A TCP connection on which a test reads and writes bytes, with HTTP/1.1 where that helps."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int) -> Wire:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def send_request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> None:
+        """Host and, for a body, Content-Length are added where they are missing."""
+        given = dict(headers or {})
+        names = {name.lower() for name in given}
+        if "host" not in names:
+            given = {"Host": "127.0.0.1"} | given
+        if body and not names & {"content-length", "transfer-encoding"}:
+            given["Content-Length"] = str(len(body))
+        head = "".join([f"{method} {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in given.items())])
+        await self.send(head.encode("latin-1") + b"\r\n" + body)
+
+    async def read_until(self, mark: bytes) -> bytes:
+        """Everything up to `mark`, which is included."""
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.readuntil(mark)
+
+    async def read_exactly(self, size: int) -> bytes:
+        async with asyncio.timeout(SECONDS):
+            return await self.reader.readexactly(size)
+
+    async def read_to_end(self) -> bytes:
+        """Everything until the server closes; a reset counts as a close."""
+        chunks = []
+        async with asyncio.timeout(SECONDS):
+            with contextlib.suppress(ConnectionError):
+                while chunk := await self.reader.read(1 << 16):
+                    chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def read_head(self) -> Response:
+        """Status line and headers of a response, without its body."""
+        lines = (await self.read_until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        _, status, reason = lines[0].split(" ", 2)
+        fields = (line.split(": ", 1) for line in lines[1:-2])
+        return Response(int(status), reason, {name.lower(): value for name, value in fields}, b"")
+
+    async def read_response(self, head_only: bool = False) -> Response:
+        """A whole response. Its body ends by its length, by its last chunk, or with the connection."""
+        head = await self.read_head()
+        if head_only or head.status == 304:
+            body = b""
+        elif "content-length" in head.headers:
+            body = await self.read_exactly(int(head.headers["content-length"]))
+        elif head.headers.get("transfer-encoding") == "chunked":
+            body = b"".join([chunk async for chunk in self.chunks()])
+        else:
+            body = await self.read_to_end()
+        return dataclasses.replace(head, body=body)
+
+    async def read_chunk(self) -> bytes:
+        """The next chunk of a chunked body, `b""` at its end."""
+        size = int(await self.read_until(b"\r\n"), 16)
+        return (await self.read_exactly(size + 2))[:-2]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while chunk := await self.read_chunk():
+            yield chunk
+
+    async def aclose(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    def reset(self) -> None:
+        """Close with a RST."""
+
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+class Recorder(tornadio.SocketConnection):
+    """Greets with `welcome`, echoes, and remembers what happened to it. `'close'` makes it close, `'fail'` raise."""
+
+    opened: list[Recorder] = []
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.closed = asyncio.Event()
+
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        self.events.append(("open", kwargs["extra"]))
+        self.request = request
+        Recorder.opened.append(self)
+        self.send("welcome")
+
+    def on_message(self, message: Any) -> None:
+        self.events.append(("message", message))
+        if message == "close":
+            self.close()
+        elif message == "fail":
+            raise RuntimeError("as the test asked")
+        else:
+            self.send(message)
+
+    def on_close(self) -> None:
+        self.events.append(("close",))
+        self.closed.set()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that happens on this loop without an event to wait for."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time a test moves: timers wait for `advance`, sockets work as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moved = 0.0
+        self._started = super().time()
+
+    def time(self) -> float:
+        return self._started + self._moved
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, timer by timer, each at its own time."""
+        end = self._moved + seconds
+        while True:
+            pending = [timer.when() - self._started for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+            following = min(pending, default=end)
+            self._moved = max(self._moved, min(following, end))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if following > end:
+                return

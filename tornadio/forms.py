@@ -1,0 +1,113 @@
+"""What HTML forms make of frames, undone: the body of a POST back to the payload that the client meant."""
+
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
+
+from tornadio import proto
+from tornadio.errors import ProtocolError, TooLargeError
+
+# encodeURIComponent writes a byte as three, a character of three bytes as nine.
+BODY_EXPANSION: Final = 9
+
+_FIELD: Final = b"data="
+
+
+def payload_of(body: bytes, content_type: str, max_size: int) -> str:
+    """The payload in a POST's field ``data``.
+
+    :param content_type: the header; without one the body comes from Internet Explorer's XDomainRequest, which encodes
+        nothing by itself, so that a ``+`` stands for itself.
+    :param max_size: bytes that the payload may have.
+    :raises ProtocolError: no such field, or not UTF-8.
+    :raises TooLargeError: more than ``max_size`` bytes.
+    """
+    if content_type.startswith("multipart/form-data"):
+        values = _multipart_values(body, content_type)
+    else:
+        if content_type and not content_type.startswith("text/plain"):
+            body = body.replace(b"+", b" ")
+        values = [unquote_to_bytes(field[len(_FIELD) :]) for field in body.split(b"&") if field.startswith(_FIELD)]
+    if len(values) != 1:
+        raise ProtocolError(f"the body must have one field data=FRAMES, it has {len(values)}")
+    if len(values[0]) > max_size:
+        raise TooLargeError(f"a payload of more than {max_size} bytes")
+    try:
+        return values[0].decode("utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("the field data is not UTF-8") from None
+
+
+def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
+    arguments: dict[str, list[bytes]] = {}
+    files: dict[str, list[HTTPFile]] = {}
+    try:
+        parse_body_arguments(content_type, body, arguments, files)
+    except HTTPInputError as error:
+        raise ProtocolError(f"bad multipart/form-data: {error}") from None
+    return arguments.get("data", [])
+
+
+def form_frames(data: str) -> Iterator[tuple[str, Any]]:
+    """As :func:`tornadio.proto.frames`, for a payload that a form has carried.
+
+    A form sends every newline as CRLF, but LEN was counted before. So LEN decides, frame by frame, whether a CRLF was
+    one code unit or two: the end that it gives must be the end of the payload or the start of another frame.
+
+    :raises ProtocolError: as :func:`tornadio.proto.frames`.
+    """
+    if "\r\n" not in data:
+        return proto.frames(data)
+    return proto.interpret(_split(_code_units(data)))
+
+
+def _code_units(text: str) -> str:
+    """A string with a character for each UTF-16 code unit of ``text``."""
+    encoded = text.encode("utf-16-le")
+    return "".join(map(chr, struct.unpack(f"<{len(encoded) // 2}H", encoded)))
+
+
+def _split(units: str) -> Iterator[str]:
+    position = 0
+    while position < len(units):
+        header = proto.HEADER.match(units, position)
+        if header is None:
+            raise ProtocolError(f"expected ~m~LENGTH~m~ at {position}")
+        start = header.end()
+        length = int(header[1])
+        position = _end_of(units, start, length)
+        shrunk = position - start - length
+        text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
+        yield text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _end_of(units: str, start: int, length: int) -> int:
+    """Where a frame ends: every CRLF one unit (the usual case), or every one two, or some of each."""
+    longest = _end_with_single_newlines(units, start, length)
+    shortest = start + length
+    if _is_boundary(units, longest):
+        return longest
+    if _is_boundary(units, shortest):
+        return shortest
+    boundary = proto.HEADER.search(units, shortest)
+    if boundary is not None and boundary.start() <= longest:
+        return boundary.start()
+    if shortest <= len(units) <= longest:
+        return len(units)
+    raise ProtocolError(f"frame at {start} says {length} UTF-16 code units, but no frame ends there")
+
+
+def _end_with_single_newlines(units: str, start: int, length: int) -> int:
+    """The end of ``length`` units from ``start`` on, if every CRLF is one of them."""
+    end, missing = start, length
+    while (newline := units.find("\r\n", end, end + missing + 1)) >= 0:
+        missing -= newline + 1 - end
+        end = newline + 2
+    return end + missing
+
+
+def _is_boundary(units: str, position: int) -> bool:
+    return position == len(units) or proto.HEADER.match(units, position) is not None

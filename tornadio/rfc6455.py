@@ -1,0 +1,290 @@
+"""WebSocket as RFC 6455 has it (version 13), and its drafts with the versions 7 and 8, without any I/O.
+
+:class:`Framer` is fed bytes and asked for messages; what it wants to tell the peer it hands out as bytes. The three
+versions differ for a server in one header alone: 7 and 8 send ``Sec-WebSocket-Origin`` instead of ``Origin``.
+"""
+
+import base64
+import binascii
+import codecs
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+from tornadio.errors import ProtocolError, TooLargeError
+
+VERSIONS: Final = ("13", "8", "7")
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_MAX_CONTROL: Final = 125
+_CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+
+def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Response headers for an upgrade request (section 4.2.2).
+
+    :raises ProtocolError: a ``Sec-WebSocket-Key`` that is not the base64 of 16 bytes.
+    """
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise ProtocolError("Sec-WebSocket-Key must be 16 bytes in base64")
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+
+
+def _mask(payload: bytes, key: bytes) -> bytes:
+    """XOR with the four bytes of ``key``, in one operation on large integers."""
+    length = len(payload)
+    repeated = (key * (length // 4 + 1))[:length]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + payload
+    if length < 1 << 16:
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+class Framer:
+    """One server-side connection after its handshake.
+
+    :param max_message_size: bytes of one message, in however many fragments; a larger one is refused when its header
+        has come, unread.
+    :ivar error: why the connection failed, once it has.
+    :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
+    """
+
+    def __init__(self, max_message_size: int) -> None:
+        self.error: ProtocolError | None = None
+        self.closed = False
+        self._max_message_size = max_message_size
+        self._buffer = bytearray()
+        self._frame: _FrameHeader | None = None
+        self._message: _Message | None = None
+        self._pong: bytes | None = None
+        self._close_reply: bytes | None = None
+        self._close_sent = False
+
+    def feed(self, data: bytes) -> list[str | bytes]:
+        """Take bytes from the peer.
+
+        :returns: the messages that they complete, in order: ``str`` for text, ``bytes`` for binary. What the peer
+            did wrong behind them stands in :attr:`error`.
+        """
+        messages: list[str | bytes] = []
+        if self.closed:
+            return messages
+        self._buffer += data
+        try:
+            self._parse(messages)
+        except ProtocolError as error:
+            self._fail(error)
+        return messages
+
+    def _fail(self, error: ProtocolError) -> None:
+        self.error = error
+        self.closed = True
+        self._buffer.clear()
+        self._message = None
+
+    def _parse(self, messages: list[str | bytes]) -> None:
+        buffer = self._buffer
+        position = 0
+        try:
+            while not self.closed:
+                if self._frame is None:
+                    self._frame = _FrameHeader.parse(buffer, position)
+                    if self._frame is None:
+                        return
+                    position += self._frame.size
+                    self._admit(self._frame)
+                frame = self._frame
+                chunk = bytes(buffer[position : position + frame.remaining])
+                if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
+                    return
+                position += len(chunk)
+                self._take(frame, frame.unmask(chunk), messages)
+                if frame.remaining:
+                    return
+                self._frame = None
+        finally:
+            del buffer[:position]
+
+    def _admit(self, frame: "_FrameHeader") -> None:
+        """Hold a new frame's header against what may come now (section 5.4)."""
+        if frame.opcode >= CLOSE:
+            return
+        if frame.opcode == CONTINUATION:
+            if self._message is None:
+                raise ProtocolError("a continuation frame continues nothing", close_code=1002)
+        else:
+            if self._message is not None:
+                raise ProtocolError("a new message began inside another", close_code=1002)
+            self._message = _Message(frame.opcode)
+        assert self._message is not None
+        self._message.size += frame.remaining
+        if self._message.size > self._max_message_size:
+            raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
+
+    def _take(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
+        if frame.opcode >= CLOSE:
+            self._take_control(frame.opcode, payload)
+            return
+        message = self._message
+        assert message is not None
+        message.add(payload)
+        if frame.final and not frame.remaining:
+            messages.append(message.finish())
+            self._message = None
+
+    def _take_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            # Only the latest ping of a flood has to be answered (section 5.5.3).
+            self._pong = _frame(PONG, payload)
+        elif opcode == CLOSE:
+            _check_close(payload)
+            self._close_reply = _frame(CLOSE, payload[:2])
+            self.closed = True
+
+    def take_outgoing(self) -> bytes:
+        """What the peer is owed: a pong, the answer to its close frame. Empty where there is nothing."""
+        outgoing = b""
+        if self._pong is not None and not self._close_sent:
+            outgoing = self._pong
+        self._pong = None
+        if self._close_reply is not None and not self._close_sent:
+            self._close_sent = True
+            outgoing += self._close_reply
+        return outgoing
+
+    @staticmethod
+    def encode(message: str | bytes) -> bytes:
+        """A frame that carries ``message`` to the peer."""
+        if isinstance(message, str):
+            return _frame(TEXT, message.encode("utf-8"))
+        return _frame(BINARY, message)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A close frame, the last frame of this side; empty where it was sent before.
+
+        :param reason: cut to what fits a control frame (123 bytes).
+        """
+        if self._close_sent:
+            return b""
+        self._close_sent = True
+        text = reason.encode("utf-8")[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode("utf-8")
+        return _frame(CLOSE, code.to_bytes(2, "big") + text)
+
+
+def _check_close(payload: bytes) -> None:
+    """Section 7.4: a close frame is empty, or a code that may travel and a reason in UTF-8."""
+    if not payload:
+        return
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+        raise ProtocolError("a close frame with an illegal code", close_code=1002)
+    try:
+        payload[2:].decode("utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("a close reason that is not UTF-8") from None
+
+
+class _FrameHeader:
+    """A frame's header, and how much of its payload is still to come."""
+
+    __slots__ = ("_key", "final", "opcode", "remaining", "size")
+
+    def __init__(self, final: bool, opcode: int, length: int, key: bytes, size: int) -> None:
+        self.final = final
+        self.opcode = opcode
+        self.remaining = length
+        self.size = size
+        self._key = key
+
+    @classmethod
+    def parse(cls, buffer: bytearray, position: int) -> "_FrameHeader | None":
+        """The header at ``position``, ``None`` while it is not whole (section 5.2).
+
+        :raises ProtocolError: as soon as its first bytes show that it is illegal.
+        """
+        if len(buffer) - position < 2:
+            return None
+        first, second = buffer[position], buffer[position + 1]
+        length, size = second & 0x7F, 6
+        _check_first_bytes(first, second)
+        if length >= 126:
+            extended = 2 if length == 126 else 8
+            size += extended
+            if len(buffer) - position < size:
+                return None
+            length = int.from_bytes(buffer[position + 2 : position + 2 + extended], "big")
+            if length < 126 or (extended == 8 and not 1 << 16 <= length < 1 << 63):
+                raise ProtocolError("a frame length that is not written in its shortest form", close_code=1002)
+        if len(buffer) - position < size:
+            return None
+        key = bytes(buffer[position + size - 4 : position + size])
+        return cls(bool(first & 0x80), first & 0x0F, length, key, size)
+
+    def unmask(self, chunk: bytes) -> bytes:
+        """The next part of the payload, in clear."""
+        self.remaining -= len(chunk)
+        if not chunk:
+            return chunk
+        clear = _mask(chunk, self._key)
+        turn = len(chunk) & 3
+        self._key = self._key[turn:] + self._key[:turn]
+        return clear
+
+
+def _check_first_bytes(first: int, second: int) -> None:
+    opcode = first & 0x0F
+    if first & 0x70:
+        raise ProtocolError("a frame with reserved bits: no extension was agreed on", close_code=1002)
+    if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+        raise ProtocolError(f"a frame with the unknown opcode {opcode}", close_code=1002)
+    if not second & 0x80:
+        raise ProtocolError("a frame from a client must be masked", close_code=1002)
+    if opcode >= CLOSE and (not first & 0x80 or second & 0x7F > _MAX_CONTROL):
+        raise ProtocolError("a control frame must be whole and no longer than 125 bytes", close_code=1002)
+
+
+class _Message:
+    """A message under way. Text is decoded as it comes, so that bad UTF-8 is refused at its first byte."""
+
+    __slots__ = ("_decoder", "_parts", "size")
+
+    def __init__(self, opcode: int) -> None:
+        self.size = 0
+        self._parts: list[str] | list[bytes] = []
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
+
+    def add(self, payload: bytes, final: bool = False) -> None:
+        if self._decoder is None:
+            part: str | bytes = payload
+        else:
+            try:
+                part = self._decoder.decode(payload, final)
+            except UnicodeDecodeError:
+                raise ProtocolError("a text message that is not UTF-8") from None
+        if part:
+            self._parts.append(part)  # type: ignore[arg-type]  # one kind throughout, by the decoder
+
+    def finish(self) -> str | bytes:
+        self.add(b"", final=True)
+        if self._decoder is None:
+            return b"".join(self._parts)  # type: ignore[arg-type]
+        return "".join(self._parts)  # type: ignore[arg-type]

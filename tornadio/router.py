@@ -1,0 +1,166 @@
+"""``get_router``: from a connection class to one entry in a Tornado application's routing."""
+
+import inspect
+import logging
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import BaseAsyncIOLoop
+from tornado.routing import PathMatches, Rule
+
+from tornadio.client import ClientHandler
+from tornadio.conn import SocketConnection
+from tornadio.errors import RefusedError, SettingsError
+from tornadio.origins import OriginRule
+from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
+from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
+from tornadio.session import SessionContainer
+from tornadio.settings import Settings, make_settings
+from tornadio.transport import Resource, TransportHandler
+from tornadio.websocket import FlashSocketHandler, WebSocketHandler
+
+logger = logging.getLogger(__name__)
+
+TRANSPORTS: Final[tuple[type[TransportHandler], ...]] = (
+    WebSocketHandler,
+    FlashSocketHandler,
+    XHRMultipartHandler,
+    XHRPollingHandler,
+    JSONPPollingHandler,
+    HTMLFileHandler,
+)
+
+
+class UnknownTransportHandler(TransportHandler):
+    """Whatever else is asked for below a resource."""
+
+    transport = "unknown"
+
+    def check_admission(self) -> None:
+        path = self.request.path
+        if re.search(r"/1/?$|/1/", path.removeprefix(f"/{self.here.name}")):
+            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", path[:200])
+            raise RefusedError(404, "this server speaks Socket.IO 0.6, not 0.7 or newer")
+        names = ", ".join(handler.transport for handler in TRANSPORTS)
+        raise RefusedError(404, f"not a transport of this resource: there are {names}")
+
+
+class RouterRule(Rule):
+    """An application's rule that remembers its router, for those who look for routers in an application."""
+
+    def __init__(self, router: "Router", pattern: str, target: list[Any]) -> None:
+        super().__init__(PathMatches(pattern), target)
+        self.router = router
+
+
+class Router:
+    """Serves one connection class at one resource. Made by :func:`get_router`."""
+
+    def __init__(
+        self,
+        connection_class: type[SocketConnection],
+        settings: Settings,
+        resource: str,
+        loop: IOLoop | None,
+        extra: str,
+    ) -> None:
+        asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
+        self._sessions = SessionContainer(settings, asyncio_loop)
+        self._resource = Resource(resource, connection_class, settings, OriginRule(settings.origins), self._sessions)
+        self._extra = extra
+
+    def route(self) -> Rule:
+        """One entry for ``tornado.web.Application([...])``.
+
+        It takes every path below the resource, ``/R/...``, and nothing else.
+        """
+        root = f"/{re.escape(self._resource.name)}"
+        keywords = {"resource": self._resource}
+        rules: list[Any] = [(f"{root}/socket\\.io\\.js", ClientHandler)]
+        for handler in TRANSPORTS:
+            path = f"{root}{self._extra}/{handler.transport}"
+            tail = "/?" if handler in (WebSocketHandler, FlashSocketHandler) else _SESSION
+            rules.append((path + tail, handler, keywords))
+        rules.append((f"{root}/.+", UnknownTransportHandler, keywords))
+        return RouterRule(self, f"{root}/.+", rules)
+
+    @property
+    def connections(self) -> tuple[SocketConnection, ...]:
+        """The connections that are open now, oldest first."""
+        return tuple(session.connection for session in self._sessions.open_sessions)
+
+    def broadcast(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:
+        """Send a message to every open connection but those in ``exclude``. It is encoded once.
+
+        :raises tornadio.errors.EncodeError: the message can't be sent; then nobody gets it.
+        """
+        self._sessions.broadcast(message, exclude)
+
+    @property
+    def origins(self) -> OriginRule:
+        """Who may connect."""
+        return self._resource.origins
+
+    async def drain(self, timeout: float) -> None:
+        """Refuse new sessions with 503, deliver what is queued, close every connection and wait for its ``on_close``.
+
+        :param timeout: seconds; what is not done then is cut off.
+        """
+        await self._sessions.drain(timeout)
+
+
+# Behind a transport's name: nothing, or a session id (empty for a new session), or that and any tail.
+_SESSION: Final = r"(?:/(?P<session_id>[^/]*)(?:/(?P<tail>.*))?)?"
+
+
+def get_router(
+    handler: type[SocketConnection],
+    settings: Mapping[str, Any] | None = None,
+    resource: str = "socket.io",
+    io_loop: IOLoop | None = None,
+    extra_re: str | None = None,
+    extra_sep: str | None = None,
+) -> Router:
+    """Make a router for a connection class. Touches no event loop.
+
+    :param handler: a subclass of :class:`tornadio.SocketConnection`; each client gets an instance, made without
+        arguments.
+    :param settings: see :class:`tornadio.settings.Settings`.
+    :param resource: the first part of the URLs, as given to the client's ``io.Socket``.
+    :param io_loop: the loop that the connections will live on; the running one by default.
+    :param extra_re: regular expression for a part between resource and transport, handed to ``on_open`` as ``extra``.
+    :param extra_sep: what separates the resource from that part, ``'/'`` usually; nothing by default.
+    :raises tornadio.errors.SettingsError: any of these is not as it must be; the message says what is right.
+    """
+    _check_handler(handler)
+    if not isinstance(resource, str) or not resource.strip("/"):
+        raise SettingsError(f"resource must be the first part of a path, such as 'socket.io', not {resource!r}")
+    extra = _extra_pattern(extra_re, extra_sep)
+    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra)
+
+
+def _check_handler(handler: Any) -> None:
+    if not (isinstance(handler, type) and issubclass(handler, SocketConnection)):
+        raise SettingsError(f"get_router takes a subclass of tornadio.SocketConnection, not {handler!r}")
+    try:
+        inspect.signature(handler.on_open).bind(None, None, extra="")
+    except TypeError as error:
+        raise SettingsError(
+            f"{handler.__name__}.on_open must be on_open(self, request, *args, **kwargs): {error}"
+        ) from error
+
+
+def _extra_pattern(extra_re: str | None, extra_sep: str | None) -> str:
+    if extra_re is None:
+        if extra_sep is not None:
+            raise SettingsError("extra_sep separates what extra_re matches: give extra_re, too")
+        return ""
+    try:
+        re.compile(f"(?P<extra>{extra_re})")
+    except re.error as error:
+        raise SettingsError(f"extra_re {extra_re!r} is no regular expression: {error}") from error
+    if re.compile(extra_re).groupindex:
+        raise SettingsError(f"extra_re {extra_re!r} must have no named groups: on_open gets all of it as 'extra'")
+    return f"{re.escape(extra_sep or '')}(?P<extra>{extra_re})"

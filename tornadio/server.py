@@ -1,0 +1,267 @@
+"""``SocketServer``: Tornado's HTTP server with what a 0.6 server needs around it.
+
+It listens where the application's settings say, starts the Flash policy server, answers Flash policy requests on its
+own port, limits the time that headers and bodies may take, and stops gracefully.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import tornado.web
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream, SSLIOStream
+from tornado.routing import RuleRouter
+
+from tornadio.errors import CallerError
+from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
+from tornadio.origins import flash_policy
+from tornadio.router import Router, RouterRule
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_SECONDS: Final = 10.0
+
+
+class SocketServer(HTTPServer):
+    """Serves an application, and its routers, on ``socket_io_port`` (8001) of ``socket_io_address`` (all).
+
+    Reads the application's settings ``socket_io_port``, ``socket_io_address``, ``flash_policy_port`` and
+    ``flash_policy_file``.
+
+    :param application: with one or more routers' ``route()``.
+    :param no_keep_alive: close each HTTP connection after one request.
+    :param io_loop: the loop to run on, the current one by default.
+    :param xheaders: take the client's address from ``X-Real-Ip`` and ``X-Forwarded-For``: only behind a proxy that
+        sets them.
+    :param ssl_options: an ``ssl.SSLContext``, or its options as a dict.
+    :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server; the constructor returns after
+        that. With ``False`` it returns at once and the loop is yours.
+    :param header_timeout: seconds that a request's headers may take to arrive, also the first and the next ones.
+    :param body_timeout: seconds that a request's body may take.
+    :raises OSError: the port can't be bound.
+    :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
+    """
+
+    def __init__(
+        self,
+        application: tornado.web.Application,
+        no_keep_alive: bool = False,
+        io_loop: IOLoop | None = None,
+        xheaders: bool = False,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        auto_start: bool = True,
+        *,
+        header_timeout: float = 20.0,
+        body_timeout: float = 20.0,
+    ) -> None:
+        """Tornado makes servers through ``initialize``, which has the same parameters."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        application: tornado.web.Application,
+        no_keep_alive: bool = False,
+        io_loop: IOLoop | None = None,
+        xheaders: bool = False,
+        ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
+        auto_start: bool = True,
+        *,
+        header_timeout: float = 20.0,
+        body_timeout: float = 20.0,
+    ) -> None:
+        if auto_start and _loop_is_running():
+            raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
+        super().initialize(
+            application,
+            no_keep_alive=no_keep_alive,
+            xheaders=xheaders,
+            ssl_options=ssl_options,
+            idle_connection_timeout=header_timeout,
+            body_timeout=body_timeout,
+        )
+        self._header_timeout = header_timeout
+        self._silent: set[_FirstByte] = set()
+        self._policy_answers: set[asyncio.Task[None]] = set()
+        self._flash_server: FlashPolicyServer | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self.routers = tuple(_routers_of(application))
+        settings = application.settings
+        self._listen(int(settings.get("socket_io_port", 8001)), settings.get("socket_io_address", ""))
+        self._policy = self._make_policy(settings.get("flash_policy_file"))
+        self._start_flash_server(settings)
+        if auto_start:
+            self._run(io_loop or IOLoop.current())
+
+    # -- Start ---------------------------------------------------------------------------------------------------
+
+    def _listen(self, port: int, address: str) -> None:
+        try:
+            self.listen(port, address)
+        except OSError as error:
+            logger.error("can't listen on port %d (%s): stop what does, or set socket_io_port", port, error)
+            raise
+        self.port = next(iter(self._sockets.values())).getsockname()[1]
+        logger.info("listening on %s, port %d", address or "all addresses", self.port)
+
+    def _make_policy(self, policy_file: str | None) -> bytes:
+        if policy_file is not None:
+            return Path(policy_file).read_bytes()
+        return flash_policy((router.origins for router in self.routers), self.port)
+
+    def _start_flash_server(self, settings: dict[str, Any]) -> None:
+        if settings.get("flash_policy_port") is None and settings.get("flash_policy_file") is None:
+            return
+        port = int(settings.get("flash_policy_port") or DEFAULT_PORT)
+        server = FlashPolicyServer(self._policy)
+        try:
+            server.listen(port, settings.get("socket_io_address", ""))
+        except OSError as error:
+            logger.warning(
+                "no Flash policy server on port %d (%s): start as root or with CAP_NET_BIND_SERVICE, or set "
+                "flash_policy_port; Flash then asks on port %d, which answers it, too",
+                port,
+                error,
+                self.port,
+            )
+            return
+        self._flash_server = server
+
+    def _run(self, loop: IOLoop) -> None:
+        """Run the loop until a signal has stopped the server."""
+        asyncio_loop = loop.asyncio_loop  # type: ignore[attr-defined]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio_loop.add_signal_handler(number, self._on_signal, loop, number)
+        try:
+            loop.start()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio_loop.remove_signal_handler(number)
+            _cancel_tasks(asyncio_loop)
+
+    def _on_signal(self, loop: IOLoop, number: int) -> None:
+        if self._stopping is not None:
+            logger.warning("%s again: stopping at once", signal.Signals(number).name)
+            loop.stop()
+            return
+        logger.info("%s: shutting down", signal.Signals(number).name)
+        self._stopping = asyncio.get_running_loop().create_task(self.shutdown())
+        self._stopping.add_done_callback(lambda task: loop.stop())
+
+    # -- Connections ---------------------------------------------------------------------------------------------
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Serve a connection: HTTP, or a Flash policy request, which its first byte tells apart."""
+        if isinstance(stream, SSLIOStream):
+            super().handle_stream(stream, address)
+        else:
+            _FirstByte(stream, self._header_timeout, self._silent, lambda byte: self._serve(stream, address, byte))
+
+    def _serve(self, stream: IOStream, address: tuple[Any, ...], first: bytes) -> None:
+        if first == POLICY_REQUEST[:1]:
+            task = asyncio.get_running_loop().create_task(serve_policy(stream, self._policy))
+            self._policy_answers.add(task)
+            task.add_done_callback(self._policy_answers.discard)
+        else:
+            super().handle_stream(stream, address)
+
+    # -- Stop ----------------------------------------------------------------------------------------------------
+
+    async def shutdown(self, timeout: float = _SHUTDOWN_SECONDS) -> None:
+        """Stop gracefully: stop listening, refuse new sessions with 503, deliver what is queued, close every
+        connection (each with its ``on_close``), then the sockets.
+
+        :param timeout: seconds; what is not done then is cut off.
+        """
+        self.stop()
+        if self._flash_server is not None:
+            self._flash_server.stop()
+        await asyncio.gather(*(router.drain(timeout) for router in self.routers))
+        for connection in tuple(self._silent):
+            connection.close()
+        for task in tuple(self._policy_answers):
+            task.cancel()
+        await self.close_all_connections()
+
+
+class _FirstByte:
+    """Waits for the first byte of a connection and looks at it, without reading it.
+
+    :param timeout: seconds; then the connection is closed.
+    :param waiting: this object is a member for as long as it waits.
+    :param found: called with the byte.
+    """
+
+    def __init__(
+        self, stream: IOStream, timeout: float, waiting: "set[_FirstByte]", found: Callable[[bytes], None]
+    ) -> None:
+        self._stream = stream
+        self._waiting = waiting
+        self._found = found
+        if not self._look():
+            waiting.add(self)
+            stream.io_loop.add_handler(stream.socket, self._on_readable, IOLoop.READ)
+            self._timer = stream.io_loop.call_later(timeout, self.close)
+
+    def _look(self) -> bool:
+        """Whether the wait is over."""
+        try:
+            first = self._stream.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            first = b""
+        if first:
+            self._found(first)
+        else:
+            self._stream.close()
+        return True
+
+    def _on_readable(self, connection: Any, events: int) -> None:
+        self._stop_waiting()
+        if not self._look():  # readable, yet nothing there: a peer that plays games
+            self._stream.close()
+
+    def _stop_waiting(self) -> None:
+        self._waiting.discard(self)
+        self._stream.io_loop.remove_timeout(self._timer)
+        self._stream.io_loop.remove_handler(self._stream.socket)
+
+    def close(self) -> None:
+        """Give up on the connection."""
+        self._stop_waiting()
+        self._stream.close()
+
+
+def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Let what is left on a stopped loop end, as ``asyncio.run`` does."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _routers_of(application: tornado.web.Application) -> Iterator[Router]:
+    """The routers in an application's rules, those of every host."""
+    waiting: list[RuleRouter] = [application.default_router, application.wildcard_router]
+    found: dict[Router, None] = {}
+    while waiting:
+        for rule in waiting.pop().rules:
+            if isinstance(rule, RouterRule):
+                found[rule.router] = None
+            elif isinstance(rule.target, RuleRouter):
+                waiting.append(rule.target)
+    yield from found

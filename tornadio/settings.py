@@ -1,0 +1,128 @@
+"""The settings of a router: one frozen object, validated once."""
+
+import dataclasses
+import difflib
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tornadio.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+
+PROTOCOLS: Final = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
+
+# Silence after which the official 0.6 client considers a persistent transport dead.
+_CLIENT_PATIENCE: Final = 15.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ``get_router`` takes as its ``settings``. Times are seconds above zero, sizes bytes.
+
+    :ivar enabled_protocols: transports that this router serves; the others answer 403.
+    :ivar session_check_interval: how often expired sessions are looked for.
+    :ivar session_expiry: how long a polling session lives after its last request ended.
+    :ivar heartbeat_interval: silence after which a persistent connection is sent a heartbeat.
+    :ivar heartbeat_timeout: a client that has sent nothing for this long since an unanswered heartbeat is closed.
+    :ivar xhr_polling_timeout: how long a poll waits for news before it is answered empty.
+    :ivar origins: who may connect, as ``'host:port'`` (either may be ``*``) or full origins; ``None`` stands for
+        pages whose hostname is the requested hostname, on any port.
+    :ivar max_message_size: UTF-8 bytes of one payload from a client.
+    :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection.
+    :ivar max_sessions: sessions alive at once in one router.
+    """
+
+    enabled_protocols: tuple[str, ...] = PROTOCOLS
+    session_check_interval: float = 15.0
+    session_expiry: float = 30.0
+    heartbeat_interval: float = 12.0
+    heartbeat_timeout: float = 30.0
+    xhr_polling_timeout: float = 20.0
+    origins: tuple[str, ...] | None = None
+    max_message_size: int = 1 << 20
+    max_send_buffer: int = 16 << 20
+    max_sessions: int = 100_000
+
+
+_NAMES: Final = tuple(field.name for field in dataclasses.fields(Settings))
+_TIMES: Final = frozenset(
+    {"session_check_interval", "session_expiry", "heartbeat_interval", "heartbeat_timeout", "xhr_polling_timeout"}
+)
+_COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions"})
+
+
+def make_settings(given: Mapping[str, Any] | None) -> Settings:
+    """Validate what the user gave.
+
+    :raises SettingsError: an unknown name or a value out of range; the message says what is right.
+    """
+    if given is None:
+        return Settings()
+    if not isinstance(given, Mapping):
+        raise SettingsError(f"settings must be a dict, not {type(given).__name__}")
+    settings = Settings(**{name: _validated(name, value) for name, value in given.items()})
+    if settings.heartbeat_interval >= _CLIENT_PATIENCE:
+        logger.warning(
+            "heartbeat_interval is %g s, but 0.6 clients disconnect after %g s of silence: set it lower",
+            settings.heartbeat_interval,
+            _CLIENT_PATIENCE,
+        )
+    return settings
+
+
+def _validated(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return _time(name, value)
+    if name in _COUNTS:
+        return _count(name, value)
+    if name == "enabled_protocols":
+        return _protocols(value)
+    if name == "origins":
+        return _origins(value)
+    raise SettingsError(f"unknown setting {name!r}{_nearest(name, _NAMES)}")
+
+
+def _nearest(wrong: object, right: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(str(wrong), right, n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
+
+
+def _time(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"{name} must be a number of seconds, not {value!r}{_default(name)}")
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{name} must be above 0 seconds and finite, not {value!r}{_default(name)}")
+    return float(value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}{_default(name)}")
+    return value
+
+
+def _default(name: str) -> str:
+    value = getattr(Settings(), name)
+    return f" (the default is {value:,})" if isinstance(value, int) else f" (the default is {value:g})"
+
+
+def _protocols(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise SettingsError(f"enabled_protocols must be a list, such as [{value!r}]")
+    protocols = tuple(value)
+    if not protocols:
+        raise SettingsError("enabled_protocols must name at least one of " + ", ".join(PROTOCOLS))
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise SettingsError(f"enabled_protocols: no transport {protocol!r}{_nearest(protocol, PROTOCOLS)}")
+    return protocols
+
+
+def _origins(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise SettingsError(f"origins must be a list, such as [{value!r}]")
+    return tuple(value)
