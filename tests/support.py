@@ -33,7 +33,10 @@ class Served:
         return self.server.port
 
     async def connect(self) -> Wire:
-        return await Wire.connect(self.port)
+        """A connection, closed at the end of the test at the latest."""
+        wire = await Wire.connect(self.port)
+        self.wires.append(wire)
+        return wire
 
     async def request(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
