@@ -41,7 +41,8 @@ class RefusedError(PeerError):
     """A request that is well formed, but not granted: origin, session, transport, room."""
 
     def __init__(self, http_status: int, reason: str) -> None:
-        super().__init__(reason, http_status=http_status, close_code=1008)
+        # 1013 is "try again later" in the registry of close codes.
+        super().__init__(reason, http_status=http_status, close_code=1013 if http_status == 503 else 1008)
 
 
 class HandlerError(PeerError):

@@ -27,13 +27,14 @@ class PollingSession(Session):
         self._request_ended()
 
     def _request_ended(self) -> None:
+        if self.state is State.CLOSED:
+            return
         self._last_request_ended = self.container.loop.time()
         self.container.expire_at(self, self._last_request_ended + self._settings.session_expiry)
 
     def _post_answered(self) -> None:
         super()._post_answered()
-        if self.state is not State.CLOSED:
-            self._request_ended()
+        self._request_ended()
 
     def lost(self, channel: Channel) -> None:
         waiting, busy = self._channels()

@@ -5,6 +5,7 @@ own port, limits the time that headers and bodies may take, and stops gracefully
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -136,12 +137,14 @@ class SocketServer(HTTPServer):
         """Run the loop until a signal has stopped the server."""
         asyncio_loop = loop.asyncio_loop  # type: ignore[attr-defined]
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio_loop.add_signal_handler(number, self._on_signal, loop, number)
+            with contextlib.suppress(NotImplementedError):  # Windows
+                asyncio_loop.add_signal_handler(number, self._on_signal, loop, number)
         try:
             loop.start()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio_loop.remove_signal_handler(number)
+                with contextlib.suppress(NotImplementedError):
+                    asyncio_loop.remove_signal_handler(number)
             _cancel_tasks(asyncio_loop)
 
     def _on_signal(self, loop: IOLoop, number: int) -> None:

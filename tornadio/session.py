@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # One payload of a persistent transport gathers frames up to about this many bytes.
 _BATCH_SIZE = 1 << 16
+# At shutdown, for peers to read their close frames, and for what was cancelled to end.
+_GRACE_SECONDS = 1.0
 
 
 class State(enum.Enum):
@@ -379,7 +381,8 @@ class SessionContainer:
         self._sessions: dict[str, Session] = {}
         self._open: dict[Session, None] = {}
         self._unflushed: dict[Session, None] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._carriers: set[asyncio.Task[None]] = set()
         self._emptied: asyncio.Event | None = None
         self._expiry = Deadlines[Session](_expired)
         self._timers = Deadlines[Session](_on_timer)
@@ -476,14 +479,21 @@ class SessionContainer:
                 session.drop(1011)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run a coroutine as a task that :meth:`drain` waits for."""
+        """Run handlers of the application as a task, which :meth:`drain` waits for."""
+        return self._run(work, self._handlers)
+
+    def carry(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run what carries a client's connection as a task. It ends with its session, soon if not at once."""
+        return self._run(work, self._carriers)
+
+    def _run(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[None]]") -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
+        tasks.add(task)
+        task.add_done_callback(functools.partial(self._reap, tasks))
         return task
 
-    def _reap(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+    def _reap(self, tasks: "set[asyncio.Task[None]]", task: "asyncio.Task[None]") -> None:
+        tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waits for it has it; nobody else must hear of it
         self._check_emptied()
@@ -504,7 +514,7 @@ class SessionContainer:
         self._check_emptied()
 
     def _check_emptied(self) -> None:
-        if self._emptied is not None and not self._sessions and not self._tasks:
+        if self._emptied is not None and not self._sessions and not self._handlers:
             self._emptied.set()
 
     def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
@@ -526,14 +536,19 @@ class SessionContainer:
         self.draining = True
         for session in self:
             session.close(1001, "the server is shutting down")
-        if await self._wait_empty(timeout):
-            return
-        logger.warning("shutting down: %d sessions and %d handlers were not done in time", len(self), len(self._tasks))
-        for session in self:
-            session.drop(1001, "the server is shutting down")
-        for task in tuple(self._tasks):
+        if not await self._wait_empty(timeout):
+            logger.warning(
+                "shutting down: %d sessions and %d handlers were not done in time", len(self), len(self._handlers)
+            )
+            for session in self:
+                session.drop(1001, "the server is shutting down")
+        if self._carriers:
+            await asyncio.wait(tuple(self._carriers), timeout=_GRACE_SECONDS)
+        left = self._handlers | self._carriers
+        for task in left:
             task.cancel()
-        await self._wait_empty(1.0)
+        if left:
+            await asyncio.wait(left, timeout=_GRACE_SECONDS)
 
     async def _wait_empty(self, timeout: float) -> bool:
         self._emptied = asyncio.Event()

@@ -110,7 +110,7 @@ class WebSocketHandler(TransportHandler):
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
         resource, request, extra = self.here, self.request, self.path_kwargs.get("extra") or ""
         channel = WebSocketChannel(self.detach(), framer, resource, self.transport)
-        resource.sessions.spawn(channel.run(head, keys, request, extra))
+        resource.sessions.carry(channel.run(head, keys, request, extra))
 
 
 class FlashSocketHandler(WebSocketHandler):
@@ -147,6 +147,9 @@ class WebSocketChannel:
             self._fail(error)
         except (StreamClosedError, TimeoutError):
             logger.debug("%s: the connection has gone", self)
+        except asyncio.CancelledError:
+            self._stream.close()
+            raise
         finally:
             if self._session is not None:
                 self._session.lost(self)
