@@ -26,6 +26,7 @@ class StreamingHandler(TransportHandler):
             return
         self._session = session
         self._connection_stream: IOStream = self.stream
+        self._connection_stream.set_nodelay(True)
         self.begin()
         self.flush()
         session.attach(self)

@@ -326,6 +326,9 @@ class Session:
         """Send a heartbeat, or give up, if it is time; returns when to look again, in the loop's time."""
         if self.state is not State.OPEN:
             return None
+        if self._first_unanswered is not None and self._turn.locked():
+            # A WebSocket is not read while a handler is at work: the answers wait where we can't see them.
+            self._first_unanswered = now
         due = self._heartbeat_due()
         if now < due:
             return due
