@@ -1,0 +1,53 @@
+from pathlib import Path
+
+from setuptools import setup
+
+README = Path(__file__).with_name("README.rst").read_text(encoding="utf-8")
+
+setup(
+    name="TornadIO",
+    version="1.0.0",
+    description="Socket.IO 0.6 server on top of the Tornado framework",
+    long_description=README,
+    long_description_content_type="text/x-rst",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["socket.io", "tornado", "websocket", "long polling", "comet"],
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: Software Development :: Libraries :: Python Modules",
+        "Typing :: Typed",
+    ],
+    packages=["tornadio"],
+    package_data={"tornadio": ["py.typed", "static/socket.io.js"]},
+    python_requires=">=3.11",
+    # tests/run.sh tests these lowest versions, too.
+    install_requires=[
+        "tornado>=6.5.5",  # older ones have known holes
+        "simplejson>=3.19.1",  # the first whose decoder can refuse NaN and whose wheels run on Python 3.11
+    ],
+    extras_require={
+        "tests": [
+            "build",  # the tests build the wheel and the sdist,
+            "setuptools>=77",  # without downloading anything
+            "docutils",  # reads README.rst, the blocks of which are tested
+            "hypothesis",  # round trips of the codec and the framings
+            "playwright",  # drives Chromium
+            "pytest>=9",
+            "pytest-asyncio>=1.4",  # tests on an event loop, or on one whose time they move
+            "trustme",  # certificates for the tests of TLS
+            "websockets",  # a WebSocket client that is not ours
+        ],
+        "lint": [
+            "mypy",
+            "ruff",
+            "types-docutils",
+            "types-simplejson",
+        ],
+    },
+)

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Sets up all that the tests need and runs them:
+#
+#   tests/run.sh              every suite, see below
+#   tests/run.sh ARGUMENTS    the first suite alone, with these arguments for pytest (paths from the repository's root)
+#
+# The suites: all tests on this Python with the newest dependencies; then, without the browser's, on the oldest Python
+# found (3.11 or newer) with the oldest dependencies that setup.py admits, and on the newest Python found with the newest
+# dependencies. PYTHON names another Python for the first (default: python3).
+#
+# The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
+# dependencies fetched again, remove that directory.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+VENVS=$PWD/.venvs
+RESULTS=()
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+say() { printf '\n==> %s\n' "$*"; }
+fail() { printf '\n==> FAILED: %s\n' "$*" >&2; exit 1; }
+
+# Prints the version of a Python that will do: CPython 3.11 or newer, no pre-release, and able to make virtual environments.
+version_of() {
+    "$1" -c '
+import ensurepip, platform, sys, venv
+fit = sys.version_info >= (3, 11) and sys.version_info.releaselevel == "final"
+print(platform.python_version()) if fit and platform.python_implementation() == "CPython" else sys.exit(1)' 2>/dev/null
+}
+
+# Prints "VERSION PATH" of every such Python on this machine, the oldest first.
+find_pythons() {
+    local candidate version
+    for candidate in "$PYTHON" \
+        $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -u) /usr/bin/python3 /usr/local/bin/python3 \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 "$HOME"/.local/share/uv/python/cpython-*/bin/python3; do
+        if version=$(version_of "$candidate"); then
+            echo "$version $candidate"
+        fi
+    done | sort --version-sort --stable --unique --key=1,1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_install() {
+    command -v apt-get >/dev/null || fail "$1 is missing and there is no apt-get to install it; please install it"
+    say "Installing $1 with apt-get"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+}
+
+need_python() {
+    command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+    version_of "$PYTHON" >/dev/null || fail "TornadIO needs Python 3.11 or newer, $PYTHON is $("$PYTHON" --version)"
+}
+
+need_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    apt_install chromium
+}
+
+# The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ...
+oldest_dependencies() {
+    sed -n '/install_requires/,/\]/ s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
+}
+
+# make_venv NAME PYTHON [REQUIREMENT...]: .venvs/NAME holds this project, editable, what its tests need, and the requirements.
+make_venv() {
+    local name=$1 python=$2 venv=$VENVS/$1 stamp
+    shift 2
+    stamp=$({ "$python" --version; pwd; echo "$@"; cat setup.py; } | sha256sum)
+    if [ "$(cat "$venv/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+    say "Setting up .venvs/$name"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --editable '.[tests,lint]' "$@"
+    echo "$stamp" >"$venv/stamp"
+}
+
+# run_suite TITLE VENV [ARGUMENT...]: runs pytest there.
+run_suite() {
+    local title=$1 python=$VENVS/$2/bin/python started=$SECONDS
+    shift 2
+    title+=", $("$python" -c '
+import platform, importlib.metadata as m
+print(*[f"{name} {version}" for name, version in [
+    ("Python", platform.python_version()), *((name, m.version(name)) for name in ("tornado", "simplejson"))]], sep=", ")')"
+    say "$title"
+    "$python" -m pytest "$@" || fail "$title"
+    RESULTS+=("passed in $((SECONDS - started)) s: $title")
+}
+
+PYTHON=${PYTHON:-python3}
+need_python
+need_chromium
+make_venv main "$PYTHON"
+
+if [ $# -gt 0 ]; then
+    run_suite "Some tests" main "$@"
+    exit
+fi
+
+mapfile -t pythons < <(find_pythons)
+read -r oldest_version oldest <<<"${pythons[0]}"
+read -r newest_version newest <<<"${pythons[-1]}"
+mapfile -t oldest_requirements < <(oldest_dependencies)
+say "Pythons found: ${pythons[*]%% *}"
+
+run_suite "All tests" main
+
+make_venv oldest "$oldest" "${oldest_requirements[@]}"
+run_suite "Without the browser" oldest --ignore=tests/browser
+
+if [ "$newest_version" = "$(version_of "$PYTHON")" ]; then
+    RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
+else
+    make_venv newest "$newest"
+    run_suite "Without the browser" newest --ignore=tests/browser
+fi
+case $oldest_version in
+    3.11.*) ;;
+    *) RESULTS+=("there is no Python 3.11 here, the oldest that it could be tested on is $oldest_version") ;;
+esac
+
+say "Every suite passed"
+printf '    %s\n' "${RESULTS[@]}"

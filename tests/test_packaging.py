@@ -1,0 +1,108 @@
+"""The wheel and the sdist hold what a user, and somebody who packages for others, needs."""
+
+from __future__ import annotations
+
+import email
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LEFT_BEHIND = shutil.ignore_patterns(".git", ".*cache", ".hypothesis", ".venv*", "*.egg-info", "build", "dist")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheel and the sdist, built from a copy of the repository."""
+    source = tmp_path_factory.mktemp("source") / "tornadio"
+    archives = tmp_path_factory.mktemp("archives")
+    shutil.copytree(REPOSITORY, source, ignore=LEFT_BEHIND)
+    # The wheel is built from the unpacked sdist: what is missing there is missing here.
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(archives), str(source)]
+    result = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    return archives
+
+
+@pytest.fixture(scope="module")
+def wheel(archives: Path) -> dict[str, bytes]:
+    (path,) = archives.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def sdist(archives: Path) -> set[str]:
+    (path,) = archives.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: dict[str, bytes]) -> Message:
+    (name,) = (name for name in wheel if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel[name])
+
+
+def package_files() -> set[str]:
+    modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tornadio").rglob("*.py")}
+    return modules | {"tornadio/py.typed", "tornadio/static/socket.io.js"}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    assert {name for name in wheel if ".dist-info/" not in name} == package_files()
+
+
+def test_the_wheel_holds_the_license(wheel):
+    (name,) = (name for name in wheel if name.endswith("/LICENSE"))
+    assert wheel[name] == (REPOSITORY / "LICENSE").read_bytes()
+
+
+def test_the_sdist_holds_the_package_tests_examples_and_documents(sdist):
+    assert sdist >= package_files()
+    for directory in ("examples", "tests"):
+        for path in (REPOSITORY / directory).rglob("*.*"):
+            if path.suffix in {".css", ".html", ".js", ".py", ".sh", ".svg"}:
+                assert path.relative_to(REPOSITORY).as_posix() in sdist
+    assert sdist >= {"LICENSE", "README.rst", "CHANGES.rst", "setup.py", "pyproject.toml", ".ci/run", "tests/run.sh"}
+    assert not {name for name in sdist if "__pycache__" in name or name.endswith(".pyc")}
+
+
+def test_the_metadata_names_the_project_and_its_needs(metadata):
+    assert metadata["Name"] == "TornadIO"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    needs = [need for need in metadata.get_all("Requires-Dist") or [] if "extra ==" not in need]
+    assert sorted(re.split(r"[^\w-]", need)[0] for need in needs) == ["simplejson", "tornado"]
+
+
+def test_the_newest_entry_of_changes_is_the_version(metadata):
+    changes = (REPOSITORY / "CHANGES.rst").read_text(encoding="utf-8")
+    assert re.findall(r"^\d+\.\d+\.\d+", changes, re.MULTILINE)[0] == metadata["Version"]
+
+
+def test_the_installed_wheel_works_away_from_the_source(archives, tmp_path):
+    (path,) = archives.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "site")
+    program = (
+        "import tornadio, pathlib; here = pathlib.Path(tornadio.__file__).parent; print(here);"
+        "tornadio.get_router(tornadio.SocketConnection).route()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == str(tmp_path / "site" / "tornadio")
+    assert result.stderr == ""

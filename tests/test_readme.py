@@ -1,0 +1,283 @@
+"""Every Python block of README.rst runs, and does what the text around it says."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import websockets
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+import tornadio
+from tests.appserver import REPOSITORY, AppServer
+from tests.readme import code_blocks, local_files, on_given_port, parse, table_rows
+from tornadio import proto
+from tornadio.settings import Settings
+
+PYTHON = code_blocks("python")
+HTML = code_blocks("html")
+
+# Generous, because the machine may be busy: only a broken server is ever waited for this long.
+WAIT_SECONDS = 60
+
+# What a reader has at hand who reads from the top: the class and the application of the introduction.
+SO_FAR = """
+import tornado.web
+import tornadio
+
+class MyConnection(tornadio.SocketConnection):
+    def on_message(self, message):
+        self.send(message)
+
+    def on_close(self):
+        print("closed")
+
+application = tornado.web.Application([tornadio.get_router(MyConnection).route()], socket_io_port=8001)
+"""
+
+tested: set[tuple[str, int]] = set()
+
+
+def runs(section: str, *numbers: int) -> pytest.MarkDecorator:
+    """The test gets these blocks of the section, one after the other, as its argument `code`."""
+    blocks = [(section, number) for number in numbers]
+    tested.update(blocks)
+    return pytest.mark.parametrize("code", ["\n".join(PYTHON[block] for block in blocks)], ids=[section])
+
+
+def start_with(router: str) -> str:
+    return f"tornadio.SocketServer(tornado.web.Application([{router}.route()], socket_io_port=8001))\n"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[str], AppServer]]:
+    """Starts a program in a process of its own and waits until it serves."""
+    script = tmp_path / "server.py"
+    servers: list[AppServer] = []
+
+    def serve(program: str) -> AppServer:
+        script.write_text(on_given_port(program), encoding="utf-8")
+        server = AppServer(script, (), tmp_path / "output.txt")
+        servers.append(server)
+        server.start()
+        return server
+
+    yield serve
+    for server in servers:
+        server.kill()
+        print(server.output())
+
+
+class Client:
+    """Speaks Socket.IO 0.6 over a WebSocket."""
+
+    def __init__(self, socket: websockets.ClientConnection) -> None:
+        self.socket = socket
+        self.session_id = ""
+        self._messages: deque[Any] = deque()
+
+    async def send(self, message: Any) -> None:
+        await self.socket.send(proto.encode(message))
+
+    async def receive(self) -> Any:
+        while not self._messages:
+            data = await asyncio.wait_for(self.socket.recv(decode=True), WAIT_SECONDS)
+            self._messages += [payload for kind, payload in proto.decode(data) if kind != proto.HEARTBEAT]
+        return self._messages.popleft()
+
+    async def close_code(self) -> int | None:
+        """Waits until the server has closed the connection."""
+        await asyncio.wait_for(self.socket.wait_closed(), WAIT_SECONDS)
+        return self.socket.close_code
+
+
+@asynccontextmanager
+async def websocket(server: AppServer, resource: str = "socket.io", **headers: str) -> AsyncIterator[Client]:
+    """A WebSocket, open but without a word from the server yet."""
+    url = f"ws://localhost:{server.port}/{resource}/websocket"
+    async with websockets.connect(url, additional_headers=headers, open_timeout=WAIT_SECONDS) as socket:
+        yield Client(socket)
+
+
+@asynccontextmanager
+async def connected(server: AppServer, resource: str = "socket.io", **headers: str) -> AsyncIterator[Client]:
+    """A client that the server has accepted."""
+    async with websocket(server, resource, **headers) as client:
+        client.session_id = await client.receive()
+        yield client
+
+
+async def fetch(server: AppServer, path: str, **options: Any) -> HTTPResponse:
+    return await AsyncHTTPClient().fetch(
+        server.url + path, request_timeout=WAIT_SECONDS, follow_redirects=False, raise_error=False, **options
+    )
+
+
+async def status_of(server: AppServer, path: str, **headers: str) -> int:
+    return (await fetch(server, path, headers=headers)).code
+
+
+async def assert_echoes(server: AppServer, resource: str = "socket.io") -> None:
+    async with connected(server, resource) as client:
+        await client.send("é中😀")
+        assert await client.receive() == "é中😀"
+
+
+@runs("TornadIO", 0)
+async def test_the_smallest_server_is_a_chat_with_a_page(serve, code, tmp_path):
+    (tmp_path / "page.html").write_text(HTML["TornadIO", 0], encoding="utf-8")
+    server = serve(code)
+    assert b"<script" in (await fetch(server, "/")).body
+    assert (await fetch(server, "/socket.io/socket.io.js")).code == 200
+    async with connected(server) as ann, connected(server) as bob:
+        await ann.send("hello")
+        assert await ann.receive() == "hello"
+        assert await bob.receive() == "hello"
+
+
+@runs("Introduction", 0, 1, 2, 3)
+async def test_the_four_steps_are_a_server(serve, code):
+    await assert_echoes(serve(code))
+
+
+@runs("Goodies", 0)
+async def test_the_three_methods(serve, code):
+    program = SO_FAR + "import logging\nlogging.basicConfig(level=logging.INFO)\n" + code
+    server = serve(program + start_with("tornadio.get_router(MyConnection)"))
+    async with connected(server) as client:
+        assert await client.receive() == "Welcome!"
+        for message in ("hi", {"do": "something slow"}):
+            await client.send(message)
+            assert await client.receive() == "Here you are:"
+            assert await client.receive() == {"you said": message}
+            assert await client.receive() == f"{client.session_id} said something over websocket"
+    assert server.terminate() == 0
+    assert f"Gone: {client.session_id}" in server.output()
+
+
+@runs("Configuration", 0)
+async def test_the_settings(serve, code):
+    server = serve(SO_FAR + code + start_with("MyRouter"))
+    await assert_echoes(server)
+    assert await status_of(server, "/socket.io/htmlfile/") == 403
+    assert await status_of(server, "/socket.io/xhr-polling/") == 200
+    assert await status_of(server, "/socket.io/xhr-polling/", Origin="http://www.example.com:8080") == 200
+    assert await status_of(server, "/socket.io/xhr-polling/", Origin="http://www.example.org") == 403
+
+
+@runs("Resources", 0)
+async def test_three_resources_on_one_server(serve, code):
+    connections = "".join(f"class {name}Connection(MyConnection): pass\n" for name in ("Chat", "Ping", "Map"))
+    server = serve(SO_FAR + connections + code + "tornadio.SocketServer(application)\n")
+    for resource in ("chat", "ping", "map"):
+        await assert_echoes(server, resource)
+    assert await status_of(server, "/socket.io/xhr-polling/") == 404
+
+
+@runs("Extra parameters", 0)
+async def test_the_extra_parameter_is_printed(serve, code):
+    server = serve(code)
+    async with connected(server, "chat/123"):
+        assert server.output() == "Extra: 123\n"
+
+
+@runs("Authentication", 0)
+async def test_a_cookie_lets_members_in_and_nobody_else(serve, code):
+    server = serve(code)
+    login = await fetch(server, "/login", method="POST", body=urlencode({"name": "Ann"}))
+    assert login.code == 302
+    cookie = login.headers["Set-Cookie"].partition(";")[0]
+
+    async with connected(server, Cookie=cookie) as ann, connected(server, Cookie=cookie) as other_window:
+        await ann.send("hello")
+        assert await ann.receive() == "Ann: hello"
+        assert await other_window.receive() == "Ann: hello"
+    for headers in ({}, {"Cookie": "token=guessed"}):
+        assert await status_of(server, "/socket.io/xhr-polling/", **headers) == 403
+        async with websocket(server, **headers) as stranger:
+            assert await stranger.close_code() == 1008
+
+
+@runs("Authentication", 1)
+async def test_a_token_as_the_first_message_lets_in(serve, code):
+    server = serve(SO_FAR + code + start_with("tornadio.get_router(Members)"))
+    async with connected(server) as member, connected(server) as stranger:
+        await member.send("correct horse battery staple")
+        assert await member.receive() == "Come in!"
+        await member.send("hello")
+        assert await member.receive() == "hello"
+        await stranger.send("1234")
+        await stranger.close_code()
+
+
+@runs("Starting up", 0)
+async def test_the_shortest_start_ends_gracefully(serve, code):
+    await assert_ends_gracefully(serve(SO_FAR + code))
+
+
+@runs("Starting up", 1)
+async def test_starting_the_loop_oneself(serve, code):
+    server = serve(SO_FAR + "import logging\nlogging.basicConfig(level=logging.INFO)\n" + code)
+    assert "The server listens" in server.output()
+    await assert_echoes(server)
+
+
+@runs("Starting up", 2)
+async def test_the_asyncio_start_ends_gracefully(serve, code):
+    await assert_ends_gracefully(serve(SO_FAR + code))
+
+
+async def assert_ends_gracefully(server: AppServer) -> None:
+    async with connected(server) as client:
+        await client.send("hello")
+        assert await client.receive() == "hello"
+        ending = asyncio.to_thread(server.terminate)
+        assert (await asyncio.gather(ending, client.close_code()))[0] == 0
+    assert server.output() == "closed\n"
+
+
+def test_every_python_block_is_tested():
+    assert tested == set(PYTHON)
+
+
+@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst"])
+def test_the_document_is_well_formed(name):
+    parse(REPOSITORY / name)
+
+
+def test_the_files_that_it_shows_and_links_to_exist():
+    files = local_files()
+    assert files >= {"LICENSE", "CHANGES.rst"}
+    assert {name for name in files if not (REPOSITORY / name).is_file()} == set()
+
+
+def test_the_table_of_settings_is_true():
+    defaults = {
+        "all six": Settings().enabled_protocols,
+        "see below": None,
+        "1 MiB": 2**20,
+        "16 MiB": 2**24,
+        "100,000": 100_000,
+    }
+    table = {
+        name: defaults[default] if default in defaults else float(default)
+        for name, _unit, default, _meaning in table_rows("Configuration")
+    }
+    assert table == dataclasses.asdict(Settings())
+
+
+def test_the_table_of_server_arguments_is_true():
+    (_self, *parameters) = inspect.signature(tornadio.SocketServer.__init__).parameters.values()
+    table = {name: default for name, default, _meaning in table_rows("Starting up")}
+    assert table == {
+        parameter.name: "" if parameter.default is parameter.empty else repr(parameter.default)
+        for parameter in parameters
+    }
