@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import hypothesis
 import pytest
 import tornado.web
 
 import tornadio
-from tests.support import Recorder, Served
+from tests.support import MovedLoop, Recorder, Served
 
 Serve = Callable[..., Served]
+
+# On a busy machine an example may take its time.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """A test that asks for `clock` runs on a loop whose time it moves, the others on asyncio's own."""
+    return {"moved": MovedLoop} if "clock" in item.fixturenames else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+async def clock() -> MovedLoop:
+    """The test's event loop; its time stands still until the test says `await clock.advance(seconds)`."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, MovedLoop)
+    return loop
 
 
 @pytest.fixture
@@ -23,6 +42,7 @@ async def serve() -> AsyncIterator[Serve]:
     `server` further arguments of SocketServer, anything else goes to `get_router`.
     """
     running: list[Served] = []
+    Recorder.opened.clear()
 
     def serve(
         connection_class: type[tornadio.SocketConnection] = Recorder,
@@ -46,4 +66,11 @@ async def serve() -> AsyncIterator[Serve]:
     for served in running:
         for wire in served.wires:
             await wire.aclose()
-        await served.server.shutdown(timeout=5)
+        await shut_down(served.server)
+
+
+async def shut_down(server: tornadio.SocketServer) -> None:
+    """Shut a server down without waiting for clients that come no more."""
+    loop = asyncio.get_running_loop()
+    shutdown = server.shutdown(timeout=0.1)
+    await (loop.wait_for(shutdown) if isinstance(loop, MovedLoop) else shutdown)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import simplejson
@@ -18,6 +20,12 @@ from tornadio import proto
 
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 SECONDS = 30.0
+
+STREAMING = ("xhr-multipart", "htmlfile")
+POLLING = ("xhr-polling", "jsonp-polling")
+HTTP_TRANSPORTS = STREAMING + POLLING
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +54,11 @@ class Served:
             await wire.send_request(method, path, headers, body)
             return await wire.read_response(head_only=method == "HEAD")
 
+    async def barrier(self) -> None:
+        """When this returns, the server has seen whatever was sent to it, and closed, before."""
+        for _ in range(2):
+            assert (await self.request("HEAD", "/socket.io/socket.io.js")).status in (200, 404)
+
     async def open(self, transport: str = "xhr-polling", resource: str = "socket.io") -> tuple[str, str]:
         """Open a polling session: its id, and the frames that came with it."""
         tail = "//1290000000000" + ("/0" if transport == "jsonp-polling" else "")
@@ -72,6 +85,26 @@ class Served:
     async def poll(self, session_id: str, transport: str = "xhr-polling") -> Response:
         index = "/0" if transport == "jsonp-polling" else ""
         return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{index}")
+
+    async def stream(self, transport: str, session_id: str = "", headers: dict[str, str] | None = None) -> Stream:
+        """The long GET of a streaming transport, up to what stands before its first payload."""
+        wire = await self.connect()
+        await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000", headers)
+        head = await wire.read_head()
+        assert head.status == 200, head
+        return Stream(transport, wire, head, await wire.read_chunk())
+
+    async def open_stream(self, transport: str) -> tuple[Stream, str]:
+        """Open a session over a streaming transport: its stream, and its id."""
+        stream = await self.stream(transport)
+        [(_, session_id)] = proto.decode(await stream.read_payload())
+        return stream, session_id
+
+    async def start(self, transport: str) -> str:
+        """Open a session over any of the four HTTP transports: its id. A stream stays open until the test ends."""
+        if transport in STREAMING:
+            return (await self.open_stream(transport))[1]
+        return (await self.open(transport))[0]
 
 
 def jsonp_payload(script: str) -> str:
@@ -106,7 +139,7 @@ class Wire:
 
     @classmethod
     async def connect(cls, port: int) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -127,17 +160,17 @@ class Wire:
 
     async def read_until(self, mark: bytes) -> bytes:
         """Everything up to `mark`, which is included."""
-        async with asyncio.timeout(SECONDS):
+        async with limit():
             return await self.reader.readuntil(mark)
 
     async def read_exactly(self, size: int) -> bytes:
-        async with asyncio.timeout(SECONDS):
+        async with limit():
             return await self.reader.readexactly(size)
 
     async def read_to_end(self) -> bytes:
         """Everything until the server closes; a reset counts as a close."""
         chunks = []
-        async with asyncio.timeout(SECONDS):
+        async with limit():
             with contextlib.suppress(ConnectionError):
                 while chunk := await self.reader.read(1 << 16):
                     chunks.append(chunk)
@@ -185,22 +218,49 @@ class Wire:
         self.writer.transport.abort()
 
 
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """The response of a streaming transport. Each payload comes as a chunk of its own."""
+
+    transport: str
+    wire: Wire
+    head: Response
+    start: bytes  # what stands before the first payload
+
+    async def read_payload(self) -> str:
+        """The next payload, `''` at the end of the response."""
+        part = (await self.wire.read_chunk()).decode("utf-8")
+        if not part:
+            return ""
+        if self.transport == "xhr-multipart":
+            before, after = "Content-Type: text/plain; charset=UTF-8\n\n", "\n" + self.start.decode()
+        else:
+            before, after = "<script>parent.s._(", ", document);</script>"
+        assert part.startswith(before), part
+        assert part.endswith(after), part
+        payload = part.removeprefix(before).removesuffix(after)
+        return payload if self.transport == "xhr-multipart" else simplejson.loads(payload)
+
+    async def aclose(self) -> None:
+        await self.wire.aclose()
+
+
 class Recorder(tornadio.SocketConnection):
     """Greets with `welcome`, echoes, and remembers what happened to it. `'close'` makes it close, `'fail'` raise."""
 
-    opened: list[Recorder] = []
+    opened: list[Any] = []
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.closed = asyncio.Event()
 
-    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         self.events.append(("open", kwargs["extra"]))
         self.request = request
         Recorder.opened.append(self)
         self.send("welcome")
 
-    def on_message(self, message: Any) -> None:
+    def on_message(self, message: Any) -> Any:
         self.events.append(("message", message))
         if message == "close":
             self.close()
@@ -209,37 +269,77 @@ class Recorder(tornadio.SocketConnection):
         else:
             self.send(message)
 
-    def on_close(self) -> None:
+    def on_close(self) -> Any:
         self.events.append(("close",))
         self.closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait for `on_close`."""
+        async with limit():
+            await self.closed.wait()
+
+
+def brief(value: Any) -> str:
+    """An id for a parameter that may be long, or not to be printed at all."""
+    return ascii(value)[:40] if isinstance(value, str | bytes) else type(value).__name__
+
+
+def limit() -> asyncio.Timeout:
+    """The limit for a broken test; a MovedLoop has its own, its time is not that of the wall."""
+    return asyncio.timeout(None if isinstance(asyncio.get_running_loop(), MovedLoop) else SECONDS)
 
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait for something that happens on this loop without an event to wait for."""
-    async with asyncio.timeout(SECONDS):
+    pause = 0 if isinstance(asyncio.get_running_loop(), MovedLoop) else 0.001
+    async with limit():
         while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time a test moves: timers wait for `advance`, sockets work as ever."""
+    """An event loop whose time stands still until a test moves it: timers wait for that, sockets work as ever."""
 
     def __init__(self) -> None:
+        self._now = 1000.0
         super().__init__()
-        self._moved = 0.0
-        self._started = super().time()
 
     def time(self) -> float:
-        return self._started + self._moved
+        return self._now
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Here the limit for a broken test is one of real time."""
+        future = asyncio.ensure_future(future, loop=self)
+        watchdog = threading.Timer(SECONDS, self.call_soon_threadsafe, [future.cancel])
+        watchdog.start()
+        try:
+            return super().run_until_complete(future)
+        finally:
+            watchdog.cancel()
+
+    @property
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """The timers that are set, in no order."""
+        return [timer for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass, timer by timer, each at its own time."""
-        end = self._moved + seconds
-        while True:
-            pending = [timer.when() - self._started for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-            following = min(pending, default=end)
-            self._moved = max(self._moved, min(following, end))
-            for _ in range(20):
-                await asyncio.sleep(0)
-            if following > end:
-                return
+        end = self._now + seconds
+        await self._settle()
+        while (due := min((timer.when() for timer in self.timers), default=math.inf)) <= end:
+            self._now = max(self._now, due)
+            await self._settle()
+        self._now = end
+        await self._settle()
+
+    async def wait_for(self, awaitable: Awaitable[T]) -> T:
+        """Let time pass until something is done."""
+        future = asyncio.ensure_future(awaitable)
+        while not future.done():
+            await self.advance(0.1)
+        return future.result()
+
+    async def _settle(self) -> None:
+        """Let everybody act on what has happened: a wakeup may pass through a socket and several tasks."""
+        for _ in range(20):
+            await asyncio.sleep(0)

@@ -66,7 +66,7 @@ def form_frames(data: str) -> Iterator[tuple[str, Any]]:
 
 def _code_units(text: str) -> str:
     """A string with a character for each UTF-16 code unit of ``text``."""
-    encoded = text.encode("utf-16-le")
+    encoded = text.encode("utf-16-le", "surrogatepass")
     return "".join(map(chr, struct.unpack(f"<{len(encoded) // 2}H", encoded)))
 
 
@@ -81,17 +81,18 @@ def _split(units: str) -> Iterator[str]:
         position = _end_of(units, start, length)
         shrunk = position - start - length
         text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
-        yield text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        try:
+            yield text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            raise ProtocolError(f"frame at {start} is cut in the middle of a character: wrong length?") from None
 
 
 def _end_of(units: str, start: int, length: int) -> int:
     """Where a frame ends: every CRLF one unit (the usual case), or every one two, or some of each."""
     longest = _end_with_single_newlines(units, start, length)
     shortest = start + length
-    if _is_boundary(units, longest):
+    if longest == shortest <= len(units) or _is_boundary(units, longest):
         return longest
-    if _is_boundary(units, shortest):
-        return shortest
     boundary = proto.HEADER.search(units, shortest)
     if boundary is not None and boundary.start() <= longest:
         return boundary.start()

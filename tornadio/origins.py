@@ -107,7 +107,7 @@ class OriginRule:
         """
         if self._patterns is None:
             return ["*"]
-        return list(dict.fromkeys(pattern.host or "*" for pattern in self._patterns))
+        return [pattern.host or "*" for pattern in self._patterns]
 
 
 def _parse_pattern(entry: str) -> _Pattern:

@@ -81,11 +81,12 @@ class Deadlines(Generic[T]):
         """Call ``due`` for every item whose deadline is not after ``now``, once each."""
         ready = []
         while (when := self.next()) is not None and when <= now:
-            item = heapq.heappop(self._heap).item
-            assert item is not None  # next() has cleared the empty places away
+            ready.append(heapq.heappop(self._heap))
+        for entry in ready:
+            item = entry.item
+            if item is None:
+                continue  # discarded by one before it
             del self._entries[id(item)]
-            ready.append(item)
-        for item in ready:
             try:
                 again = self._due(item, now)
             except Exception:
@@ -114,9 +115,11 @@ class Alarm:
         self._handle = self._clock.call_at(when, self._ring)
 
     def _ring(self) -> None:
-        self._handle = None
+        rung = self._handle
         self._deadlines.run(max(self._clock.time(), self._when))
-        self.reset()
+        if self._handle is rung:  # else it was stopped meanwhile, or set anew
+            self._handle = None
+            self.reset()
 
     def stop(self) -> None:
         """No more calls until the next :meth:`reset`."""

@@ -96,6 +96,9 @@ class HTMLFileHandler(StreamingHandler):
 
     def begin(self) -> None:
         self.set_header("Content-Type", "text/html; charset=UTF-8")
+        if self.settings.get("compress_response"):
+            # A compressor would make the first chunk too small, and keep 256 KiB of state for every stream.
+            self.set_header("Content-Encoding", "identity")
         # Internet Explorer renders nothing before 256 bytes have come.
         self.write("<html><body>".ljust(256))
 

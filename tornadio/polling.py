@@ -58,12 +58,12 @@ class PollingHandler(TransportHandler):
     def deliver(self, payload: str) -> "asyncio.Future[None] | None":
         """Answer with a payload; see :meth:`tornadio.session.Channel.deliver`."""
         stream = self.stream
+        self._answered.set()
         if not stream.closed():
             self.set_header("Content-Type", self.content_type)
             self.finish(self.format_payload(payload))
             if stream.closed() and stream.error is None:
                 return None  # Tornado closes a connection that is not kept alive, once all is written
-        self._answered.set()
         return taken(stream)
 
     def end(self, code: int, reason: str) -> None:

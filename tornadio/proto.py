@@ -38,6 +38,8 @@ _LONGEST_HEADER: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _NOT_JSON = re.compile("NaN|Infinity")
+_JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BYTE_ORDER_MARKS = ("\ufeff", "\xef\xbb\xbf")
 
 _dumps = simplejson.JSONEncoder(use_decimal=True, allow_nan=False).encode
 
@@ -80,27 +82,28 @@ def _frame(text: str) -> str:
 def _well_formed(text: str) -> str:
     """``text`` with every lone surrogate as U+FFFD, as a browser would send it."""
     if text.isascii() or not _SURROGATE.search(text):
-        return str(text)
+        return str.__str__(text)  # the text of an enum's member, not its name
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _encode_list(messages: list[Any]) -> Iterator[str]:
     """Frames of a list's elements, without recursion: depth is the caller's data, not our stack."""
-    open_lists = [messages]
-    stack = [iter(messages)]
+    outer = {id(messages)}
+    stack = [(messages, iter(messages))]
     while stack:
-        for element in stack[-1]:
+        current, elements = stack[-1]
+        for element in elements:
             if not isinstance(element, list):
                 yield encode(element)
                 continue
-            if any(element is outer for outer in open_lists):
+            if id(element) in outer:
                 raise EncodeError("can't send a list that contains itself")
-            open_lists.append(element)
-            stack.append(iter(element))
+            outer.add(id(element))
+            stack.append((element, iter(element)))
             break
         else:
             stack.pop()
-            open_lists.pop()
+            outer.discard(id(current))
 
 
 def _text_of(data: bytes) -> str:
@@ -115,17 +118,10 @@ def _json(message: Any) -> str:
         text = _dumps(message)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise EncodeError(f"can't send {type(message).__name__} as JSON: {error}") from error
-    if _NOT_JSON.search(text):
-        _forbid_non_finite_decimals(message, text)
+    # Older simplejson writes a Decimal NaN as the bare word, allow_nan or not; no JSON parser reads that.
+    if _NOT_JSON.search(text) and _NOT_JSON.search(_JSON_STRING.sub("", text)):
+        raise EncodeError(f"can't send {type(message).__name__} as JSON: NaN and infinities are not JSON")
     return text
-
-
-def _forbid_non_finite_decimals(message: Any, text: str) -> None:
-    """simplejson writes a Decimal NaN as the bare word, ``allow_nan`` or not; no JSON parser reads that."""
-    try:
-        simplejson.loads(text, parse_constant=_refuse_constant, use_decimal=True)
-    except ValueError as error:
-        raise EncodeError(f"can't send {type(message).__name__} as JSON: NaN and infinities are not JSON") from error
 
 
 def decode(data: str) -> list[tuple[str, Any]]:
@@ -217,6 +213,8 @@ def _interpret(text: str) -> tuple[str, Any]:
 
 
 def _parse_json(text: str) -> Any:
+    if text.startswith(_BYTE_ORDER_MARKS):
+        raise ProtocolError("bad JSON: it starts with a byte order mark")  # simplejson skips it
     try:
         value = simplejson.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if _SURROGATE_ESCAPE.search(text):

@@ -17,6 +17,7 @@ VERSIONS: Final = ("13", "8", "7")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_CONTROL: Final = 125
+_MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 CONTINUATION: Final = 0x0
@@ -75,7 +76,7 @@ class Framer:
         self._buffer = bytearray()
         self._frame: _FrameHeader | None = None
         self._message: _Message | None = None
-        self._pong: bytes | None = None
+        self._pongs = bytearray()
         self._close_reply: bytes | None = None
         self._close_sent = False
 
@@ -153,19 +154,18 @@ class Framer:
 
     def _take_control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
-            # Only the latest ping of a flood has to be answered (section 5.5.3).
-            self._pong = _frame(PONG, payload)
+            if len(self._pongs) > _MAX_PONGS:
+                self._pongs.clear()  # of a flood only the latest ping has to be answered (section 5.5.3)
+            self._pongs += _frame(PONG, payload)
         elif opcode == CLOSE:
             _check_close(payload)
             self._close_reply = _frame(CLOSE, payload[:2])
             self.closed = True
 
     def take_outgoing(self) -> bytes:
-        """What the peer is owed: a pong, the answer to its close frame. Empty where there is nothing."""
-        outgoing = b""
-        if self._pong is not None and not self._close_sent:
-            outgoing = self._pong
-        self._pong = None
+        """What the peer is owed: pongs, the answer to its close frame. Empty where there is nothing."""
+        outgoing = b"" if self._close_sent else bytes(self._pongs)
+        self._pongs.clear()
         if self._close_reply is not None and not self._close_sent:
             self._close_sent = True
             outgoing += self._close_reply

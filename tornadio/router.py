@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from tornado.escape import url_unescape
+from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.routing import PathMatches, Rule
+from tornado.routing import Matcher, PathMatches, Rule
 
 from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
@@ -47,6 +49,30 @@ class UnknownTransportHandler(TransportHandler):
         raise RefusedError(404, f"not a transport of this resource: there are {names}")
 
 
+class TransportMatches(Matcher):
+    """Matches the paths of a transport. Unlike ``PathMatches`` it lets ``extra_re`` have groups of its own.
+
+    :param prefix: what stands before the extra.
+    :param extra_re: regular expression for the extra.
+    :param rest: regular expression for what follows, with the groups ``session_id`` and ``tail``.
+    """
+
+    def __init__(self, prefix: str, extra_re: str, rest: str) -> None:
+        self._prefix = prefix
+        self._regex = re.compile(f"{re.escape(prefix)}(?:{extra_re})(?P<rest>{rest})")
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        found = self._regex.fullmatch(request.path)
+        if found is None:
+            return None
+        parts = {
+            "extra": request.path[len(self._prefix) : found.start("rest")],
+            "session_id": found["session_id"] or "",
+            "tail": found["tail"] or "",
+        }
+        return {"path_kwargs": {name: url_unescape(part, None, plus=False) for name, part in parts.items()}}
+
+
 class RouterRule(Rule):
     """An application's rule that remembers its router, for those who look for routers in an application."""
 
@@ -64,27 +90,30 @@ class Router:
         settings: Settings,
         resource: str,
         loop: IOLoop | None,
-        extra: str,
+        extra_re: str,
+        extra_sep: str,
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
         self._sessions = SessionContainer(settings, asyncio_loop)
         self._resource = Resource(resource, connection_class, settings, OriginRule(settings.origins), self._sessions)
-        self._extra = extra
+        self._extra_re = extra_re
+        self._extra_sep = extra_sep
 
     def route(self) -> Rule:
         """One entry for ``tornado.web.Application([...])``.
 
-        It takes every path below the resource, ``/R/...``, and nothing else.
+        It takes every path below the resource, ``/R/...``, with or without an extra, and nothing else.
         """
-        root = f"/{re.escape(self._resource.name)}"
+        root = f"/{self._resource.name}"
         keywords = {"resource": self._resource}
-        rules: list[Any] = [(f"{root}/socket\\.io\\.js", ClientHandler)]
+        rules: list[Any] = [(re.escape(f"{root}/socket.io.js"), ClientHandler)]
         for handler in TRANSPORTS:
-            path = f"{root}{self._extra}/{handler.transport}"
-            tail = "/?" if handler in (WebSocketHandler, FlashSocketHandler) else _SESSION
-            rules.append((path + tail, handler, keywords))
-        rules.append((f"{root}/.+", UnknownTransportHandler, keywords))
-        return RouterRule(self, f"{root}/.+", rules)
+            tail = _NO_SESSION if handler in (WebSocketHandler, FlashSocketHandler) else _SESSION
+            matcher = TransportMatches(root + self._extra_sep, self._extra_re, f"/{handler.transport}{tail}")
+            rules.append(Rule(matcher, handler, keywords))
+        rules.append((".*", UnknownTransportHandler, keywords))
+        extra = f"(?:{re.escape(self._extra_sep)}(?:{self._extra_re}))?"
+        return RouterRule(self, f"{re.escape(root)}{extra}/.+", rules)
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:
@@ -113,6 +142,7 @@ class Router:
 
 # Behind a transport's name: nothing, or a session id (empty for a new session), or that and any tail.
 _SESSION: Final = r"(?:/(?P<session_id>[^/]*)(?:/(?P<tail>.*))?)?"
+_NO_SESSION: Final = r"(?P<session_id>)(?P<tail>)/?"
 
 
 def get_router(
@@ -137,8 +167,8 @@ def get_router(
     _check_handler(handler)
     if not isinstance(resource, str) or not resource.strip("/"):
         raise SettingsError(f"resource must be the first part of a path, such as 'socket.io', not {resource!r}")
-    extra = _extra_pattern(extra_re, extra_sep)
-    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra)
+    _check_extra(extra_re, extra_sep)
+    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra_re or "", extra_sep or "")
 
 
 def _check_handler(handler: Any) -> None:
@@ -152,15 +182,15 @@ def _check_handler(handler: Any) -> None:
         ) from error
 
 
-def _extra_pattern(extra_re: str | None, extra_sep: str | None) -> str:
+def _check_extra(extra_re: str | None, extra_sep: str | None) -> None:
     if extra_re is None:
         if extra_sep is not None:
             raise SettingsError("extra_sep separates what extra_re matches: give extra_re, too")
-        return ""
+        return
     try:
-        re.compile(f"(?P<extra>{extra_re})")
+        named = re.compile(extra_re).groupindex
+        re.compile(f"(?:{extra_re})")
     except re.error as error:
         raise SettingsError(f"extra_re {extra_re!r} is no regular expression: {error}") from error
-    if re.compile(extra_re).groupindex:
+    if named:
         raise SettingsError(f"extra_re {extra_re!r} must have no named groups: on_open gets all of it as 'extra'")
-    return f"{re.escape(extra_sep or '')}(?P<extra>{extra_re})"

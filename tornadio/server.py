@@ -93,8 +93,10 @@ class SocketServer(HTTPServer):
         self._stopping: asyncio.Task[None] | None = None
         self.routers = tuple(_routers_of(application))
         settings = application.settings
+        policy_file = settings.get("flash_policy_file")
+        policy = None if policy_file is None else Path(policy_file).read_bytes()  # it may fail: before anything listens
         self._listen(int(settings.get("socket_io_port", 8001)), settings.get("socket_io_address", ""))
-        self._policy = self._make_policy(settings.get("flash_policy_file"))
+        self._policy = flash_policy((r.origins for r in self.routers), self.port) if policy is None else policy
         self._start_flash_server(settings)
         if auto_start:
             self._run(io_loop or IOLoop.current())
@@ -107,13 +109,8 @@ class SocketServer(HTTPServer):
         except OSError as error:
             logger.error("can't listen on port %d (%s): stop what does, or set socket_io_port", port, error)
             raise
-        self.port = next(iter(self._sockets.values())).getsockname()[1]
+        self.port: int = next(iter(self._sockets.values())).getsockname()[1]
         logger.info("listening on %s, port %d", address or "all addresses", self.port)
-
-    def _make_policy(self, policy_file: str | None) -> bytes:
-        if policy_file is not None:
-            return Path(policy_file).read_bytes()
-        return flash_policy((router.origins for router in self.routers), self.port)
 
     def _start_flash_server(self, settings: dict[str, Any]) -> None:
         if settings.get("flash_policy_port") is None and settings.get("flash_policy_file") is None:

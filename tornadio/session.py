@@ -113,6 +113,7 @@ class Session:
 
         :returns: whether the connection may go on: ``on_open`` did not return ``False``.
         :raises HandlerError: ``on_open`` raised.
+        :raises RefusedError: the session has ended meanwhile: ``on_open`` sent too much, or the server stopped.
         """
         async with self._turn:
             try:
@@ -125,6 +126,8 @@ class Session:
             logger.info("%s: refused by on_open", self)
             self.drop()
             return False
+        if self.state is State.CLOSED:
+            raise RefusedError(401, "the session ended before it was open")
         if self.state is State.OPENING:
             self._enter(State.OPEN)
             self._last_sent = self._last_received = self.container.loop.time()
@@ -136,8 +139,7 @@ class Session:
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
         :raises HandlerError: ``on_message`` raised; the session is closing.
         """
-        self._last_received = self.container.loop.time()
-        self._first_unanswered = None
+        self.heard()
         async with self._turn:
             for kind, message in frames:
                 if self.is_closed:
@@ -150,6 +152,11 @@ class Session:
                     logger.exception("%s: on_message failed", self)
                     self.close(1011, "the application failed")
                     raise HandlerError from None
+
+    def heard(self) -> None:
+        """The client has sent something, be it half a message."""
+        self._last_received = self.container.loop.time()
+        self._first_unanswered = None
 
     async def receive_post(self, frames: Iterable[tuple[str, Any]]) -> None:
         """As :meth:`receive`, but back as soon as the session closes: its POSTs are answered first.
@@ -341,7 +348,7 @@ class Session:
         if self._first_unanswered is None:
             self._first_unanswered = now
         self.send(proto.encode_heartbeat(self._heartbeats))
-        return self._heartbeat_due()
+        return None if self.is_closed else self._heartbeat_due()
 
     def _heartbeat_due(self) -> float:
         """When the next heartbeat is due: nothing sent for an interval, or nothing received (a busy stream to a dead
@@ -573,7 +580,16 @@ def _on_timer(session: Session, now: float) -> float | None:
 
 async def _result_of(value: Any) -> Any:
     """What a handler returned, or what its coroutine or future came to."""
-    return await value if inspect.isawaitable(value) else value
+    if not inspect.isawaitable(value):
+        return value
+    try:
+        return await value
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Not this task was cancelled, but something that the handler waited for: a failure like any other.
+        raise RuntimeError("the handler waited for something that was cancelled") from error
 
 
 def _size(payload: str) -> int:

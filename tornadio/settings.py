@@ -3,8 +3,8 @@
 import dataclasses
 import difflib
 import logging
-import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tornadio.errors import SettingsError
@@ -85,14 +85,14 @@ def _validated(name: str, value: Any) -> Any:
 
 
 def _nearest(wrong: object, right: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(wrong), right, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
 
 
 def _time(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SettingsError(f"{name} must be a number of seconds, not {value!r}{_default(name)}")
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:
         raise SettingsError(f"{name} must be above 0 seconds and finite, not {value!r}{_default(name)}")
     return float(value)
 
@@ -109,9 +109,7 @@ def _default(name: str) -> str:
 
 
 def _protocols(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise SettingsError(f"enabled_protocols must be a list, such as [{value!r}]")
-    protocols = tuple(value)
+    protocols = _tuple("enabled_protocols", value, "websocket")
     if not protocols:
         raise SettingsError("enabled_protocols must name at least one of " + ", ".join(PROTOCOLS))
     for protocol in protocols:
@@ -123,6 +121,12 @@ def _protocols(value: Any) -> tuple[str, ...]:
 def _origins(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
+    return _tuple("origins", value, "example.com:*")
+
+
+def _tuple(name: str, value: Any, example: str) -> tuple[Any, ...]:
     if isinstance(value, str):
-        raise SettingsError(f"origins must be a list, such as [{value!r}]")
+        raise SettingsError(f"{name} must be a list, such as [{value!r}]")
+    if not isinstance(value, Iterable):
+        raise SettingsError(f"{name} must be a list, such as [{example!r}], not {value!r}")
     return tuple(value)

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import http
 import logging
+import socket
+import sys
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
@@ -51,7 +53,7 @@ class TransportHandler(tornado.web.RequestHandler):
     def initialize(self, resource: Resource) -> None:
         self.resource = resource
         self._body = bytearray()
-        self._overflown = False
+        self._received = 0
         self._refusal: PeerError | None = None
         self._peer_gone = asyncio.Event()
         self._set_cors_headers()
@@ -74,7 +76,7 @@ class TransportHandler(tornado.web.RequestHandler):
         if declared.isdecimal() and int(declared[:20]) > self._limit:
             return self.refuse_unread(self._refusal or self._too_large())
         # Tornado's own limit would answer 400; data_received sees to ours.
-        cast(HTTP1Connection, self.request.connection).set_max_body_size(3 * self._limit)
+        cast(HTTP1Connection, self.request.connection).set_max_body_size(sys.maxsize)
         return None
 
     def check_admission(self) -> None:
@@ -92,17 +94,39 @@ class TransportHandler(tornado.web.RequestHandler):
         return self.here.origins.allows(self.request.headers.get("Origin"), self.request.host)
 
     def data_received(self, chunk: bytes) -> None:
-        if self._refusal is None and not self._overflown:
+        before, self._received = self._received, self._received + len(chunk)
+        if self._received > self._limit + _LINGER_BYTES:
+            self.stream.close()
+        elif self._received > self._limit:
+            if before <= self._limit:
+                self._refuse_rest()
+        elif self._refusal is None:
             self._body += chunk
-            self._overflown = len(self._body) > self._limit
-        if self._overflown:
-            self._body.clear()
+
+    def _refuse_rest(self) -> None:
+        """Answer a chunked body as soon as it has grown too large. Tornado reads on, and what comes is dropped.
+
+        The answer at the body's end meets a socket that is half closed, and closes it.
+        """
+        self._body.clear()
+        self._refusal = self._refusal or self._too_large()
+        stream = self.stream
+        with contextlib.suppress(StreamClosedError):
+            stream.write(self._last_response(self._refusal))
+        half_close(stream)
+        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
+        self._close_session(self._refusal)
 
     async def refuse_unread(self, error: PeerError, headers: Mapping[str, str] | None = None) -> None:
         """Answer with an error in :meth:`prepare`, and close without reading on.
 
         :param headers: more headers for the answer.
         """
+        await linger(self.detach(), self._last_response(error, headers))
+        self._close_session(error)
+
+    def _last_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
+        """A whole response, for a connection that Tornado's HTTP can't be left to answer."""
         text = str(error).encode("utf-8")
         head = [
             f"HTTP/1.1 {error.http_status} {http.HTTPStatus(error.http_status).phrase}",
@@ -112,8 +136,11 @@ class TransportHandler(tornado.web.RequestHandler):
             *(f"{name}: {value}" for name, value in {**self._cors_headers(), **(headers or {})}.items()),
         ]
         logger.info("refused a request for %s: %s", self.transport, error)
+        return "\r\n".join([*head, "", ""]).encode("latin-1") + text
+
+    def _close_session(self, error: PeerError) -> None:
+        """End the session of a request that was too large."""
         session = self.here.sessions.get(self.path_kwargs.get("session_id") or "", self.transport)
-        await linger(self.detach(), "\r\n".join([*head, "", ""]).encode("latin-1") + text)
         if session is not None and isinstance(error, TooLargeError):
             session.close(error.close_code, str(error))
 
@@ -181,8 +208,6 @@ class TransportHandler(tornado.web.RequestHandler):
 
         :raises ProtocolError: there is none in it.
         """
-        if self._overflown:
-            raise self._too_large()
         content_type = self.request.headers.get("Content-Type", "")
         return forms.payload_of(bytes(self._body), content_type, self.here.settings.max_message_size)
 
@@ -289,18 +314,25 @@ def failed(error: StreamClosedError) -> "asyncio.Future[None]":
     return future
 
 
+def half_close(stream: IOStream) -> None:
+    """Tell the peer that nothing more will come. TLS knows no such state: there the answer's headers have to do."""
+    if not stream.closed() and not isinstance(stream, SSLIOStream):
+        with contextlib.suppress(OSError):
+            stream.socket.shutdown(socket.SHUT_WR)
+
+
 async def linger(stream: IOStream, response: bytes) -> None:
     """Write a last response, and close so that it arrives although the peer is still sending."""
     try:
         await stream.write(response)
         if isinstance(stream, SSLIOStream):
             return
-        stream.socket.shutdown(1)
+        half_close(stream)
         async with asyncio.timeout(_LINGER_SECONDS):
             left = _LINGER_BYTES
             while left > 0:
                 left -= len(await stream.read_bytes(min(left, 1 << 16), partial=True))
-    except (StreamClosedError, OSError, TimeoutError):
+    except (StreamClosedError, TimeoutError):
         pass
     finally:
         stream.close()

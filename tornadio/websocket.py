@@ -129,6 +129,7 @@ class WebSocketChannel:
         self._transport = transport
         self._session: Session | None = None
         self._closing: asyncio.TimerHandle | None = None
+        self._pongs_wait = False
 
     def __str__(self) -> str:
         return str(self._session or self._transport)
@@ -173,11 +174,16 @@ class WebSocketChannel:
             arriving = asyncio.ensure_future(self._stream.read_bytes(_CHUNK, partial=True))
             if arriving.done():
                 await asyncio.sleep(0)  # a busy connection takes turns with the others
-            for message in self._framer.feed(await arriving):
+            data = await arriving
+            if self._session is not None:
+                self._session.heard()
+            messages = self._framer.feed(data)
+            self._answer_pings()
+            for message in messages:
                 await self._receive(message)
-            self._answer_control()
         if self._framer.error is not None:
             raise self._framer.error
+        self._write(self._framer.take_outgoing())  # the answer to the peer's close frame
 
     async def _receive(self, message: str | bytes) -> None:
         if self._session is None:
@@ -187,9 +193,19 @@ class WebSocketChannel:
         with contextlib.suppress(HandlerError):  # it is logged, and the session ends by itself
             await self._session.receive(proto.frames(message))
 
-    def _answer_control(self) -> None:
-        # A pong can wait while the peer takes nothing, and the next one replaces it.
-        if self._framer.closed or not self._stream.writing():
+    def _answer_pings(self) -> None:
+        """Pongs wait while the peer takes nothing; the framer keeps some and lets the rest go."""
+        if self._framer.closed or self._pongs_wait:
+            return
+        if self._stream.writing():
+            self._pongs_wait = True
+            self._stream.write(b"").add_done_callback(self._send_pongs)
+        else:
+            self._write(self._framer.take_outgoing())
+
+    def _send_pongs(self, taken: "asyncio.Future[None]") -> None:
+        self._pongs_wait = False
+        if not self._framer.closed:
             self._write(self._framer.take_outgoing())
 
     def _fail(self, error: PeerError) -> None:

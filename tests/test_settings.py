@@ -1,0 +1,176 @@
+"""The settings of a router: what is right is kept, what is wrong is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from fractions import Fraction
+
+import pytest
+
+import tornadio
+from tests.support import brief
+from tornadio.errors import CallerError, SettingsError
+from tornadio.settings import Settings, make_settings
+
+PROTOCOLS = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
+TIMES = ["session_check_interval", "session_expiry", "heartbeat_interval", "heartbeat_timeout", "xhr_polling_timeout"]
+COUNTS = ["max_message_size", "max_send_buffer", "max_sessions"]
+
+
+@pytest.mark.parametrize("given", [None, {}])
+def test_the_defaults_are_those_of_the_documents(given):
+    assert dataclasses.asdict(make_settings(given)) == {
+        "enabled_protocols": PROTOCOLS,
+        "session_check_interval": 15,
+        "session_expiry": 30,
+        "heartbeat_interval": 12,
+        "heartbeat_timeout": 30,
+        "xhr_polling_timeout": 20,
+        "origins": None,
+        "max_message_size": 1 << 20,
+        "max_send_buffer": 16 << 20,
+        "max_sessions": 100_000,
+    }
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("seconds", [1, 0.25, 1e-9, 14.5])
+def test_a_time_is_seconds_above_zero(name, seconds):
+    assert getattr(make_settings({name: seconds}), name) == seconds
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [1, 4096, 1 << 40])
+def test_a_limit_is_a_whole_number_of_at_least_one(name, count):
+    assert getattr(make_settings({name: count}), name) == count
+
+
+@pytest.mark.parametrize("protocols", [["websocket"], ("htmlfile", "xhr-polling"), list(PROTOCOLS), {"jsonp-polling"}])
+def test_some_of_the_transports_can_be_enabled(protocols):
+    assert make_settings({"enabled_protocols": protocols}).enabled_protocols == tuple(protocols)
+
+
+@pytest.mark.parametrize(("origins", "kept"), [(None, None), ([], ()), (["a:80", "*:*"], ("a:80", "*:*"))])
+def test_origins_are_a_list_or_the_default_rule(origins, kept):
+    assert make_settings({"origins": origins}).origins == kept
+
+
+def test_one_setting_leaves_the_others_as_they_are():
+    assert make_settings({"session_expiry": 60}) == dataclasses.replace(Settings(), session_expiry=60)
+
+
+def test_settings_do_not_change_any_more():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_settings({}).session_expiry = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"heartbeat": 12}, "unknown setting 'heartbeat': did you mean 'heartbeat_timeout'?"),
+        ({"heartbeat_intervall": 12}, "unknown setting 'heartbeat_intervall': did you mean 'heartbeat_interval'?"),
+        ({"session_check": 1}, "unknown setting 'session_check': did you mean 'session_check_interval'?"),
+        ({"SESSION_EXPIRY": 1}, "unknown setting 'SESSION_EXPIRY': did you mean 'session_expiry'?"),
+        ({"enabled_protocol": []}, "unknown setting 'enabled_protocol': did you mean 'enabled_protocols'?"),
+        ({"xhr_polling_time": 1}, "unknown setting 'xhr_polling_time': did you mean 'xhr_polling_timeout'?"),
+        ({"origin": []}, "unknown setting 'origin': did you mean 'origins'?"),
+        ({"max_message": 1}, "unknown setting 'max_message': did you mean 'max_message_size'?"),
+        ({"max_session": 1}, "unknown setting 'max_session': did you mean 'max_sessions'?"),
+        ({"max_buffer": 1}, "unknown setting 'max_buffer': did you mean 'max_send_buffer'?"),
+        ({"nothing like it": 1}, "unknown setting 'nothing like it': there are enabled_protocols,"),
+        ({1: 1}, "unknown setting 1: there are enabled_protocols,"),
+        ("session_expiry", "settings must be a dict, not str"),
+        ([("session_expiry", 1)], "settings must be a dict, not list"),
+        ({"enabled_protocols": "websocket"}, "enabled_protocols must be a list, such as ['websocket']"),
+        ({"enabled_protocols": None}, "enabled_protocols must be a list, such as ['websocket'], not None"),
+        ({"enabled_protocols": 6}, "enabled_protocols must be a list, such as ['websocket'], not 6"),
+        (
+            {"enabled_protocols": []},
+            "enabled_protocols must name at least one of websocket, flashsocket, xhr-multipart,",
+        ),
+        (
+            {"enabled_protocols": ["websocket", "xhr_polling"]},
+            "enabled_protocols: no transport 'xhr_polling': did you mean 'xhr-polling'?",
+        ),
+        ({"enabled_protocols": ["jsonp"]}, "enabled_protocols: no transport 'jsonp': did you mean 'jsonp-polling'?"),
+        (
+            {"enabled_protocols": ["websockets"]},
+            "enabled_protocols: no transport 'websockets': did you mean 'websocket'?",
+        ),
+        ({"enabled_protocols": ["carrier pigeon"]}, "no transport 'carrier pigeon': there are websocket, flashsocket,"),
+        ({"enabled_protocols": [1]}, "enabled_protocols: no transport 1: there are websocket,"),
+        ({"origins": "example.com:80"}, "origins must be a list, such as ['example.com:80']"),
+        ({"origins": True}, "origins must be a list, such as ['example.com:*'], not True"),
+        ({"origins": ["example.com"]}, "origins: 'example.com' is no origin: write 'host:port' ('*' for any)"),
+        ({"origins": ["a:80", None]}, "origins: None is no origin: write 'host:port' ('*' for any)"),
+    ],
+    ids=brief,
+)
+def test_a_mistake_is_an_error_that_names_what_is_right(given, message):
+    with pytest.raises(SettingsError, match=re.escape(message)) as caught:
+        tornadio.get_router(tornadio.SocketConnection, given)
+    assert isinstance(caught.value, CallerError)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("session_check_interval", "15"),
+        ("session_expiry", "30"),
+        ("heartbeat_interval", "12"),
+        ("heartbeat_timeout", "30"),
+        ("xhr_polling_timeout", "20"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [
+        (0, "must be above 0 seconds and finite, not 0"),
+        (-1, "must be above 0 seconds and finite, not -1"),
+        (-0.5, "must be above 0 seconds and finite, not -0.5"),
+        (float("inf"), "must be above 0 seconds and finite, not inf"),
+        (float("nan"), "must be above 0 seconds and finite, not nan"),
+        (10**400, "must be above 0 seconds and finite, not 1000000"),
+        ("15", "must be a number of seconds, not '15'"),
+        (None, "must be a number of seconds, not None"),
+        (True, "must be a number of seconds, not True"),
+        ([1], "must be a number of seconds, not [1]"),
+        (Fraction(1, 2), "must be a number of seconds, not Fraction(1, 2)"),
+    ],
+    ids=brief,
+)
+def test_a_wrong_time_is_an_error_with_its_default(name, default, value, mistake):
+    with pytest.raises(SettingsError, match=re.escape(f"{name} {mistake}")) as caught:
+        tornadio.get_router(tornadio.SocketConnection, {name: value})
+    assert str(caught.value).endswith(f" (the default is {default})")
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [("max_message_size", "1,048,576"), ("max_send_buffer", "16,777,216"), ("max_sessions", "100,000")],
+)
+@pytest.mark.parametrize("value", [0, -1, 1.0, 1e6, float("inf"), "1024", None, True, [1]], ids=repr)
+def test_a_wrong_limit_is_an_error_with_its_default(name, default, value):
+    with pytest.raises(SettingsError) as caught:
+        tornadio.get_router(tornadio.SocketConnection, {name: value})
+    assert str(caught.value) == (
+        f"{name} must be a whole number of at least 1, not {value!r} (the default is {default})"
+    )
+
+
+@pytest.mark.parametrize("interval", [15, 15.0, 60])
+def test_a_heartbeat_that_comes_too_late_draws_a_warning(interval, caplog):
+    tornadio.get_router(tornadio.SocketConnection, {"heartbeat_interval": interval})
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("tornadio.settings", logging.WARNING)
+    assert f"heartbeat_interval is {interval:g} s" in record.getMessage()
+    assert "15 s of silence" in record.getMessage()
+
+
+@pytest.mark.parametrize("given", [None, {}, {"heartbeat_interval": 14.9}, {"heartbeat_timeout": 60}])
+def test_a_heartbeat_in_time_draws_none(given, caplog):
+    tornadio.get_router(tornadio.SocketConnection, given)
+    assert caplog.records == []
