@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -54,8 +55,16 @@ class AppServer:
 
     def terminate(self) -> int:
         """Ask the process to end (SIGTERM), wait until it has, and return its exit status."""
+        self.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None, f"{self.name} does not run"
-        self._process.terminate()
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait until the process has ended, and return its exit status."""
+        assert self._process is not None, f"{self.name} does not run"
         try:
             return self._process.wait(STOP_SECONDS)
         finally:
