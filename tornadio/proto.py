@@ -52,7 +52,7 @@ def utf16_length(text: str) -> int:
 def encode(message: Any) -> str:
     """Encode a message as frames.
 
-    A ``str`` travels as it is, ``bytes`` as the UTF-8 text they hold, a list as the frames of its elements one
+    A ``str`` arrives as it is, ``bytes`` as the UTF-8 text they hold, a list as the frames of its elements one
     after the other (nested lists flatten), ``None`` as nothing, everything else as JSON.
 
     :returns: the frames, ``''`` where there is nothing to send.
@@ -60,19 +60,24 @@ def encode(message: Any) -> str:
         that JSON can't hold, a list that holds itself.
     """
     if isinstance(message, str):
-        return _frame(_well_formed(message))
+        return _text_frame(_well_formed(message))
     if isinstance(message, list):
         return "".join(_encode_list(message))
     if message is None:
         return ""
     if isinstance(message, bytes | bytearray | memoryview):
-        return _frame(_text_of(bytes(message)))
+        return _text_frame(_text_of(bytes(message)))
     return _frame(JSON + _json(message))
 
 
 def encode_heartbeat(number: int) -> str:
     """The frame of the heartbeat ``number``, which the client echoes as it is."""
     return _frame(f"{HEARTBEAT}{number}")
+
+
+def _text_frame(text: str) -> str:
+    """Text that a client would take for JSON or a heartbeat travels as a JSON string: it arrives as the text it is."""
+    return _frame(JSON + _json(text) if text.startswith((JSON, HEARTBEAT)) else text)
 
 
 def _frame(text: str) -> str:
