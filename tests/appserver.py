@@ -21,13 +21,18 @@ STOP_SECONDS = 30
 
 
 class AppServer:
-    """A server process on a port of its own, which it keeps over restarts."""
+    """A server process on a port of its own, which it keeps over restarts.
 
-    def __init__(self, script: Path, arguments: tuple[str, ...], output: Path) -> None:
+    `program` is what runs the script.
+    """
+
+    def __init__(
+        self, script: Path, arguments: tuple[str, ...], output: Path, program: tuple[str, ...] = (sys.executable,)
+    ) -> None:
         self.name = script.name
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
-        self._command = [sys.executable, str(script), f"--port={self.port}", *arguments]
+        self._command = [*program, str(script), f"--port={self.port}", *arguments]
         self._output = output
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -13,6 +13,8 @@ import tornado.web
 import tornadio
 from tests.support import MovedLoop, Recorder, Served
 
+pytest_plugins = ("tests.browser_fixtures",)
+
 Serve = Callable[..., Served]
 
 # On a busy machine an example may take its time.

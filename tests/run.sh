@@ -4,9 +4,9 @@
 #   tests/run.sh              every suite, see below
 #   tests/run.sh ARGUMENTS    the first suite alone, with these arguments for pytest (paths from the repository's root)
 #
-# The suites: all tests on this Python with the newest dependencies; then, without the browser's, on the oldest Python
-# found (3.11 or newer) with the oldest dependencies that setup.py admits, and on the newest Python found with the newest
-# dependencies. PYTHON names another Python for the first (default: python3).
+# The suites: all tests on this Python with the newest dependencies; then, without the browser's and those with programs of
+# others, on the oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits, and on the newest
+# Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -67,6 +67,11 @@ need_chromium() {
     apt_install chromium
 }
 
+need_node() {
+    command -v node >/dev/null || apt_install nodejs
+    command -v npm >/dev/null || apt_install npm
+}
+
 # The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ...
 oldest_dependencies() {
     sed -n '/install_requires/,/\]/ s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
@@ -101,6 +106,7 @@ print(*[f"{name} {version}" for name, version in [
 PYTHON=${PYTHON:-python3}
 need_python
 need_chromium
+need_node
 make_venv main "$PYTHON"
 
 if [ $# -gt 0 ]; then
@@ -117,13 +123,13 @@ say "Pythons found: ${pythons[*]%% *}"
 run_suite "All tests" main
 
 make_venv oldest "$oldest" "${oldest_requirements[@]}"
-run_suite "Without the browser" oldest --ignore=tests/browser
+run_suite "Without the browser" oldest --ignore=tests/browser --ignore=tests/compatibility
 
 if [ "$newest_version" = "$(version_of "$PYTHON")" ]; then
     RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
 else
     make_venv newest "$newest"
-    run_suite "Without the browser" newest --ignore=tests/browser
+    run_suite "Without the browser" newest --ignore=tests/browser --ignore=tests/compatibility
 fi
 case $oldest_version in
     3.11.*) ;;

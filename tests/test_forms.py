@@ -175,11 +175,22 @@ def test_a_line_feed_that_was_one_unit_is_one_again(texts):
         ["a\r\nb" * 1000, "c"],
         ["a\r\n~m~3~m~abc"],
         ["a\r\n~m~3~m~abc", "b"],
+        ["\r\n\r\n\r\n\r\n", "1", ""],  # the second frame's text and the third one's mark look like a header
     ],
     ids=brief,
 )
 def test_a_pair_that_was_two_units_stays_two(texts):
     assert through_a_form(*texts) == texts
+
+
+def test_where_both_readings_fit_the_newlines_were_line_feeds():
+    # A browser's text fields have no others; and so no text, whoever wrote it, can become a frame.
+    line_feeds_and_a_frames_text, pairs_and_a_frame = (
+        "~m~14~m~" + "\n" * 7 + "~m~0~m~",
+        "~m~14~m~" + "\r\n" * 7 + "~m~0~m~",
+    )
+    assert as_a_form_sends_it(line_feeds_and_a_frames_text) == as_a_form_sends_it(pairs_and_a_frame)
+    assert list(form_frames(as_a_form_sends_it(pairs_and_a_frame))) == [("~m~", "\n" * 7 + "~m~0~m~")]
 
 
 def test_the_length_decides_frame_by_frame():
@@ -233,27 +244,24 @@ def test_broken_frames_in_a_form_are_the_peers_error(payload, good, reason):
 
 
 ONE_UNIT = st.lists(
-    st.sampled_from(["\n", "\n", "~m~", "~m~1~m~", "1", "😀"])
+    st.sampled_from(["\n", "\n", "~m~", "~m~1~m~", "~h~", "1", "😀"])
     | st.characters(exclude_categories=["Cs"], exclude_characters="\r")
 ).map("".join)
-PLAIN = st.text(st.sampled_from("a é中😀1"))
+PLAIN = st.text(st.sampled_from("a é中😀"))
 
 
-def is_plain(text: str) -> bool:
-    return not text.startswith(("~j~", "~h~"))
-
-
-@given(st.lists(ONE_UNIT.filter(is_plain)))
+@given(st.lists(ONE_UNIT))
 def test_texts_with_line_feeds_make_the_round_trip(texts):
     assert through_a_form(*texts) == texts
 
 
-@given(st.lists(st.lists(PLAIN).map("\r\n".join) | st.lists(PLAIN).map("\n".join)))
+# Seven pairs are as long as the shortest frame, and so might have been line feeds and that frame's text.
+@given(st.lists(st.lists(PLAIN, max_size=7).map("\r\n".join) | st.lists(PLAIN).map("\n".join)))
 def test_texts_with_one_kind_of_newline_each_make_the_round_trip(texts):
     assert through_a_form(*texts) == texts
 
 
-@given(st.lists(st.text(st.sampled_from("a1é😀\r\n"))))
+@given(st.lists(st.text(st.sampled_from("aé😀\r\n"), max_size=13)))
 def test_texts_with_any_newlines_keep_their_lines(texts):
     arriving = through_a_form(*texts)
     assert [as_a_form_sends_it(text) for text in arriving] == [as_a_form_sends_it(text) for text in texts]

@@ -22,7 +22,8 @@ class SocketConnection:
     any connection.
     """
 
-    _session: "Session"  # given by the session when it takes this connection, before on_open
+    # Given by the session before on_open. Applications have sessions, too: a plain name could be theirs.
+    _tornadio_session: "Session"
 
     def on_open(self, request: "HTTPServerRequest", *args: Any, **kwargs: Any) -> Any:
         """A client has connected. It receives nothing before this has returned.
@@ -50,35 +51,35 @@ class SocketConnection:
             a message for each of its elements, everything else as JSON.
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
-        if self._session.is_closed:
-            logger.debug("%s: send after its end does nothing", self._session)
+        if self._tornadio_session.is_closed:
+            logger.debug("%s: send after its end does nothing", self._tornadio_session)
             return
         payload = proto.encode(message)
         if payload:
-            self._session.send(payload)
+            self._tornadio_session.send(payload)
 
     def broadcast(self, message: Any) -> None:
         """Send a message to every other connection of this router.
 
         :raises tornadio.errors.EncodeError: as :meth:`send`; then nobody gets it.
         """
-        self._session.container.broadcast(message, exclude=(self,))
+        self._tornadio_session.container.broadcast(message, exclude=(self,))
 
     def close(self) -> None:
         """End the connection; what was sent before is still delivered. Closing twice does no harm."""
-        self._session.close()
+        self._tornadio_session.close()
 
     @property
     def is_closed(self) -> bool:
         """Whether the connection has ended, or :meth:`close` was called."""
-        return self._session.is_closed
+        return self._tornadio_session.is_closed
 
     @property
     def session_id(self) -> str:
         """The id that the client was given, ``[0-9a-z]``."""
-        return self._session.session_id
+        return self._tornadio_session.session_id
 
     @property
     def transport(self) -> str:
         """The name of the transport that carries this connection, such as ``'websocket'``."""
-        return self._session.transport
+        return self._tornadio_session.transport

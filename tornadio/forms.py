@@ -71,6 +71,22 @@ def _code_units(text: str) -> str:
 
 
 def _split(units: str) -> Iterator[str]:
+    """The texts of the frames. Where what comes first could end in two places, and only one lets the rest be frames, it
+    is that one.
+
+    :raises ProtocolError: where the run of frames breaks.
+    """
+    try:
+        texts = list(_split_preferring(units, lone_newlines=True))
+    except ProtocolError:
+        try:
+            texts = list(_split_preferring(units, lone_newlines=False))
+        except ProtocolError:
+            return _split_preferring(units, lone_newlines=True)
+    return iter(texts)
+
+
+def _split_preferring(units: str, lone_newlines: bool) -> Iterator[str]:
     position = 0
     while position < len(units):
         header = proto.HEADER.match(units, position)
@@ -78,7 +94,7 @@ def _split(units: str) -> Iterator[str]:
             raise ProtocolError(f"expected ~m~LENGTH~m~ at {position}")
         start = header.end()
         length = int(header[1])
-        position = _end_of(units, start, length)
+        position = _end_of(units, start, length, lone_newlines)
         shrunk = position - start - length
         text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
         try:
@@ -87,10 +103,12 @@ def _split(units: str) -> Iterator[str]:
             raise ProtocolError(f"frame at {start} is cut in the middle of a character: wrong length?") from None
 
 
-def _end_of(units: str, start: int, length: int) -> int:
+def _end_of(units: str, start: int, length: int, lone_newlines: bool) -> int:
     """Where a frame ends: every CRLF one unit (the usual case), or every one two, or some of each."""
     longest = _end_with_single_newlines(units, start, length)
     shortest = start + length
+    if not lone_newlines and _is_boundary(units, shortest):
+        return shortest
     if longest == shortest <= len(units) or _is_boundary(units, longest):
         return longest
     boundary = proto.HEADER.search(units, shortest)

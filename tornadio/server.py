@@ -255,13 +255,17 @@ def _loop_is_running() -> bool:
 
 
 def _routers_of(application: tornado.web.Application) -> Iterator[Router]:
-    """The routers in an application's rules, those of every host."""
-    waiting: list[RuleRouter] = [application.default_router, application.wildcard_router]
+    """The routers in an application's rules: those of every host, nested rules, and applications within it."""
+    waiting: list[Any] = [application]
     found: dict[Router, None] = {}
     while waiting:
-        for rule in waiting.pop().rules:
-            if isinstance(rule, RouterRule):
-                found[rule.router] = None
-            elif isinstance(rule.target, RuleRouter):
-                waiting.append(rule.target)
+        target = waiting.pop()
+        if isinstance(target, tornado.web.Application):
+            waiting += [target.default_router, target.wildcard_router]
+        elif isinstance(target, RuleRouter):
+            for rule in target.rules:
+                if isinstance(rule, RouterRule):
+                    found[rule.router] = None
+                else:
+                    waiting.append(rule.target)
     yield from found

@@ -91,7 +91,7 @@ class Session:
         self._heartbeats = 0
         self._last_heartbeat = 0.0
         self._first_unanswered: float | None = None
-        connection._session = self
+        connection._tornadio_session = self
 
     def __str__(self) -> str:
         return f"session {self.session_id} ({self.transport})"
@@ -218,7 +218,7 @@ class Session:
         self.container.moved(self, was)
         if self.is_closed and not self._ended.done():
             self._ended.set_result(None)
-            self.container.spawn(self._say_goodbye())
+            self.container.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
@@ -370,6 +370,7 @@ class Session:
 
 
 S = TypeVar("S", bound=Session)
+R = TypeVar("R")
 
 
 class SessionContainer:
@@ -391,8 +392,9 @@ class SessionContainer:
         self._sessions: dict[str, Session] = {}
         self._open: dict[Session, None] = {}
         self._unflushed: dict[Session, None] = {}
-        self._handlers: set[asyncio.Task[None]] = set()
-        self._carriers: set[asyncio.Task[None]] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._goodbyes: set[asyncio.Task[Any]] = set()
+        self._carriers: set[asyncio.Task[Any]] = set()
         self._emptied: asyncio.Event | None = None
         self._expiry = Deadlines[Session](_expired)
         self._timers = Deadlines[Session](_on_timer)
@@ -488,21 +490,25 @@ class SessionContainer:
                 logger.exception("%s: can't be written to", session)
                 session.drop(1011)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run handlers of the application as a task, which :meth:`drain` waits for."""
+    def spawn(self, work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
+        """Run handlers of the application as a task, which :meth:`drain` waits for, and cancels at its deadline."""
         return self._run(work, self._handlers)
+
+    def spawn_goodbye(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """As :meth:`spawn`, for the last handler of a connection: it has its time even after the deadline."""
+        return self._run(work, self._goodbyes)
 
     def carry(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run what carries a client's connection as a task. It ends with its session, soon if not at once."""
         return self._run(work, self._carriers)
 
-    def _run(self, work: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[None]]") -> "asyncio.Task[None]":
+    def _run(self, work: Coroutine[Any, Any, R], tasks: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(functools.partial(self._reap, tasks))
         return task
 
-    def _reap(self, tasks: "set[asyncio.Task[None]]", task: "asyncio.Task[None]") -> None:
+    def _reap(self, tasks: "set[asyncio.Task[Any]]", task: "asyncio.Task[Any]") -> None:
         tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waits for it has it; nobody else must hear of it
@@ -524,7 +530,7 @@ class SessionContainer:
         self._check_emptied()
 
     def _check_emptied(self) -> None:
-        if self._emptied is not None and not self._sessions and not self._handlers:
+        if self._emptied is not None and not self._sessions and not self._handlers | self._goodbyes:
             self._emptied.set()
 
     def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
@@ -548,26 +554,32 @@ class SessionContainer:
             session.close(1001, "the server is shutting down")
         if not await self._wait_empty(timeout):
             logger.warning(
-                "shutting down: %d sessions and %d handlers were not done in time", len(self), len(self._handlers)
+                "shutting down: %d sessions and %d handlers were not done in time",
+                len(self),
+                len(self._handlers | self._goodbyes),
             )
             for session in self:
                 session.drop(1001, "the server is shutting down")
-        if self._carriers:
-            await asyncio.wait(tuple(self._carriers), timeout=_GRACE_SECONDS)
-        left = self._handlers | self._carriers
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=_GRACE_SECONDS)
+            _cancel(self._handlers | self._carriers)  # a WebSocket's handlers run in what carries it
+        for _ in range(2):
+            left = self._handlers | self._goodbyes | self._carriers
+            if left:
+                await asyncio.wait(left, timeout=_GRACE_SECONDS)
+            _cancel(left)
 
     async def _wait_empty(self, timeout: float) -> bool:
-        self._emptied = asyncio.Event()
+        self._emptied = self._emptied or asyncio.Event()
         self._check_emptied()
         try:
             await asyncio.wait_for(self._emptied.wait(), timeout)
         except TimeoutError:
             return False
         return True
+
+
+def _cancel(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _expired(session: Session, now: float) -> float | None:

@@ -234,7 +234,11 @@ class TransportHandler(tornado.web.RequestHandler):
         :raises HandlerError: ``on_open`` raised.
         """
         session = self.here.sessions.create(session_class, self.here.connection_class(), self.transport)
-        if not await session.open(self.request, extra):
+        opening = self.here.sessions.spawn(session.open(self.request, extra))
+        await asyncio.wait((opening,))
+        if opening.cancelled():
+            raise RefusedError(503, "this server is shutting down: connect again")
+        if not opening.result():
             raise RefusedError(403, "the application refused this connection")
         if self._peer_gone.is_set():
             session.drop()

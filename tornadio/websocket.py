@@ -148,6 +148,9 @@ class WebSocketChannel:
             self._fail(error)
         except (StreamClosedError, TimeoutError):
             logger.debug("%s: the connection has gone", self)
+        except Exception:
+            logger.exception("%s: failed", self)
+            self._fail(HandlerError())
         except asyncio.CancelledError:
             self._stream.close()
             raise
@@ -210,6 +213,8 @@ class WebSocketChannel:
 
     def _fail(self, error: PeerError) -> None:
         session, self._session = self._session, None
+        if session is not None:
+            session.flush()  # the answers to what came before the error
         self._write(self._framer.close(error.close_code, str(error)))
         if session is not None:
             session.lost(self)

@@ -1,0 +1,816 @@
+"""SocketConnection, what applications see of a client: its handlers, its methods, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import tornado.web
+from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
+
+import tornadio
+from tests.clients import Client, SocketClient, connect, open_client
+from tests.conftest import shut_down
+from tests.support import STREAMING, MovedLoop, Recorder, Served, until
+from tornadio import proto
+from tornadio.errors import CallerError, EncodeError, SettingsError
+from tornadio.settings import PROTOCOLS
+
+SOCKETS = ("websocket", "flashsocket")
+PERSISTENT = SOCKETS + STREAMING
+
+every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
+
+
+async def greeted(served: Served, transport: str = "websocket") -> Client:
+    """A client that has had its session id and the Recorder's welcome."""
+    client = await open_client(served, transport)
+    assert await client.receive() == ["welcome"]
+    return client
+
+
+async def receive_until(client: Client, last: Any) -> list[Any]:
+    """All messages up to this one."""
+    received: list[Any] = []
+    while last not in received:
+        received += await client.receive()
+    return received
+
+
+# -- What a connection tells -------------------------------------------------------------------------------------------
+
+
+@every_transport
+async def test_a_connection_knows_its_session_id_and_its_transport(serve, transport):
+    client = await greeted(serve(), transport)
+    [recorder] = Recorder.opened
+    assert (recorder.session_id, recorder.transport) == (client.session_id, transport)
+    assert recorder.is_closed is False
+
+
+@every_transport
+async def test_what_a_connection_tells_can_be_asked_in_every_handler(serve, transport):
+    told: list[Any] = []
+
+    class Telling(tornadio.SocketConnection):
+        def tell(self) -> None:
+            told.append((self.session_id, self.transport, self.is_closed))
+
+        def on_open(self, *args: Any, **kwargs: Any) -> None:
+            self.tell()
+
+        def on_message(self, message: Any) -> None:
+            self.tell()
+            self.close()
+            self.tell()
+
+        def on_close(self) -> None:
+            self.tell()
+
+    client = await open_client(serve(Telling), transport)
+    await client.send("go")
+    await until(lambda: len(told) == 4)
+    identity = (client.session_id, transport)
+    assert told == [(*identity, False), (*identity, False), (*identity, True), (*identity, True)]
+
+
+@every_transport
+async def test_on_open_gets_the_request(serve, transport):
+    requests: list[HTTPServerRequest] = []
+
+    class Asking(tornadio.SocketConnection):
+        def on_open(self, request: HTTPServerRequest, *args: Any, **kwargs: Any) -> None:
+            requests.append(request)
+
+    await open_client(serve(Asking), transport)
+    assert isinstance(requests[0], HTTPServerRequest)
+    assert requests[0].path.startswith(f"/socket.io/{transport}")
+    assert requests[0].remote_ip == "127.0.0.1"
+    assert requests[0].headers["Host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("version", ["13", "76"])
+async def test_on_open_sees_cookies_of_websockets_too(serve, version):
+    await connect(serve(), version, headers={"Cookie": "name=Ann; colour=blue"})
+    await until(lambda: Recorder.opened)
+    cookies = Recorder.opened[0].request.cookies
+    assert (cookies["name"].value, cookies["colour"].value) == ("Ann", "blue")
+
+
+@every_transport
+async def test_router_connections_are_the_open_ones_oldest_first(serve, clock, transport):
+    served = serve(settings={"session_expiry": 10, "session_check_interval": 1})
+    assert served.router.connections == ()
+    clients = [await greeted(served, transport) for _ in range(3)]
+    assert served.router.connections == tuple(Recorder.opened)
+    await clients[1].send("close")
+    first, second, third = Recorder.opened
+    await second.closed.wait()
+    assert served.router.connections == (first, third)
+    await clients[0].leave()
+    await clients[2].leave()
+    await clock.advance(12)
+    assert served.router.connections == ()
+
+
+async def test_a_connection_is_among_the_routers_once_on_open_has_returned(serve):
+    inside: list[Any] = []
+
+    class Counting(Recorder):
+        def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+            super().on_open(request, *args, **kwargs)
+            inside.append(served.router.connections)
+            self.broadcast("somebody comes")
+
+    served = serve(Counting)
+    await greeted(served)
+    await greeted(served)
+    assert inside == [(), (Recorder.opened[0],)]
+
+
+# -- What classes may look like ----------------------------------------------------------------------------------------
+
+
+async def test_the_original_readmes_on_open_takes_anything(serve):
+    extras: list[str] = []
+
+    class MyConnection(tornadio.SocketConnection):
+        def on_open(self, *args: Any, **kwargs: Any) -> None:
+            extras.append(kwargs["extra"])
+
+        def on_message(self, message: Any) -> None:
+            pass
+
+    served = serve(MyConnection, resource="chat", extra_re=r"\d+", extra_sep="/")
+    await connect(served, path="/chat/123/websocket")
+    await until(lambda: extras)
+    assert extras == ["123"]
+
+
+@pytest.mark.parametrize("calls_super", [False, True])
+async def test_init_may_leave_super_out(serve, calls_super):
+    class MyConnection(tornadio.SocketConnection):
+        def __init__(self) -> None:
+            if calls_super:
+                super().__init__()
+            self.name = "Ann"
+
+        def on_message(self, message: Any) -> None:
+            self.send(f"{self.name}: {message}")
+
+    client = await open_client(serve(MyConnection), "websocket")
+    await client.send("hello")
+    assert await client.receive() == ["Ann: hello"]
+
+
+@every_transport
+async def test_names_of_the_application_are_its_own(serve, transport):
+    class MyConnection(Recorder):
+        def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+            super().on_open(request, *args, **kwargs)
+            self._session = self.session = self._channel = self.state = self.container = "of a database, say"
+
+    client = await greeted(serve(MyConnection), transport)
+    await client.send("hello")
+    assert await client.receive() == ["hello"]
+    await client.send("close")
+    await Recorder.opened[0].closed.wait()
+
+
+@every_transport
+async def test_a_constructor_that_raises_is_logged_and_the_client_is_told(serve, transport, caplog):
+    class Failing(Recorder):
+        def __init__(self) -> None:
+            raise RuntimeError("as the test asked")
+
+    served = serve(Failing)
+    if transport in SOCKETS:
+        peer = await connect(served, "13" if transport == "websocket" else "76", f"/socket.io/{transport}")
+        assert await peer.ended() == (1011 if transport == "websocket" else None)
+    else:
+        assert (await served.request("GET", f"/socket.io/{transport}//1290000000000/0")).status == 500
+    assert "RuntimeError: as the test asked" in caplog.text
+
+
+async def test_on_open_and_on_close_are_optional_on_message_is_not(serve, caplog):
+    client = await open_client(serve(tornadio.SocketConnection), "websocket")
+    await client.send("hello")
+    await client.ended()
+    assert "SocketConnection must override on_message" in caplog.text
+
+
+# -- send --------------------------------------------------------------------------------------------------------------
+
+
+def sending(*messages: Any) -> type[Recorder]:
+    """A connection class that answers everything with these, and then with the end."""
+
+    class Sending(Recorder):
+        def on_message(self, message: Any) -> None:
+            for each in messages:
+                self.send(each)
+            self.send("end")
+
+    return Sending
+
+
+@pytest.mark.parametrize("transport", ["websocket", "flashsocket", "xhr-polling"])
+@pytest.mark.parametrize(
+    ("message", "frames"),
+    [
+        ("abc", "~m~3~m~abc"),
+        ("", "~m~0~m~"),
+        ("é中😀", "~m~4~m~é中😀"),
+        ({"a": "b"}, '~m~13~m~~j~{"a": "b"}'),
+        ({"é": "😀"}, '~m~29~m~~j~{"\\u00e9": "\\ud83d\\ude00"}'),
+        (["a", "b"], "~m~1~m~a~m~1~m~b"),
+        (["a", ["b", [{"c": 1}]], []], '~m~1~m~a~m~1~m~b~m~11~m~~j~{"c": 1}'),
+        (None, ""),
+        ([], ""),
+        ([None, []], ""),
+        (3, "~m~4~m~~j~3"),
+        (1.5, "~m~6~m~~j~1.5"),
+        (True, "~m~7~m~~j~true"),
+        ((1, "a"), '~m~11~m~~j~[1, "a"]'),
+        (Decimal("1.10"), "~m~7~m~~j~1.10"),
+        (b"abc", "~m~3~m~abc"),
+        ("é".encode(), "~m~1~m~é"),
+        ("a\ud83d", "~m~2~m~a\ufffd"),
+        ("\ude00\ud83d", "~m~2~m~\ufffd\ufffd"),
+        ("\0\n\r\u2028</script>", "~m~13~m~\0\n\r\u2028</script>"),
+    ],
+    ids=repr,
+)
+async def test_messages_on_the_wire(serve, transport, message, frames):
+    served = serve(sending(message))
+    client = await greeted(served, transport)
+    await client.send("go")
+    if isinstance(client, SocketClient):
+        assert await client.peer.receive() == frames + "~m~3~m~end"
+    else:
+        assert (await served.poll(client.session_id)).text == frames + "~m~3~m~end"
+
+
+CANNOT_BE_SENT = [
+    float("nan"),
+    float("inf"),
+    {"a": [1, -float("inf")]},
+    Decimal("NaN"),
+    b"\xff",
+    object(),
+    {"a": object()},
+    {(1, 2): 3},
+    ["fine", float("nan")],
+    ["fine", [b"\xff"]],
+]
+
+
+@pytest.mark.parametrize("message", CANNOT_BE_SENT, ids=repr)
+async def test_what_cannot_be_sent_is_an_error_and_nothing_of_it_is_sent(serve, message):
+    class Trying(Recorder):
+        def on_message(self, _: Any) -> None:
+            for send in (self.send, self.broadcast, served.router.broadcast):
+                try:
+                    send(message)
+                except EncodeError as error:
+                    self.events.append(("error", error))
+            self.send("end")
+            self.broadcast("end")
+
+    served = serve(Trying)
+    client, other = await greeted(served), await greeted(served)
+    await client.send("go")
+    assert await client.receive() == ["end"]
+    assert await other.receive() == ["end"]
+    errors = [error for name, *error in Recorder.opened[0].events if name == "error"]
+    assert len(errors) == 3
+    assert all(isinstance(error, ValueError) and isinstance(error, CallerError) and str(error) for [error] in errors)
+
+
+def test_a_list_that_holds_itself_cannot_be_sent():
+    message: list[Any] = ["fine"]
+    message.append([message])
+    with pytest.raises(EncodeError, match="contains itself"):
+        proto.encode(message)
+
+
+@every_transport
+async def test_send_after_close_is_a_debug_line_and_nothing_else(serve, caplog, transport):
+    class Chatty(Recorder):
+        def on_message(self, message: Any) -> None:
+            self.close()
+            self.send("too late")
+            self.close()
+
+        def on_close(self) -> None:
+            self.send("too late")
+            super().on_close()
+
+    caplog.set_level(logging.DEBUG, "tornadio")
+    served = serve(Chatty)
+    client = await greeted(served, transport)
+    await client.send("go")
+    [recorder] = Recorder.opened
+    await recorder.closed.wait()
+    recorder.send("too late")
+    served.router.broadcast("too late")
+    await client.ended()
+    lines = [(record.levelno, record.getMessage()) for record in caplog.records if record.name.startswith("tornadio")]
+    assert [level for level, line in lines if recorder.session_id in line and "send" in line] == 3 * [logging.DEBUG]
+    assert max(level for level, _ in lines) <= logging.INFO
+
+
+async def test_send_to_many_does_not_break_on_one_dead_peer(serve):
+    served = serve()
+    clients = [await greeted(served) for _ in range(3)]
+    participants = list(Recorder.opened)
+    await clients[1].leave(reset=True)
+    for word in ("one", "two"):
+        for participant in participants:
+            participant.send(word)
+        await participants[1].closed.wait()
+    for client in (clients[0], clients[2]):
+        assert await receive_until(client, "two") == ["one", "two"]
+
+
+# -- broadcast and close -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_broadcast_reaches_every_other_connection_of_the_router(serve, transport):
+    class Calling(Recorder):
+        def on_message(self, message: Any) -> None:
+            self.broadcast({"news": message})
+            self.send("end")
+
+    served = serve(Calling)
+    clients = [await greeted(served, transport), *[await greeted(served, other) for other in PROTOCOLS]]
+    stranger = await greeted(serve(Calling), transport)
+    await clients[0].send("hello")
+    assert await clients[0].receive() == ["end"]
+    for client in clients[1:]:
+        assert await client.receive() == [{"news": "hello"}]
+    await stranger.send("go")
+    assert await stranger.receive() == ["end"]
+
+
+async def test_router_broadcast_leaves_out_whom_it_is_told_to(serve):
+    served = serve()
+    clients = [await greeted(served) for _ in range(4)]
+    first, second, third, fourth = Recorder.opened
+    served.router.broadcast("to all")
+    served.router.broadcast("to the first two", exclude=[third, fourth])
+    served.router.broadcast("to the last", exclude={first, second, third})
+    served.router.broadcast(None)
+    served.router.broadcast("end", exclude=())
+    received = [await receive_until(client, "end") for client in clients]
+    assert received == [
+        ["to all", "to the first two", "end"],
+        ["to all", "to the first two", "end"],
+        ["to all", "end"],
+        ["to all", "to the last", "end"],
+    ]
+
+
+@every_transport
+async def test_a_handler_may_send_to_and_close_other_connections(serve, transport):
+    class Police(Recorder):
+        def on_message(self, message: Any) -> None:
+            for other in served.router.connections:
+                if other is not self:
+                    other.send("out")
+                    other.close()
+            self.send("done")
+
+    served = serve(Police)
+    police, *others = [await greeted(served, transport) for _ in range(4)]
+    await police.send("go")
+    assert await police.receive() == ["done"]
+    for other in others:
+        assert await other.receive() == ["out"]
+        await other.ended()
+    assert served.router.connections == (Recorder.opened[0],)
+    assert [recorder.events for recorder in Recorder.opened[1:]] == 3 * [[("open", ""), ("close",)]]
+
+
+@every_transport
+async def test_on_close_may_tell_the_others(serve, transport):
+    class Leaving(Recorder):
+        def on_close(self) -> None:
+            self.broadcast("somebody left")
+            super().on_close()
+
+    served = serve(Leaving)
+    leaving, staying = await greeted(served, transport), await greeted(served, transport)
+    await leaving.send("close")
+    assert await staying.receive() == ["somebody left"]
+
+
+# -- The order of handlers ---------------------------------------------------------------------------------------------
+
+
+class OneAtATime(Recorder):
+    """Gives everybody else a chance to come in between."""
+
+    busy = False
+
+    async def work(self, *event: Any) -> None:
+        assert not self.busy
+        self.busy = True
+        for _ in range(10):
+            await asyncio.sleep(0)
+        self.events.append(event)
+        self.busy = False
+
+    async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        Recorder.opened.append(self)
+        await self.work("open")
+
+    async def on_message(self, message: Any) -> None:
+        await self.work("message", message)
+        if message == "close":
+            self.close()
+
+    async def on_close(self) -> None:
+        await self.work("close")
+        self.closed.set()
+
+
+@every_transport
+async def test_handlers_run_one_at_a_time_and_in_order(serve, transport):
+    client = await open_client(serve(OneAtATime), transport)
+    for number in range(0, 100, 10):
+        await client.send(*range(number, number + 5))
+        await client.send(*range(number + 5, number + 10))
+    await client.send("close")
+    await Recorder.opened[0].closed.wait()
+    messages = [("message", number) for number in range(100)]
+    assert Recorder.opened[0].events == [("open",), *messages, ("message", "close"), ("close",)]
+
+
+@every_transport
+async def test_connections_do_not_wait_for_each_other(serve, transport):
+    class Waiting(Recorder):
+        async def on_message(self, message: Any) -> None:
+            self.events.append(("message", message))
+            await until(lambda: all(len(recorder.events) == 2 for recorder in Recorder.opened))
+            self.send("done")
+
+    served = serve(Waiting)
+    clients = [await greeted(served, transport) for _ in range(3)]
+    await asyncio.gather(*(client.send("go") for client in clients))
+    for client in clients:
+        assert await client.receive() == ["done"]
+
+
+@pytest.mark.parametrize("version", ["13", "76"])
+async def test_messages_that_come_during_on_open_wait_for_it(serve, version):
+    class Slow(Recorder):
+        async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+            super().on_open(request, *args, **kwargs)
+            await go_on.wait()
+            self.events.append(("opened",))
+
+    go_on = asyncio.Event()
+    served = serve(Slow)
+    peer = await connect(served, version)
+    await peer.send("~m~2~m~hi")
+    await served.barrier()
+    assert Recorder.opened[0].events == [("open", "")]
+    go_on.set()
+    await peer.receive()
+    assert [await peer.receive(), await peer.receive()] == ["~m~7~m~welcome", "~m~2~m~hi"]
+    assert Recorder.opened[0].events == [("open", ""), ("opened",), ("message", "hi")]
+
+
+@every_transport
+async def test_on_close_waits_for_the_handler_at_work(serve, transport):
+    class Slow(Recorder):
+        async def on_message(self, message: Any) -> None:
+            self.close()
+            await go_on.wait()
+            self.events.append(("handled", message))
+
+    go_on = asyncio.Event()
+    served = serve(Slow)
+    client = await greeted(served, transport)
+    await client.send("go")
+    await served.barrier()
+    assert Recorder.opened[0].events == [("open", "")]
+    go_on.set()
+    await Recorder.opened[0].closed.wait()
+    assert Recorder.opened[0].events == [("open", ""), ("handled", "go"), ("close",)]
+
+
+@every_transport
+async def test_a_handler_may_return_a_future_too(serve, transport):
+    class Returning(Recorder):
+        def on_message(self, message: Any) -> Any:
+            future = asyncio.get_running_loop().create_future()
+
+            def finish() -> None:
+                self.send(message)
+                future.set_result(None)
+
+            asyncio.get_running_loop().call_soon(finish)
+            return future
+
+    client = await greeted(serve(Returning), transport)
+    await client.send("one", "two")
+    assert await receive_until(client, "two") == ["one", "two"]
+
+
+# -- Ends --------------------------------------------------------------------------------------------------------------
+
+# An ending happens to a connection that is open; the clock may be moved to bring it about.
+Ending = Callable[[Served, Client, MovedLoop], Awaitable[None]]
+
+
+async def the_client_leaves(served: Served, client: Client, clock: MovedLoop) -> None:
+    await client.leave()
+
+
+async def the_client_is_reset(served: Served, client: Client, clock: MovedLoop) -> None:
+    await client.leave(reset=True)
+
+
+async def the_client_closes(served: Served, client: Client, clock: MovedLoop) -> None:
+    assert isinstance(client, SocketClient)
+    await client.peer.close()
+
+
+async def the_client_is_silent(served: Served, client: Client, clock: MovedLoop) -> None:
+    await clock.advance(60)
+
+
+async def the_client_sends_bad_frames(served: Served, client: Client, clock: MovedLoop) -> None:
+    assert isinstance(client, SocketClient)
+    await client.peer.send("~m~5~m~four")
+
+
+async def the_client_sends_too_much(served: Served, client: Client, clock: MovedLoop) -> None:
+    if isinstance(client, SocketClient):
+        await client.send(2000 * "x")
+    else:
+        transport = Recorder.opened[0].transport
+        assert (await served.post(client.session_id, 2000 * "x", transport=transport)).status == 413
+
+
+async def on_message_raises(served: Served, client: Client, clock: MovedLoop) -> None:
+    if isinstance(client, SocketClient):
+        await client.send("fail")
+    else:
+        assert (await served.post(client.session_id, "fail", transport=Recorder.opened[0].transport)).status == 500
+
+
+async def on_message_closes(served: Served, client: Client, clock: MovedLoop) -> None:
+    await client.send("close")
+
+
+async def the_application_closes(served: Served, client: Client, clock: MovedLoop) -> None:
+    Recorder.opened[0].close()
+
+
+async def the_application_sends_too_much(served: Served, client: Client, clock: MovedLoop) -> None:
+    for _ in range(3):
+        Recorder.opened[0].send(500_000 * "x")
+
+
+async def the_server_shuts_down(served: Served, client: Client, clock: MovedLoop) -> None:
+    await shut_down(served.server)
+
+
+FROM_WITHIN: tuple[Ending, ...] = (
+    the_client_sends_too_much,
+    the_client_is_silent,
+    on_message_raises,
+    on_message_closes,
+    the_application_closes,
+    the_application_sends_too_much,
+    the_server_shuts_down,
+)
+ENDINGS: list[tuple[str, Ending]] = [
+    *((transport, ending) for transport in PROTOCOLS for ending in FROM_WITHIN),
+    *((transport, ending) for transport in PERSISTENT for ending in (the_client_leaves, the_client_is_reset)),
+    *((transport, ending) for transport in SOCKETS for ending in (the_client_closes, the_client_sends_bad_frames)),
+]
+
+
+class Asynchronous(Recorder):
+    async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        super().on_open(request, *args, **kwargs)
+
+    async def on_message(self, message: Any) -> None:
+        await asyncio.sleep(0)
+        super().on_message(message)
+
+    async def on_close(self) -> None:
+        await asyncio.sleep(0)
+        super().on_close()
+
+
+class FailingToClose(Recorder):
+    def on_close(self) -> None:
+        super().on_close()
+        raise RuntimeError("as the test asked")
+
+
+class SendingOnClose(Recorder):
+    def on_close(self) -> None:
+        super().on_close()
+        self.send("bye")
+        self.close()
+
+
+@pytest.mark.parametrize("connection_class", [Recorder, Asynchronous, FailingToClose, SendingOnClose])
+@pytest.mark.parametrize(("transport", "ending"), ENDINGS, ids=lambda value: getattr(value, "__name__", value))
+async def test_on_close_runs_once_when(serve, clock, caplog, connection_class, transport, ending):
+    served = serve(connection_class, {"max_message_size": 1000, "max_send_buffer": 1_000_000})
+    client, other = await greeted(served, transport), await greeted(served)
+    await ending(served, client, clock)
+    recorder, bystander = Recorder.opened
+    await recorder.closed.wait()
+    assert recorder.is_closed
+    assert recorder not in served.router.connections
+    if ending not in (the_server_shuts_down, the_client_is_silent):
+        assert served.router.connections == (bystander,)
+        await other.send("still here")
+        assert await other.receive() == ["still here"]
+    recorder.close()
+    await clock.advance(60)
+    await clock.wait_for(served.server.shutdown(timeout=1))
+    assert recorder.events.count(("close",)) == 1
+    assert recorder.events[-1] == ("close",)
+    failures = [record for record in caplog.records if "on_close failed" in record.getMessage()]
+    assert len(failures) == (2 if connection_class is FailingToClose else 0)
+
+
+def refuse(self: Recorder) -> Any:
+    return False
+
+
+def fail(self: Recorder) -> Any:
+    raise RuntimeError("as the test asked")
+
+
+def close(self: Recorder) -> Any:
+    self.close()
+
+
+def close_and_refuse(self: Recorder) -> Any:
+    self.close()
+    return False
+
+
+def send_too_much(self: Recorder) -> Any:
+    self.send(2_000_000 * "x")
+
+
+@every_transport
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize("do", [refuse, fail, close, close_and_refuse, send_too_much])
+async def test_on_close_runs_once_when_on_open_does_this(serve, clock, transport, asynchronous, do):
+    class Doing(Recorder):
+        def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            super().on_open(request, *args, **kwargs)
+            return self.do_later() if asynchronous else do(self)
+
+        async def do_later(self) -> Any:
+            await asyncio.sleep(0)
+            return do(self)
+
+    served = serve(Doing, {"max_send_buffer": 1_000_000})
+    trying = asyncio.gather(open_client(served, transport), return_exceptions=True)
+    await until(lambda: Recorder.opened)
+    [recorder] = Recorder.opened
+    await recorder.closed.wait()
+    await trying
+    await clock.advance(60)
+    await clock.wait_for(served.server.shutdown(timeout=1))
+    assert recorder.events == [("open", ""), ("close",)]
+    for wire in served.wires:  # whatever was said to the client, its connection does not stay open
+        await wire.read_to_end()
+
+
+@pytest.mark.parametrize("transport", PERSISTENT)
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+async def test_on_close_runs_once_when_the_client_leaves_during_on_open(serve, transport, reset):
+    class Slow(Recorder):
+        async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+            super().on_open(request, *args, **kwargs)
+            await go_on.wait()
+
+    go_on = asyncio.Event()
+    served = serve(Slow)
+    trying = asyncio.gather(open_client(served, transport), return_exceptions=True)
+    await until(lambda: Recorder.opened)
+    for wire in served.wires:
+        if reset:
+            wire.reset()
+        else:
+            await wire.aclose()
+    await served.barrier()
+    go_on.set()
+    await Recorder.opened[0].closed.wait()
+    await trying
+    assert Recorder.opened[0].events == [("open", ""), ("close",)]
+    assert served.router.connections == ()
+
+
+@pytest.mark.parametrize("transport", PERSISTENT)
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+async def test_a_client_that_leaves_while_it_is_sent_much_is_missed_by_nobody(serve, caplog, transport, reset):
+    served = serve(settings={"max_send_buffer": 100_000_000})
+    client = await greeted(served, transport)
+    served.wires[0].writer.transport.pause_reading()
+    for _ in range(100):
+        Recorder.opened[0].send(200_000 * "x")
+    await served.barrier()
+    await client.leave(reset)
+    await Recorder.opened[0].closed.wait()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# -- get_router --------------------------------------------------------------------------------------------------------
+
+
+class NoRequest(tornadio.SocketConnection):
+    def on_open(self) -> None:  # type: ignore[override]
+        pass
+
+
+class NoExtra(tornadio.SocketConnection):
+    def on_open(self, request: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"handler": Recorder()}, "subclass of tornadio.SocketConnection, not <"),
+        ({"handler": dict}, "subclass of tornadio.SocketConnection, not <class 'dict'>"),
+        ({"handler": None}, "subclass of tornadio.SocketConnection, not None"),
+        ({"handler": NoRequest}, r"NoRequest.on_open must be on_open\(self, request, \*args, \*\*kwargs\)"),
+        ({"handler": NoExtra}, r"NoExtra.on_open must be on_open\(self, request, \*args, \*\*kwargs\)"),
+        ({"resource": ""}, "resource must be .* not ''"),
+        ({"resource": "/"}, "resource must be .* not '/'"),
+        ({"resource": None}, "resource must be .* not None"),
+        ({"extra_re": "("}, "extra_re '\\(' is no regular expression"),
+        ({"extra_re": "(?P<name>x)"}, "extra_re .* must have no named groups"),
+        ({"extra_sep": "/"}, "give extra_re, too"),
+        ({"settings": ["websocket"]}, "settings must be a dict, not list"),
+        ({"settings": {"sesion_expiry": 3}}, "unknown setting 'sesion_expiry': did you mean 'session_expiry'?"),
+        ({"settings": {"origins": ["nonsense"]}}, "origins: 'nonsense' is no origin"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_argument_of_get_router_is_an_error_that_says_what_is_right(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        tornadio.get_router(**{"handler": Recorder, **arguments})
+
+
+def test_get_router_touches_no_event_loop():
+    """In a thread that has no loop, none is missed and none is made."""
+    seen: list[Any] = []
+
+    def make() -> None:
+        route = tornadio.get_router(Recorder, {"session_expiry": 5}, extra_re=".", extra_sep="/").route()
+        tornado.web.Application([route])
+        seen.append(IOLoop.current(instance=False))
+        with pytest.raises(RuntimeError):
+            asyncio.get_event_loop()
+        seen.append("no loop")
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    assert seen == [None, "no loop"]
+
+
+def test_a_router_serves_on_the_loop_that_runs_when_clients_come():
+    router = tornadio.get_router(Recorder)
+    application = tornado.web.Application([router.route()], socket_io_port=0, socket_io_address="127.0.0.1")
+
+    async def one_client() -> None:
+        server = tornadio.SocketServer(application, auto_start=False)
+        client = await greeted(Served(server, router))
+        await client.send("close")
+        await client.ended()
+        server.stop()
+        await server.close_all_connections()
+
+    for _ in range(2):  # one after the other
+        asyncio.run(one_client())
+
+
+async def test_io_loop_is_the_loop_of_the_sessions(serve):
+    client = await greeted(serve(io_loop=IOLoop.current()))
+    await client.send("hello")
+    assert await client.receive() == ["hello"]
