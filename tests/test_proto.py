@@ -340,8 +340,8 @@ def test_json_that_is_none_is_the_peers_error(text):
     ids=brief,
 )
 def test_the_peer_is_told_what_is_wrong_with_its_json(text, reason):
-    with pytest.raises(proto.ProtocolError, match=reason):
-        proto.decode(json_frame(text))
+    with pytest.raises(proto.ProtocolError, match=f"frame 2: {reason}"):
+        proto.decode(frame("a") + json_frame(text))
 
 
 def test_an_escaped_pair_of_surrogates_is_a_character():

@@ -153,7 +153,11 @@ def interpret(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
     :raises ProtocolError: JSON that is none.
     """
-    return map(_interpret, texts)
+    for number, text in enumerate(texts, 1):
+        try:
+            yield _interpret(text)
+        except ProtocolError as error:
+            raise ProtocolError(f"frame {number}: {error}") from None
 
 
 def split(data: str) -> Iterator[str]:
