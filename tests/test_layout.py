@@ -20,8 +20,9 @@ LAYOUT = {
     "hixie": ["errors"],
     "rfc6455": ["errors"],
     "periodic": [],
+    "heartbeat": [],
     "origins": ["errors"],
-    "session": ["errors", "periodic", "proto", "settings"],
+    "session": ["errors", "heartbeat", "periodic", "proto", "settings"],
     "conn": ["proto"],
     "pollingsession": ["session"],
     "transport": ["conn", "errors", "forms", "origins", "proto", "session", "settings"],
@@ -55,6 +56,7 @@ PURE = {
     "hixie": [],
     "rfc6455": [],
     "periodic": [],
+    "heartbeat": [],
     "origins": [],
 }
 IO = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tornadio import proto
 from tornadio.errors import HandlerError, RefusedError
+from tornadio.heartbeat import Heartbeat
 from tornadio.periodic import Alarm, Clock, Deadlines, Periodic
 from tornadio.settings import Settings
 
@@ -87,10 +88,7 @@ class Session:
         self._greeted = False
         self._posts = 0
         self._goodbye = (1000, "")
-        self._last_sent = self._last_received = container.loop.time()
-        self._heartbeats = 0
-        self._last_heartbeat = 0.0
-        self._first_unanswered: float | None = None
+        self._heartbeat = self._new_heartbeat()
         connection._tornadio_session = self
 
     def __str__(self) -> str:
@@ -130,7 +128,7 @@ class Session:
             raise RefusedError(401, "the session ended before it was open")
         if self.state is State.OPENING:
             self._enter(State.OPEN)
-            self._last_sent = self._last_received = self.container.loop.time()
+            self._heartbeat = self._new_heartbeat()
         return True
 
     async def receive(self, frames: Iterable[tuple[str, Any]]) -> None:
@@ -155,8 +153,7 @@ class Session:
 
     def heard(self) -> None:
         """The client has sent something, be it half a message."""
-        self._last_received = self.container.loop.time()
-        self._first_unanswered = None
+        self._heartbeat.received(self.container.loop.time())
 
     async def receive_post(self, frames: Iterable[tuple[str, Any]]) -> None:
         """As :meth:`receive`, but back as soon as the session closes: its POSTs are answered first.
@@ -276,7 +273,7 @@ class Session:
             self.drop()
 
     def _attached(self) -> None:
-        self.container.watch(self, self._heartbeat_due())
+        self.container.watch(self, self._heartbeat.due())
 
     def flush(self) -> None:
         """Hand the channel its next batch, unless it is still busy with the last one."""
@@ -284,7 +281,7 @@ class Session:
             channel = self._take_channel(self._channel)
             payload = self._next_batch()
             self._in_flight = (channel, payload)
-            self._last_sent = self.container.loop.time()
+            self._heartbeat.sent(self.container.loop.time())
             taken = channel.deliver(payload)
             if taken is None:
                 self._delivered()
@@ -333,31 +330,22 @@ class Session:
         """Send a heartbeat, or give up, if it is time; returns when to look again, in the loop's time."""
         if self.state is not State.OPEN:
             return None
-        if self._first_unanswered is not None and self._turn.locked():
+        if self._turn.locked():
             # A WebSocket is not read while a handler is at work: the answers wait where we can't see them.
-            self._first_unanswered = now
-        due = self._heartbeat_due()
+            self._heartbeat.excuse(now)
+        due = self._heartbeat.due()
         if now < due:
             return due
-        if self._first_unanswered is not None and now >= self._first_unanswered + self._settings.heartbeat_timeout:
-            logger.info("%s: closed, no answer to heartbeats for %g s", self, now - self._first_unanswered)
+        if self._heartbeat.is_given_up(now):
+            logger.info("%s: closed, it left heartbeats unanswered", self)
             self.drop(1001, "no answer to heartbeats")
             return None
-        self._heartbeats += 1
-        self._last_heartbeat = now
-        if self._first_unanswered is None:
-            self._first_unanswered = now
-        self.send(proto.encode_heartbeat(self._heartbeats))
-        return None if self.is_closed else self._heartbeat_due()
+        self.send(proto.encode_heartbeat(self._heartbeat.beat(now)))
+        return None if self.is_closed else self._heartbeat.due()
 
-    def _heartbeat_due(self) -> float:
-        """When the next heartbeat is due: nothing sent for an interval, or nothing received (a busy stream to a dead
-        peer must be found, too); or when the wait for an answer is over."""
-        silence = max(self._last_heartbeat, min(self._last_sent, self._last_received))
-        due = silence + self._settings.heartbeat_interval
-        if self._first_unanswered is not None:
-            due = min(due, self._first_unanswered + self._settings.heartbeat_timeout)
-        return due
+    def _new_heartbeat(self) -> Heartbeat:
+        settings = self._settings
+        return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, self.container.loop.time())
 
     def expired(self, now: float) -> float | None:
         """The container's question whether this session has outlived its client. If so it is dropped.
