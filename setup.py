@@ -33,15 +33,18 @@ setup(
     ],
     extras_require={
         "tests": [
+            "aiohttp",  # a WebSocket client that is not ours
             "build",  # the tests build the wheel and the sdist,
             "setuptools>=77",  # without downloading anything
-            "docutils",  # reads README.rst, the blocks of which are tested
+            "docutils",  # reads README.rst and the recipes, the blocks of which are tested
+            "httpx",  # an HTTP client that is not ours
             "hypothesis",  # round trips of the codec and the framings
             "playwright",  # drives Chromium
             "pytest>=9",
             "pytest-asyncio>=1.4",  # tests on an event loop, or on one whose time they move
             "trustme",  # certificates for the tests of TLS
-            "websockets",  # a WebSocket client that is not ours
+            "websockets",  # another WebSocket client,
+            "wsproto",  # and one more
         ],
         "lint": [
             "mypy",

@@ -692,6 +692,8 @@ async def test_on_close_runs_once_when_on_open_does_this(serve, clock, transport
     [recorder] = Recorder.opened
     await recorder.closed.wait()
     await trying
+    assert recorder.is_closed
+    assert served.router.connections == ()
     await clock.advance(60)
     await clock.wait_for(served.server.shutdown(timeout=1))
     assert recorder.events == [("open", ""), ("close",)]

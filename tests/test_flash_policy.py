@@ -97,7 +97,7 @@ async def test_who_leaves_early_does_no_harm(ask_at, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_flood_of_connections_is_dropped_and_the_port_answers_again_after_it(serve):
+async def test_a_flood_of_connections_is_dropped_and_the_port_answers_again_after_it(serve, clock):
     port = free_port()
     served = serve(application={"flash_policy_port": port})
     wires = [await Wire.connect(port) for _ in range(300)]
@@ -209,7 +209,7 @@ async def test_a_policy_file_that_is_not_there_is_an_error_before_anything_liste
         pass
 
 
-async def test_shutdown_drops_those_who_still_ask(ask_at, serve):
+async def test_shutdown_drops_those_who_still_ask(serve, clock):
     port = free_port()
     served = serve(application={"flash_policy_port": port})
     wires = [await Wire.connect(port), await Wire.connect(served.port)]

@@ -360,7 +360,7 @@ async def test_shutdown_does_not_wait_for_handlers_of_the_application(serve, clo
     assert await wire.read_to_end() == b""
 
 
-async def test_shutdown_closes_connections_that_wait(serve):
+async def test_shutdown_closes_connections_that_wait(serve, clock):
     served = serve()
     silent, kept = await served.connect(), await served.connect()
     await kept.send(request({}, "/elsewhere"))
@@ -397,7 +397,10 @@ class Connection(tornadio.SocketConnection):
             for number in range(200):
                 self.send(50_000 * "x")
         elif message == "hang":
-            await asyncio.sleep(1000)
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                print("cut off")
         else:
             self.send(message)
 
@@ -503,6 +506,7 @@ async def test_a_second_signal_ends_the_program_at_once(run):
     assert program.output().splitlines() == [
         "message hang",
         "WARNING SIGTERM again: stopping at once",
+        "cut off",
         "end",
     ]
 

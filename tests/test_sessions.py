@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -217,6 +219,21 @@ async def test_what_a_closed_session_still_holds_is_forgotten_when_nobody_fetche
     await clock.advance(11)
     assert clock.timers == []
     assert (await served.poll(client.session_id, transport)).status == 401
+
+
+@every_transport
+async def test_an_ended_connection_is_forgotten_at_once(serve, transport):
+    served = serve()
+    staying, leaving = await greeted(served, transport), await greeted(served, transport)
+    await leaving.send("close")
+    await leaving.ended()
+    await Recorder.opened[1].closed.wait()
+    await served.barrier()
+    ended = weakref.ref(Recorder.opened[1])
+    Recorder.opened.clear()
+    gc.collect()
+    assert ended() is None
+    await staying.leave()
 
 
 # -- Heartbeats --------------------------------------------------------------------------------------------------------

@@ -469,13 +469,14 @@ async def test_the_bytes_of_the_servers_close(serve):
 
 
 @every_version
-async def test_what_comes_after_the_servers_close_is_not_handled(serve, version):
+async def test_what_comes_after_the_servers_close_is_not_handled(serve, version, caplog):
     peer = await opened(serve(), version)
-    await peer.send("~m~5~m~close", "~m~4~m~more")
+    await peer.send(proto.encode(["close", "more"]), "~m~4~m~more")
     await Recorder.opened[0].closed.wait()
-    await peer.send("~m~4~m~more")
+    await peer.send("~m~4~m~more", "nonsense")
     await peer.ended()
     assert Recorder.opened[0].events == [("open", ""), ("message", "close"), ("close",)]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @every_version
@@ -587,7 +588,7 @@ async def test_a_peer_that_takes_too_little_is_dropped_at_max_send_buffer(serve,
     slow, other = await opened(served, version), await opened(served, version)
     stop_reading(slow.wire)
     with contextlib.suppress(ConnectionError):
-        while not Recorder.opened[0].closed.is_set():
+        for _ in range(1000):
             await slow.send("~m~4~m~more")
             await asyncio.sleep(0)
     await until(Recorder.opened[0].closed.is_set)
@@ -611,6 +612,41 @@ async def test_a_peer_that_takes_its_time_is_not_dropped_below_max_send_buffer(s
         received += len(proto.decode(await peer.receive()))
 
 
+@every_version
+async def test_what_was_sent_before_an_exception_arrives_also_at_a_slow_peer(serve, version):
+    class Failing(Recorder):
+        def on_message(self, message: Any) -> None:
+            for _ in range(150):
+                self.send(65536 * "x")
+            raise RuntimeError("as the test asked")
+
+    peer = await opened(serve(Failing), version)
+    stop_reading(peer.wire)
+    await peer.send("~m~4~m~fail", "~m~4~m~more")
+    await Recorder.opened[0].closed.wait()
+    resume_reading(peer.wire)
+    received = 0
+    while received < 150:
+        received += len(proto.decode(await peer.receive()))
+    assert await peer.ended() == (1011 if version in HYBI else None)
+
+
+async def test_a_closed_connection_whose_peer_takes_nothing_is_cut_off_after_session_expiry(serve, clock):
+    served = serve(Firehose, {"max_send_buffer": 100 << 20, "session_expiry": 10, "session_check_interval": 1})
+    peer = await opened_hybi(served)
+    stop_reading(peer.wire)
+    await peer.send(*(300 * ["~m~4~m~more"]))
+    await until(lambda: len(Recorder.opened[0].events) == 301)
+    Recorder.opened[0].close()
+    await Recorder.opened[0].closed.wait()
+    await clock.advance(9)
+    assert clock.timers != []
+    await clock.advance(2)
+    assert clock.timers == []
+    resume_reading(peer.wire)
+    assert len(await peer.wire.read_to_end()) < 300 * 65536
+
+
 async def test_of_many_pings_from_a_peer_that_takes_nothing_the_last_ones_are_answered_when_it_does(serve):
     peer = await opened_hybi(serve(Firehose, {"max_send_buffer": 100 << 20}))
     stop_reading(peer.wire)
@@ -629,6 +665,8 @@ async def test_of_many_pings_from_a_peer_that_takes_nothing_the_last_ones_are_an
         else:
             received += len(proto.decode(bytes(incoming.data).decode()))
     assert len(pongs) < 1000
+    await peer.wire.send(frame(Opcode.PING, b"and on"))
+    assert bytes((await peer.next_frame()).data) == b"and on"
 
 
 async def test_a_peer_that_takes_nothing_not_even_our_close_frame_is_cut_off(serve, clock):
