@@ -17,7 +17,7 @@ from tornado.ioloop import IOLoop
 import tornadio
 from tests.clients import Client, SocketClient, connect, open_client
 from tests.conftest import shut_down
-from tests.support import STREAMING, MovedLoop, Recorder, Served, until
+from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, until
 from tornadio import proto
 from tornadio.errors import CallerError, EncodeError, SettingsError
 from tornadio.settings import PROTOCOLS
@@ -255,6 +255,36 @@ async def test_messages_on_the_wire(serve, transport, message, frames):
         assert await client.peer.receive() == frames + "~m~3~m~end"
     else:
         assert (await served.poll(client.session_id)).text == frames + "~m~3~m~end"
+
+
+class SayingNothing(Recorder):
+    def on_message(self, message: Any) -> None:
+        if message == "end":
+            self.send("end")
+        for nothing in (None, [], [None, []]):
+            self.send(nothing)
+            self.broadcast(nothing)
+
+
+@pytest.mark.parametrize("transport", PERSISTENT)
+async def test_nothing_is_not_sent_over_a_stream(serve, transport):
+    client = await greeted(serve(SayingNothing), transport)
+    for message in ("nothing", "nothing", "end"):
+        await client.send(message)
+    assert await client.receive() == ["end"]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_nothing_does_not_answer_a_poll(serve, transport):
+    served = serve(SayingNothing)
+    client, _ = await greeted(served, transport), await greeted(served, transport)
+    poll = asyncio.ensure_future(served.poll(client.session_id, transport))
+    await served.barrier()
+    await client.send("nothing")
+    await served.barrier()
+    assert not poll.done()
+    await client.send("end")
+    assert "~m~3~m~end" in (await poll).text
 
 
 CANNOT_BE_SENT = [

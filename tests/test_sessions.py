@@ -147,6 +147,20 @@ async def test_a_poll_that_waits_keeps_the_session_alive(serve, clock, transport
 
 
 @every_polling_transport
+async def test_a_poll_that_was_answered_keeps_the_session_alive_from_then_on(serve, clock, transport):
+    served = serve(settings={"session_expiry": 10, "session_check_interval": 1, "xhr_polling_timeout": 100})
+    client = await greeted(served, transport)
+    poll = asyncio.ensure_future(served.poll(client.session_id, transport))
+    await clock.advance(50)
+    served.router.broadcast("news")
+    assert "news" in (await poll).text
+    await clock.advance(9)
+    assert not Recorder.opened[0].is_closed
+    await clock.advance(2)
+    assert Recorder.opened[0].is_closed
+
+
+@every_polling_transport
 async def test_a_post_keeps_the_session_alive(serve, clock, transport):
     served = serve(settings={"session_expiry": 10, "session_check_interval": 1})
     client = await greeted(served, transport)

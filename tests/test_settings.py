@@ -69,6 +69,7 @@ def test_settings_do_not_change_any_more():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"socket_io_port": 8002}, "a setting of the application: tornado.web.Application([...], socket_io_port=8002)"),
         ({"heartbeat": 12}, "unknown setting 'heartbeat': did you mean 'heartbeat_timeout'?"),
         ({"heartbeat_intervall": 12}, "unknown setting 'heartbeat_intervall': did you mean 'heartbeat_interval'?"),
         ({"session_check": 1}, "unknown setting 'session_check': did you mean 'session_check_interval'?"),

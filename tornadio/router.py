@@ -10,7 +10,7 @@ from tornado.escape import url_unescape
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.routing import Matcher, PathMatches, Rule
+from tornado.routing import Matcher, Rule
 
 from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
@@ -41,10 +41,16 @@ class UnknownTransportHandler(TransportHandler):
     transport = "unknown"
 
     def check_admission(self) -> None:
-        path = self.request.path
-        if re.search(r"/1/?$|/1/", path.removeprefix(f"/{self.here.name}")):
-            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", path[:200])
-            raise RefusedError(404, "this server speaks Socket.IO 0.6, not 0.7 or newer")
+        root = f"/{self.here.name}"
+        if _is_newer_client(self.request) or re.search(r"/1(/|$)", self.request.path.removeprefix(root)):
+            logger.warning(
+                "a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", self.request.path[:200]
+            )
+            raise RefusedError(
+                404,
+                "this server speaks Socket.IO 0.6, not 0.7 or newer: "
+                f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()",
+            )
         names = ", ".join(handler.transport for handler in TRANSPORTS)
         raise RefusedError(404, f"not a transport of this resource: there are {names}")
 
@@ -73,11 +79,32 @@ class TransportMatches(Matcher):
         return {"path_kwargs": {name: url_unescape(part, None, plus=False) for name, part in parts.items()}}
 
 
+def _is_newer_client(request: HTTPServerRequest) -> bool:
+    """Whether this is how clients of Socket.IO 1.0 and newer begin: ``/socket.io/?EIO=4&transport=polling``."""
+    return "EIO=" in (request.query or "")
+
+
+class ResourceMatches(Matcher):
+    """Matches every path below a resource, and what newer clients ask of the resource itself.
+
+    :param root: the resource's own path.
+    :param extra_re: regular expression for what may follow it directly.
+    """
+
+    def __init__(self, root: str, extra_re: str) -> None:
+        self._roots = (root, f"{root}/")
+        self._below = re.compile(f"{re.escape(root)}(?:{extra_re})?/.+")
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        is_ours = self._below.fullmatch(request.path) or (request.path in self._roots and _is_newer_client(request))
+        return {} if is_ours else None
+
+
 class RouterRule(Rule):
     """An application's rule that remembers its router, for those who look for routers in an application."""
 
-    def __init__(self, router: "Router", pattern: str, target: list[Any]) -> None:
-        super().__init__(PathMatches(pattern), target)
+    def __init__(self, router: "Router", matcher: Matcher, target: list[Any]) -> None:
+        super().__init__(matcher, target)
         self.router = router
 
 
@@ -112,8 +139,8 @@ class Router:
             matcher = TransportMatches(root + self._extra_sep, self._extra_re, f"/{handler.transport}{tail}")
             rules.append(Rule(matcher, handler, keywords))
         rules.append((".*", UnknownTransportHandler, keywords))
-        extra = f"(?:{re.escape(self._extra_sep)}(?:{self._extra_re}))?"
-        return RouterRule(self, f"{re.escape(root)}{extra}/.+", rules)
+        extra = f"{re.escape(self._extra_sep)}(?:{self._extra_re})"
+        return RouterRule(self, ResourceMatches(root, extra), rules)
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:

@@ -20,7 +20,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
 
-from tornadio.errors import CallerError
+from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
 from tornadio.origins import flash_policy
 from tornadio.router import Router, RouterRule
@@ -95,7 +95,7 @@ class SocketServer(HTTPServer):
         settings = application.settings
         policy_file = settings.get("flash_policy_file")
         policy = None if policy_file is None else Path(policy_file).read_bytes()  # it may fail: before anything listens
-        self._listen(int(settings.get("socket_io_port", 8001)), settings.get("socket_io_address", ""))
+        self._listen(_port(settings, "socket_io_port", 8001), settings.get("socket_io_address", ""))
         self._policy = flash_policy((r.origins for r in self.routers), self.port) if policy is None else policy
         self._start_flash_server(settings)
         if auto_start:
@@ -107,7 +107,7 @@ class SocketServer(HTTPServer):
         try:
             self.listen(port, address)
         except OSError as error:
-            logger.error("can't listen on port %d (%s): stop what does, or set socket_io_port", port, error)
+            logger.error("can't listen on port %d (%s): stop what does, or set socket_io_port or _address", port, error)
             raise
         self.port: int = next(iter(self._sockets.values())).getsockname()[1]
         logger.info("listening on %s, port %d", address or "all addresses", self.port)
@@ -115,7 +115,7 @@ class SocketServer(HTTPServer):
     def _start_flash_server(self, settings: dict[str, Any]) -> None:
         if settings.get("flash_policy_port") is None and settings.get("flash_policy_file") is None:
             return
-        port = int(settings.get("flash_policy_port") or DEFAULT_PORT)
+        port = _port(settings, "flash_policy_port", DEFAULT_PORT)
         server = FlashPolicyServer(self._policy)
         try:
             server.listen(port, settings.get("socket_io_address", ""))
@@ -244,6 +244,23 @@ def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _port(settings: dict[str, Any], name: str, default: int) -> int:
+    """A port among the application's settings.
+
+    :raises SettingsError: it is none.
+    """
+    value = settings.get(name)
+    if value is None:
+        return default
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        port = -1
+    if not 0 <= port < 1 << 16:
+        raise SettingsError(f"{name} must be a port from 0 (any that is free) to 65535, not {value!r}")
+    return port
 
 
 def _loop_is_running() -> bool:

@@ -50,6 +50,9 @@ _NAMES: Final = tuple(field.name for field in dataclasses.fields(Settings))
 _TIMES: Final = frozenset(
     {"session_check_interval", "session_expiry", "heartbeat_interval", "heartbeat_timeout", "xhr_polling_timeout"}
 )
+_APPLICATION_SETTINGS: Final = frozenset(
+    {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
+)
 _COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions"})
 
 
@@ -81,6 +84,10 @@ def _validated(name: str, value: Any) -> Any:
         return _protocols(value)
     if name == "origins":
         return _origins(value)
+    if name in _APPLICATION_SETTINGS:
+        raise SettingsError(
+            f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
+        )
     raise SettingsError(f"unknown setting {name!r}{_nearest(name, _NAMES)}")
 
 

@@ -90,7 +90,7 @@ class Socket:
         self.run("argument.forEach((message) => { socket.send(message); })", messages)
 
     def send_batch(self, *messages: Any) -> None:
-        """Send messages in one payload."""
+        """Send messages in one payload, on a connected socket; of a list in its queue the client makes one text."""
         self.run("{ socket.send(argument); }", messages)
 
     def wait_for(self, event: str, count: int = 1) -> None:
@@ -188,7 +188,7 @@ def idle(browser: Browser, server: AppServer, other_server: AppServer) -> Iterat
         if socket.transport in STREAMING
     ]
     for socket in closed:
-        socket.send_batch("last words", "close")
+        socket.send("last words", "close")
     yield Idle(time.monotonic(), silent, closed)
     for socket in silent:
         socket.page.context.close()
