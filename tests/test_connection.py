@@ -257,11 +257,14 @@ async def test_messages_on_the_wire(serve, transport, message, frames):
         assert (await served.poll(client.session_id)).text == frames + "~m~3~m~end"
 
 
+NOTHING: list[Any] = [None, [], [None, []]]
+
+
 class SayingNothing(Recorder):
     def on_message(self, message: Any) -> None:
         if message == "end":
             self.send("end")
-        for nothing in (None, [], [None, []]):
+        for nothing in NOTHING:
             self.send(nothing)
             self.broadcast(nothing)
 
