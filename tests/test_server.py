@@ -25,7 +25,7 @@ from tests.appserver import REPOSITORY, AppServer, accepts_connections, free_por
 from tests.clients import open_client, opened_hybi, request
 from tests.conftest import shut_down
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, until
-from tornadio.errors import CallerError
+from tornadio.errors import CallerError, SettingsError
 from tornadio.server import SocketServer
 from tornadio.settings import PROTOCOLS
 
@@ -76,6 +76,16 @@ async def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(caplog):
     assert "socket_io_port" in error
     caplog.clear()
     gc.collect()
+
+
+@pytest.mark.parametrize("name", ["socket_io_port", "flash_policy_port"])
+@pytest.mark.parametrize("value", ["http", -1, 65536, [8001]])
+async def test_a_wrong_port_is_an_error_before_anything_listens(name, value):
+    port = free_port()
+    with pytest.raises(SettingsError, match=f"{name} must be a port"):
+        start(**{"socket_io_port": port, "socket_io_address": "127.0.0.1", name: value})
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 async def test_auto_start_in_a_running_loop_is_an_error_before_anything_listens():

@@ -151,7 +151,7 @@ async def test_a_poll_that_was_answered_keeps_the_session_alive_from_then_on(ser
     served = serve(settings={"session_expiry": 10, "session_check_interval": 1, "xhr_polling_timeout": 100})
     client = await greeted(served, transport)
     poll = asyncio.ensure_future(served.poll(client.session_id, transport))
-    await clock.advance(50)
+    await clock.advance(57)
     served.router.broadcast("news")
     assert "news" in (await poll).text
     await clock.advance(9)

@@ -93,11 +93,14 @@ class SocketServer(HTTPServer):
         self._stopping: asyncio.Task[None] | None = None
         self.routers = tuple(_routers_of(application))
         settings = application.settings
+        # What may be wrong with the settings shows before anything listens.
+        port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)
         policy_file = settings.get("flash_policy_file")
-        policy = None if policy_file is None else Path(policy_file).read_bytes()  # it may fail: before anything listens
-        self._listen(_port(settings, "socket_io_port", 8001), settings.get("socket_io_address", ""))
+        policy = None if policy_file is None else Path(policy_file).read_bytes()
+        self._listen(port, settings.get("socket_io_address", ""))
         self._policy = flash_policy((r.origins for r in self.routers), self.port) if policy is None else policy
-        self._start_flash_server(settings)
+        if policy_file is not None or settings.get("flash_policy_port") is not None:
+            self._start_flash_server(policy_port, settings.get("socket_io_address", ""))
         if auto_start:
             self._run(io_loop or IOLoop.current())
 
@@ -112,13 +115,10 @@ class SocketServer(HTTPServer):
         self.port: int = next(iter(self._sockets.values())).getsockname()[1]
         logger.info("listening on %s, port %d", address or "all addresses", self.port)
 
-    def _start_flash_server(self, settings: dict[str, Any]) -> None:
-        if settings.get("flash_policy_port") is None and settings.get("flash_policy_file") is None:
-            return
-        port = _port(settings, "flash_policy_port", DEFAULT_PORT)
+    def _start_flash_server(self, port: int, address: str) -> None:
         server = FlashPolicyServer(self._policy)
         try:
-            server.listen(port, settings.get("socket_io_address", ""))
+            server.listen(port, address)
         except OSError as error:
             logger.warning(
                 "no Flash policy server on port %d (%s): start as root or with CAP_NET_BIND_SERVICE, or set "

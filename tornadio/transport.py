@@ -328,11 +328,11 @@ def half_close(stream: IOStream) -> None:
 async def linger(stream: IOStream, response: bytes) -> None:
     """Write a last response, and close so that it arrives although the peer is still sending."""
     try:
-        await stream.write(response)
-        if isinstance(stream, SSLIOStream):
-            return
-        half_close(stream)
         async with asyncio.timeout(_LINGER_SECONDS):
+            await stream.write(response)
+            if isinstance(stream, SSLIOStream):
+                return
+            half_close(stream)
             left = _LINGER_BYTES
             while left > 0:
                 left -= len(await stream.read_bytes(min(left, 1 << 16), partial=True))
