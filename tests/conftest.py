@@ -12,6 +12,7 @@ import tornado.web
 
 import tornadio
 from tests.support import MovedLoop, Recorder, Served
+from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
 pytest_plugins = ("tests.browser_fixtures",)
 
@@ -25,6 +26,13 @@ hypothesis.settings.load_profile("patient")
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """A test that asks for `clock` runs on a loop whose time it moves, the others on asyncio's own."""
     return {"moved": MovedLoop} if "clock" in item.fixturenames else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def log_limit() -> FloodLimit:
+    """The limit of log lines; each test begins with none counted."""
+    FLOOD_LIMIT.clear()
+    return FLOOD_LIMIT
 
 
 @pytest.fixture

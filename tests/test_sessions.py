@@ -79,9 +79,10 @@ async def test_a_removed_session_is_found_no_more(container):
 
 
 async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(container, clock):
-    first = container.create(PollingSession, Recorder(), "xhr-polling")
+    connections = [Recorder(), Recorder()]
+    first = container.create(PollingSession, connections[0], "xhr-polling")
     await clock.advance(10)
-    second = container.create(PollingSession, Recorder(), "xhr-polling")
+    second = container.create(PollingSession, connections[1], "xhr-polling")
     for session in (first, second):
         assert await session.open(None, "")
     container.expire(clock.time() + 19)
@@ -93,8 +94,8 @@ async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(container
     assert list(container) == [second]
     container.expire(clock.time() + 30)
     assert list(container) == []
-    for session in (first, second):
-        await session.connection.closed.wait()
+    for connection in connections:
+        await connection.closed.wait()
 
 
 async def test_there_are_no_more_than_max_sessions(clock):
@@ -124,7 +125,8 @@ async def test_a_polling_session_ends_when_no_request_has_come_for_session_expir
 
 
 async def test_session_check_interval_is_how_often_is_looked(serve, clock):
-    await greeted(serve(settings={"session_expiry": 10, "session_check_interval": 60}), "xhr-polling")
+    client = await greeted(serve(settings={"session_expiry": 10, "session_check_interval": 60}), "xhr-polling")
+    await client.send("back")
     await clock.advance(59)
     assert not Recorder.opened[0].is_closed
     await clock.advance(1)
@@ -158,6 +160,47 @@ async def test_a_poll_that_was_answered_keeps_the_session_alive_from_then_on(ser
     assert not Recorder.opened[0].is_closed
     await clock.advance(2)
     assert Recorder.opened[0].is_closed
+
+
+@every_polling_transport
+async def test_a_handshake_that_nobody_comes_back_for_ends_early(serve, clock, transport):
+    served = serve(settings={"session_expiry": 600, "session_check_interval": 600})
+    returning, abandoned = await greeted(served, transport), await greeted(served, transport)
+    await returning.send("back")
+    await clock.advance(9.9)
+    assert not Recorder.opened[1].is_closed
+    await clock.advance(0.2)
+    assert Recorder.opened[1].events == [("open", ""), ("close",)]
+    assert (await served.poll(abandoned.session_id, transport)).status == 401
+    await clock.advance(500)
+    assert not Recorder.opened[0].is_closed
+
+
+@every_polling_transport
+async def test_a_poll_counts_as_coming_back(serve, clock, transport):
+    served = serve(settings={"session_expiry": 600, "xhr_polling_timeout": 5})
+    client = await greeted(served, transport)
+    poll = asyncio.ensure_future(served.poll(client.session_id, transport))
+    await clock.advance(100)
+    assert (await poll).status == 200
+    assert not Recorder.opened[0].is_closed
+
+
+@every_polling_transport
+async def test_an_answer_that_is_not_taken_is_cut_off_and_goes_to_the_next_poll(serve, clock, transport):
+    size = 15 << 20  # more than the sockets hold
+    served = serve(settings={"session_expiry": 10, "heartbeat_timeout": 30})
+    client = await greeted(served, transport)
+    wire = await served.connect()
+    await wire.send_request("GET", f"/socket.io/{transport}/{client.session_id}/1290000000000/0")
+    await served.barrier()
+    served.router.broadcast("x" * size)
+    await clock.advance(30 + size / 4096)
+    assert not Recorder.opened[0].is_closed
+    await clock.advance(1)
+    assert len(await wire.read_to_end()) < size
+    served.router.broadcast("behind it")
+    assert await client.receive() == ["x" * size, "behind it"]
 
 
 @every_polling_transport
@@ -518,7 +561,8 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(co
         def abort(self) -> None:
             self.payloads.append("abort")
 
-    broken = container.create(Session, Recorder(), "websocket")
+    connection = Recorder()
+    broken = container.create(Session, connection, "websocket")
     assert await broken.open(None, "")
     broken.attach(Broken())
     _, line = await open_on_line(container)
@@ -528,4 +572,4 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(co
     assert broken.is_closed
     assert "RuntimeError: as the test asked" in caplog.text
     async with limit():
-        await broken.connection.closed.wait()
+        await connection.closed.wait()

@@ -1,16 +1,16 @@
 """What users subclass: one object for each connected client."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from tornadio import proto
+from tornadio.logs import get_logger
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from tornadio.session import Session
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class SocketConnection:

@@ -1,13 +1,14 @@
 """The Flash policy server: without its answer a Flash movie opens no socket to this machine."""
 
 import asyncio
-import logging
 from typing import Final
 
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpserver import TCPServer
 
-logger = logging.getLogger(__name__)
+from tornadio.logs import get_logger
+
+logger = get_logger(__name__)
 
 DEFAULT_PORT: Final = 843  # Flash Player asks there first
 POLICY_REQUEST: Final = b"<policy-file-request/>\0"

@@ -10,7 +10,7 @@ from simplejson.encoder import JSONEncoderForHTML
 from tornadio import forms
 from tornadio.errors import RefusedError
 from tornadio.pollingsession import PollingSession
-from tornadio.transport import Resource, TransportHandler, taken
+from tornadio.transport import Resource, TransportHandler, has_hung_up, taken
 
 _script_string = JSONEncoderForHTML().encode
 
@@ -59,7 +59,9 @@ class PollingHandler(TransportHandler):
         """Answer with a payload; see :meth:`tornadio.session.Channel.deliver`."""
         stream = self.stream
         self._answered.set()
-        if not stream.closed():
+        if has_hung_up(stream):
+            stream.close()
+        else:
             self.set_header("Content-Type", self.content_type)
             self.finish(self.format_payload(payload))
             if stream.closed() and stream.error is None:

@@ -4,16 +4,22 @@ Each GET is a channel for one payload. Between two GETs what is sent waits in th
 request has come for ``session_expiry``.
 """
 
-import logging
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
+from tornadio.logs import get_logger
 from tornadio.session import Channel, Session, SessionContainer, State
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
+
+# A client polls as soon as it has its session id. Handshakes that nobody follows up are not kept for session_expiry.
+_HANDSHAKE_SECONDS: Final = 10.0
+# A client that takes its answer slower than this holds memory for nothing.
+_SLOWEST_BYTES_PER_SECOND: Final = 4096
 
 
 class PollingSession(Session):
@@ -23,7 +29,10 @@ class PollingSession(Session):
         self, session_id: str, connection: "SocketConnection", transport: str, container: SessionContainer
     ) -> None:
         super().__init__(session_id, connection, transport, container)
-        self._poll_ends = 0.0
+        self._has_returned = False
+        self._last_request_ended = 0.0
+        # When on_timer has something to do: about the poll that waits, the answer under way, the first request.
+        self._poll_ends = self._answer_ends = self._handshake_ends = 0.0
         self._request_ended()
 
     def _request_ended(self) -> None:
@@ -31,6 +40,12 @@ class PollingSession(Session):
             return
         self._last_request_ended = self.container.loop.time()
         self.container.expire_at(self, self._last_request_ended + self._settings.session_expiry)
+        if self.state is State.OPEN and not self._has_returned:
+            self._handshake_ends = self._last_request_ended + min(_HANDSHAKE_SECONDS, self._settings.session_expiry)
+            self.container.watch(self, self._handshake_ends)
+
+    def asked_for(self) -> None:
+        self._has_returned = True
 
     def _post_answered(self) -> None:
         super()._post_answered()
@@ -58,24 +73,38 @@ class PollingSession(Session):
 
     def _next_batch(self) -> str:
         """All that is queued: a poll carries one payload only."""
-        batch = "".join(self._queue)
-        self._queue.clear()
-        return batch
+        return self._outbox.take(math.inf)
+
+    def _waits_for_socket(self) -> None:
+        patience = self._settings.heartbeat_timeout + self._outbox.size / _SLOWEST_BYTES_PER_SECOND
+        self._answer_ends = self.container.loop.time() + patience
+        self.container.watch(self, self._answer_ends)
 
     def _delivered(self) -> None:
         super()._delivered()
         self._request_ended()
 
     def on_timer(self, now: float) -> float | None:
-        """Answer a poll that has waited long enough, with nothing."""
-        channel = self._channel
-        if channel is None:
-            return None
-        if now < self._poll_ends:
-            return self._poll_ends
-        self._channel = None
-        channel.end(1000, "")
-        self._request_ended()
+        """Answer a poll that has waited long enough, with nothing; cut off an answer that is not taken; end a session
+        that nobody has come back for.
+        """
+        waiting, busy = self._channels()
+        if waiting is not None:
+            if now < self._poll_ends:
+                return self._poll_ends
+            self._channel = None
+            waiting.end(1000, "")
+            self._request_ended()
+        elif busy is not None:
+            if now < self._answer_ends:
+                return self._answer_ends
+            logger.info("%s: cut off an answer that the client does not take", self)
+            busy.abort()
+        elif not self._has_returned:
+            if now < self._handshake_ends:
+                return self._handshake_ends
+            logger.info("%s: ended, nobody came back after the handshake", self)
+            self.drop()
         return None
 
     def expired(self, now: float) -> float | None:

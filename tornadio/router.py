@@ -1,7 +1,6 @@
 """``get_router``: from a connection class to one entry in a Tornado application's routing."""
 
 import inspect
-import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -15,6 +14,7 @@ from tornado.routing import Matcher, Rule
 from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
 from tornadio.errors import RefusedError, SettingsError
+from tornadio.logs import get_logger
 from tornadio.origins import OriginRule
 from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
 from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
@@ -23,7 +23,7 @@ from tornadio.settings import Settings, make_settings
 from tornadio.transport import Resource, TransportHandler
 from tornadio.websocket import FlashSocketHandler, WebSocketHandler
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 TRANSPORTS: Final[tuple[type[TransportHandler], ...]] = (
     WebSocketHandler,
@@ -41,18 +41,21 @@ class UnknownTransportHandler(TransportHandler):
     transport = "unknown"
 
     def check_admission(self) -> None:
+        raise RefusedError(404, self._hint())
+
+    def misplaced_upgrade(self) -> RefusedError:
+        return RefusedError(400, str(self._refusal))
+
+    def _hint(self) -> str:
         root = f"/{self.here.name}"
         if _is_newer_client(self.request) or re.search(r"/1(/|$)", self.request.path.removeprefix(root)):
-            logger.warning(
-                "a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", self.request.path[:200]
-            )
-            raise RefusedError(
-                404,
+            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", self.request.path)
+            return (
                 "this server speaks Socket.IO 0.6, not 0.7 or newer: "
-                f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()",
+                f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
             )
         names = ", ".join(handler.transport for handler in TRANSPORTS)
-        raise RefusedError(404, f"not a transport of this resource: there are {names}")
+        return f"not a transport of this resource: there are {names}"
 
 
 class TransportMatches(Matcher):

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +21,18 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
 
+from tornadio.accesslog import log_request
 from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
+from tornadio.logs import LINE_FILTER, get_logger
 from tornadio.origins import flash_policy
 from tornadio.router import Router, RouterRule
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SHUTDOWN_SECONDS: Final = 10.0
+# File descriptors that clients leave to the application: for its files, its connections to other servers.
+_SPARE_DESCRIPTORS: Final = 32
 
 
 class SocketServer(HTTPServer):
@@ -87,12 +92,15 @@ class SocketServer(HTTPServer):
             body_timeout=body_timeout,
         )
         self._header_timeout = header_timeout
+        self._descriptor_limit = _descriptor_limit()
         self._silent: set[_FirstByte] = set()
         self._policy_answers: set[asyncio.Task[None]] = set()
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.routers = tuple(_routers_of(application))
         settings = application.settings
+        settings.setdefault("log_function", log_request)
+        logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
         # What may be wrong with the settings shows before anything listens.
         port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)
         policy_file = settings.get("flash_policy_file")
@@ -157,7 +165,16 @@ class SocketServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a connection: HTTP, or a Flash policy request, which its first byte tells apart."""
-        if isinstance(stream, SSLIOStream):
+        # A new descriptor has the lowest number that is free, so its number tells how many are in use. Without any,
+        # accepting would fail again and again, without a pause.
+        if stream.socket.fileno() >= self._descriptor_limit:
+            logger.warning(
+                "closed a new connection: this process has no file descriptors left for clients, allow it more than "
+                "%d (ulimit -n, or LimitNOFILE of systemd)",
+                self._descriptor_limit + _SPARE_DESCRIPTORS,
+            )
+            stream.close()
+        elif isinstance(stream, SSLIOStream):
             super().handle_stream(stream, address)
         else:
             _FirstByte(stream, self._header_timeout, self._silent, lambda byte: self._serve(stream, address, byte))
@@ -244,6 +261,16 @@ def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _descriptor_limit() -> int:
+    """The first file descriptor that is not for clients."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return sys.maxsize
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - _SPARE_DESCRIPTORS
 
 
 def _port(settings: dict[str, Any], name: str, default: int) -> int:

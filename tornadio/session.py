@@ -1,39 +1,39 @@
 """A session: one client's connection as the server sees it, whatever carries it; and the container of them all.
 
 A session has two sides. Towards the application it calls ``on_open``, ``on_message`` and ``on_close``, one at a time.
-Towards the client it queues payloads and hands them to a :class:`Channel`, the response or socket that is attached at
-the moment. It hands over one batch at a time and keeps it until the socket has taken its bytes: so the queue is the one
-place where unsent data is counted, and what a dead connection did not take goes back to its front.
+Towards the client it queues payloads in its :class:`~tornadio.outbox.Outbox` and hands them, a batch at a time, to a
+:class:`Channel`, the response or socket that is attached at the moment.
 """
 
 import asyncio
-import collections
 import contextlib
 import enum
 import functools
 import inspect
-import logging
 import secrets
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tornadio import proto
 from tornadio.errors import HandlerError, RefusedError
 from tornadio.heartbeat import Heartbeat
+from tornadio.logs import get_logger
+from tornadio.outbox import Outbox
 from tornadio.periodic import Alarm, Clock, Deadlines, Periodic
 from tornadio.settings import Settings
+from tornadio.tasks import Tasks
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from tornadio.conn import SocketConnection
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # One payload of a persistent transport gathers frames up to about this many bytes.
 _BATCH_SIZE = 1 << 16
-# At shutdown, for peers to read their close frames, and for what was cancelled to end.
-_GRACE_SECONDS = 1.0
+# So many frames of one payload are handled before others get their turn.
+_FRAMES_A_TURN = 100
 
 
 class State(enum.Enum):
@@ -76,15 +76,14 @@ class Session:
         self.transport = transport
         self.container = container
         self.state = State.OPENING
-        self._connection = connection
+        self._connection: SocketConnection | None = connection  # until on_close has run
         self._settings = container.settings
         self._turn = asyncio.Lock()
         self._ended: asyncio.Future[None] = container.loop.create_future()
         self._channel: Channel | None = None
-        greeting = proto.encode(session_id)
-        self._queue: collections.deque[str] = collections.deque([greeting])
-        self._queued_bytes = _size(greeting)
-        self._in_flight: tuple[Channel, str] | None = None
+        self._outbox = Outbox()
+        self._outbox.put(proto.encode(session_id))
+        self._busy: Channel | None = None  # the one that sends the batch in flight
         self._greeted = False
         self._posts = 0
         self._goodbye = (1000, "")
@@ -98,7 +97,8 @@ class Session:
 
     @property
     def connection(self) -> "SocketConnection":
-        """The user's object."""
+        """The user's object; not to be asked for after the end."""
+        assert self._connection is not None
         return self._connection
 
     @property
@@ -115,7 +115,7 @@ class Session:
         """
         async with self._turn:
             try:
-                accepted = await _result_of(self._connection.on_open(request, extra=extra))
+                accepted = await _result_of(self.connection.on_open(request, extra=extra))
             except Exception:
                 logger.exception("%s: on_open failed", self)
                 self.drop()
@@ -139,13 +139,15 @@ class Session:
         """
         self.heard()
         async with self._turn:
-            for kind, message in frames:
+            for number, (kind, message) in enumerate(frames, 1):
+                if number % _FRAMES_A_TURN == 0:
+                    await asyncio.sleep(0)
                 if self.is_closed:
                     return
                 if kind == proto.HEARTBEAT:
                     continue
                 try:
-                    await _result_of(self._connection.on_message(message))
+                    await _result_of(self.connection.on_message(message))
                 except Exception:
                     logger.exception("%s: on_message failed", self)
                     self.close(1011, "the application failed")
@@ -155,12 +157,15 @@ class Session:
         """The client has sent something, be it half a message."""
         self._heartbeat.received(self.container.loop.time())
 
+    def asked_for(self) -> None:
+        """A request has come that names this session."""
+
     async def receive_post(self, frames: Iterable[tuple[str, Any]]) -> None:
         """As :meth:`receive`, but back as soon as the session closes: its POSTs are answered first.
 
         :raises ProtocolError, HandlerError: as :meth:`receive`.
         """
-        handling = self.container.spawn(self.receive(frames))
+        handling = self.container.tasks.spawn(self.receive(frames))
         await asyncio.wait((handling, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if handling.done():
             handling.result()
@@ -194,10 +199,9 @@ class Session:
         """End the connection now; what is queued is lost."""
         if self.state is State.CLOSED:
             return
-        self._queue.clear()
-        self._queued_bytes = 0
+        self._outbox.clear()
         waiting, busy = self._channels()
-        self._channel = self._in_flight = None
+        self._channel = self._busy = None
         self._enter(State.CLOSED)
         if busy is not None:
             busy.abort()
@@ -206,8 +210,7 @@ class Session:
 
     def _channels(self) -> "tuple[Channel | None, Channel | None]":
         """The channel that waits for a payload, and the one that is busy sending one."""
-        busy = self._in_flight[0] if self._in_flight is not None else None
-        return (self._channel if self._channel is not busy else None), busy
+        return (self._channel if self._channel is not self._busy else None), self._busy
 
     def _enter(self, state: State) -> None:
         """The one place where the state changes."""
@@ -215,22 +218,24 @@ class Session:
         self.container.moved(self, was)
         if self.is_closed and not self._ended.done():
             self._ended.set_result(None)
-            self.container.spawn_goodbye(self._say_goodbye())
+            self.container.tasks.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
         async with self._turn:
             try:
-                await _result_of(self._connection.on_close())
+                await _result_of(self.connection.on_close())
             except Exception:
                 logger.exception("%s: on_close failed", self)
+            finally:
+                self._connection = None  # which knows its session: in a circle both would wait for the collector
 
     def _settle(self) -> None:
         """Let a closing session go as soon as nothing holds it: a queue, a batch under way, an open POST."""
         if self.state is not State.CLOSING or self._posts:
             return
         self.flush()
-        if self._queue or self._in_flight:
+        if self._outbox or self._busy:
             return
         channel, self._channel = self._channel, None
         self._enter(State.CLOSED)
@@ -244,14 +249,13 @@ class Session:
         if self.is_closed:
             logger.debug("%s: sent to after its end: dropped", self)
             return
-        self._queued_bytes += _size(payload)
-        if self._queued_bytes > self._settings.max_send_buffer:
-            limit = self._settings.max_send_buffer
+        limit = self._settings.max_send_buffer
+        self._outbox.put(payload)
+        if self._outbox.size > limit:
             logger.warning("%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, limit)
             self.drop(1008, "too slow")
             return
-        self._queue.append(payload)
-        if self._channel is not None and self._in_flight is None:
+        if self._channel is not None and self._busy is None:
             self.container.flush_soon(self)
 
     def attach(self, channel: Channel) -> None:
@@ -277,16 +281,19 @@ class Session:
 
     def flush(self) -> None:
         """Hand the channel its next batch, unless it is still busy with the last one."""
-        while self._queue and self._channel is not None and self._in_flight is None:
-            channel = self._take_channel(self._channel)
+        while self._outbox and self._channel is not None and self._busy is None:
+            channel = self._busy = self._take_channel(self._channel)
             payload = self._next_batch()
-            self._in_flight = (channel, payload)
             self._heartbeat.sent(self.container.loop.time())
             taken = channel.deliver(payload)
             if taken is None:
                 self._delivered()
             else:
+                self._waits_for_socket()
                 taken.add_done_callback(functools.partial(self._resolved, channel))
+
+    def _waits_for_socket(self) -> None:
+        """The batch in flight was not taken at once."""
 
     def _take_channel(self, channel: Channel) -> Channel:
         """The channel for the next batch; one that carries a single payload is let go of here."""
@@ -294,17 +301,13 @@ class Session:
 
     def _next_batch(self) -> str:
         """Frames for one payload. The session id travels alone, as it does from both original servers."""
-        batch = [self._queue.popleft()]
-        size = len(batch[0])
-        while self._greeted and self._queue and size < _BATCH_SIZE:
-            size += len(self._queue[0])
-            batch.append(self._queue.popleft())
+        enough = _BATCH_SIZE if self._greeted else 0
         self._greeted = True
-        return "".join(batch)
+        return self._outbox.take(enough)
 
     def _resolved(self, channel: Channel, taken: "asyncio.Future[None]") -> None:
         failed = taken.cancelled() or taken.exception() is not None
-        if self._in_flight is None or self._in_flight[0] is not channel:
+        if self._busy is not channel:
             return  # replaced meanwhile, the batch went back then
         if failed:
             self.lost(channel)
@@ -314,15 +317,12 @@ class Session:
         self._settle()
 
     def _delivered(self) -> None:
-        if self._in_flight is not None:
-            self._queued_bytes -= _size(self._in_flight[1])
-            self._in_flight = None
+        self._outbox.delivered()
+        self._busy = None
 
     def _take_back(self) -> None:
-        """A batch that the socket has not taken goes back to the front of the queue."""
-        if self._in_flight is not None:
-            self._queue.appendleft(self._in_flight[1])
-            self._in_flight = None
+        self._outbox.take_back()
+        self._busy = None
 
     # -- Time ----------------------------------------------------------------------------------------------------
 
@@ -358,7 +358,6 @@ class Session:
 
 
 S = TypeVar("S", bound=Session)
-R = TypeVar("R")
 
 
 class SessionContainer:
@@ -380,9 +379,7 @@ class SessionContainer:
         self._sessions: dict[str, Session] = {}
         self._open: dict[Session, None] = {}
         self._unflushed: dict[Session, None] = {}
-        self._handlers: set[asyncio.Task[Any]] = set()
-        self._goodbyes: set[asyncio.Task[Any]] = set()
-        self._carriers: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks(self._check_emptied)
         self._emptied: asyncio.Event | None = None
         self._expiry = Deadlines[Session](_expired)
         self._timers = Deadlines[Session](_on_timer)
@@ -478,30 +475,6 @@ class SessionContainer:
                 logger.exception("%s: can't be written to", session)
                 session.drop(1011)
 
-    def spawn(self, work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
-        """Run handlers of the application as a task, which :meth:`drain` waits for, and cancels at its deadline."""
-        return self._run(work, self._handlers)
-
-    def spawn_goodbye(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """As :meth:`spawn`, for the last handler of a connection: it has its time even after the deadline."""
-        return self._run(work, self._goodbyes)
-
-    def carry(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run what carries a client's connection as a task. It ends with its session, soon if not at once."""
-        return self._run(work, self._carriers)
-
-    def _run(self, work: Coroutine[Any, Any, R], tasks: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
-        task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(functools.partial(self._reap, tasks))
-        return task
-
-    def _reap(self, tasks: "set[asyncio.Task[Any]]", task: "asyncio.Task[Any]") -> None:
-        tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it has it; nobody else must hear of it
-        self._check_emptied()
-
     # -- Start and stop ------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -518,7 +491,7 @@ class SessionContainer:
         self._check_emptied()
 
     def _check_emptied(self) -> None:
-        if self._emptied is not None and not self._sessions and not self._handlers | self._goodbyes:
+        if self._emptied is not None and not self._sessions and not self.tasks.at_work:
             self._emptied.set()
 
     def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
@@ -544,16 +517,12 @@ class SessionContainer:
             logger.warning(
                 "shutting down: %d sessions and %d handlers were not done in time",
                 len(self),
-                len(self._handlers | self._goodbyes),
+                self.tasks.at_work,
             )
             for session in self:
                 session.drop(1001, "the server is shutting down")
-            _cancel(self._handlers | self._carriers)  # a WebSocket's handlers run in what carries it
-        for _ in range(2):
-            left = self._handlers | self._goodbyes | self._carriers
-            if left:
-                await asyncio.wait(left, timeout=_GRACE_SECONDS)
-            _cancel(left)
+            self.tasks.cancel()
+        await self.tasks.wait()
 
     async def _wait_empty(self, timeout: float) -> bool:
         self._emptied = self._emptied or asyncio.Event()
@@ -563,11 +532,6 @@ class SessionContainer:
         except TimeoutError:
             return False
         return True
-
-
-def _cancel(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    for task in tasks:
-        task.cancel()
 
 
 def _expired(session: Session, now: float) -> float | None:
@@ -590,11 +554,6 @@ async def _result_of(value: Any) -> Any:
             raise
         # Not this task was cancelled, but something that the handler waited for: a failure like any other.
         raise RuntimeError("the handler waited for something that was cancelled") from error
-
-
-def _size(payload: str) -> int:
-    """UTF-8 bytes of a payload."""
-    return len(payload) if payload.isascii() else len(payload.encode("utf-8"))
 
 
 __all__ = ["Channel", "Session", "SessionContainer", "State"]

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import http
-import logging
 import socket
 import sys
 from collections.abc import Awaitable, Iterator, Mapping
@@ -17,11 +16,12 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornadio import forms, proto
 from tornadio.conn import SocketConnection
 from tornadio.errors import PeerError, RefusedError, TooLargeError
+from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
 from tornadio.session import Session, SessionContainer, State
 from tornadio.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 S = TypeVar("S", bound=Session)
 
@@ -47,6 +47,7 @@ class TransportHandler(tornado.web.RequestHandler):
     """Base of the transports. The body is streamed, so that one that is too large is refused before it is here."""
 
     transport: ClassVar[str]
+    is_websocket: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
     resource: Resource | None = None
 
@@ -72,6 +73,8 @@ class TransportHandler(tornado.web.RequestHandler):
             self.check_admission()
         except RefusedError as refusal:
             self._refusal = refusal
+        if not self.is_websocket and asks_for_websocket(self.request.headers):
+            return self.refuse_unread(self.misplaced_upgrade())
         declared = self.request.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._limit:
             return self.refuse_unread(self._refusal or self._too_large())
@@ -88,6 +91,10 @@ class TransportHandler(tornado.web.RequestHandler):
             raise RefusedError(403, "this origin may not connect: see the setting 'origins'")
         if self.transport not in self.here.settings.enabled_protocols:
             raise RefusedError(403, f"{self.transport} is not enabled here")
+
+    def misplaced_upgrade(self) -> RefusedError:
+        """What a request is told that wants a WebSocket where there is none. What follows it is never read as HTTP."""
+        return RefusedError(400, f"there is no WebSocket here: its address is /{self.here.name}/websocket")
 
     def is_allowed_origin(self) -> bool:
         """Whether the request's origin is one of those that may connect."""
@@ -222,6 +229,7 @@ class TransportHandler(tornado.web.RequestHandler):
         session = self.here.sessions.get(session_id, self.transport)
         if session is None:
             raise self._unknown_session()
+        session.asked_for()
         return session
 
     def _unknown_session(self) -> RefusedError:
@@ -234,7 +242,7 @@ class TransportHandler(tornado.web.RequestHandler):
         :raises HandlerError: ``on_open`` raised.
         """
         session = self.here.sessions.create(session_class, self.here.connection_class(), self.transport)
-        opening = self.here.sessions.spawn(session.open(self.request, extra))
+        opening = self.here.sessions.tasks.spawn(session.open(self.request, extra))
         await asyncio.wait((opening,))
         if opening.cancelled():
             raise RefusedError(503, "this server is shutting down: connect again")
@@ -296,6 +304,24 @@ class TransportHandler(tornado.web.RequestHandler):
 
     def check_trusted_origin(self, origin: str) -> bool:
         """Left to the rule of origins, in :meth:`prepare`."""
+        return True
+
+
+def asks_for_websocket(headers: Mapping[str, str]) -> bool:
+    """Whether ``Upgrade`` names WebSocket. Other protocols may be ignored, as may ``Connection: upgrade`` alone, which
+    some proxies add to everything (RFC 9110, section 7.8)."""
+    return "websocket" in (token.strip().lower() for token in headers.get("Upgrade", "").split(","))
+
+
+def has_hung_up(stream: IOStream) -> bool:
+    """Whether the peer has closed, although what it sent last was not read yet. Into TLS nobody can look ahead."""
+    if stream.closed() or isinstance(stream, SSLIOStream):
+        return stream.closed()
+    try:
+        return stream.socket.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
         return True
 
 

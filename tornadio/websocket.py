@@ -7,7 +7,6 @@ body's eight bytes come only after the 101 went out, since a proxy holds them ba
 
 import asyncio
 import contextlib
-import logging
 from typing import Final, Protocol
 
 from tornado.httputil import HTTPServerRequest
@@ -15,10 +14,11 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from tornadio import hixie, proto, rfc6455
 from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
+from tornadio.logs import get_logger
 from tornadio.session import Session
-from tornadio.transport import Resource, TransportHandler, failed, linger
+from tornadio.transport import Resource, TransportHandler, asks_for_websocket, failed, linger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _CHUNK: Final = 1 << 16
 _KEY3_SECONDS: Final = 10.0
@@ -44,6 +44,7 @@ class WebSocketHandler(TransportHandler):
     """``websocket``: the handshake."""
 
     transport = "websocket"
+    is_websocket = True
     methods = ("GET", "OPTIONS")
 
     async def prepare(self) -> None:
@@ -75,7 +76,7 @@ class WebSocketHandler(TransportHandler):
 
     def _check_upgrade(self) -> None:
         headers = self.request.headers
-        if headers.get("Upgrade", "").strip().lower() != "websocket":
+        if not asks_for_websocket(headers):
             raise RefusedError(400, 'this is a WebSocket: "Upgrade: websocket" is missing')
         if "upgrade" not in (token.strip().lower() for token in headers.get("Connection", "").split(",")):
             raise RefusedError(400, 'this is a WebSocket: "Connection: Upgrade" is missing')
@@ -110,7 +111,7 @@ class WebSocketHandler(TransportHandler):
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
         resource, request, extra = self.here, self.request, self.path_kwargs.get("extra") or ""
         channel = WebSocketChannel(self.detach(), framer, resource, self.transport)
-        resource.sessions.carry(channel.run(head, keys, request, extra))
+        resource.sessions.tasks.carry(channel.run(head, keys, request, extra))
 
 
 class FlashSocketHandler(WebSocketHandler):

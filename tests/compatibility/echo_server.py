@@ -31,7 +31,7 @@ class EchoHandler(WebSocketHandler):
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
         channel = EchoChannel(self.detach(), framer, self.here, self.transport)
-        self.here.sessions.carry(channel.run(head, keys, self.request, ""))
+        self.here.sessions.tasks.carry(channel.run(head, keys, self.request, ""))
 
 
 async def serve(port: int) -> None:

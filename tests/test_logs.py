@@ -1,0 +1,193 @@
+"""Log lines: how many of a kind, how long, of what characters."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import tornado.web
+
+from tornadio.logs import LINES, MAX_LENGTH, FloodLimit, LineFilter, get_logger, printable
+
+
+@pytest.fixture
+def time() -> list[float]:
+    return [1000.0]
+
+
+@pytest.fixture
+def limit(time: list[float]) -> FloodLimit:
+    return FloodLimit(lambda: time[0])
+
+
+@pytest.fixture
+def logger(limit: FloodLimit) -> logging.Logger:
+    logger = logging.Logger("tornadio.example")
+    logger.addFilter(LineFilter(limit))
+    return logger
+
+
+@pytest.fixture
+def lines(logger: logging.Logger) -> list[str]:
+    """What the logger has written."""
+
+    written: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(self.format(record))
+
+    logger.addHandler(Lines())
+    return written
+
+
+def test_of_one_kind_the_first_of_a_minute_are_written(logger, lines):
+    for number in range(1000):
+        logger.warning("client %d is bad", number)
+    assert len(lines) == LINES == 10
+    assert lines[:2] == ["client 0 is bad", "client 1 is bad"]
+    assert lines[-1] == "client 9 is bad (more like it are left out for 60 s)"
+
+
+def test_the_number_of_those_left_out_is_told_later(logger, lines, time):
+    for number in range(25):
+        logger.info("client %d is bad", number)
+    time[0] += 59.9
+    logger.info("client %d is bad", 25)
+    time[0] += 0.2
+    logger.info("client %d is bad", 26)
+    logger.info("client %d is bad", 27)
+    assert lines[LINES:] == ["client 26 is bad (16 more like it were left out)", "client 27 is bad"]
+
+
+def test_a_quiet_minute_is_told_nothing_of(logger, lines, time):
+    for _ in range(3):
+        logger.info("now and then")
+        time[0] += 61
+    assert lines == ["now and then"] * 3
+
+
+def test_each_kind_has_its_own_limit(logger, lines):
+    for number in range(100):
+        logger.warning("client %d is bad", number)
+        logger.warning("client %d is worse", number)
+    logger.error("the disk is full")
+    assert len(lines) == 2 * LINES + 1
+    assert lines[-1] == "the disk is full"
+
+
+def test_debugging_is_not_limited(logger, lines):
+    logger.setLevel(logging.DEBUG)
+    for number in range(100):
+        logger.debug("line %d", number)
+    assert len(lines) == 100
+
+
+def test_tracebacks_stay(logger, lines):
+    try:
+        raise RuntimeError("as the test asked")
+    except RuntimeError:
+        logger.exception("%s failed", "a handler")
+    assert lines[0].startswith("a handler failed\nTraceback")
+
+
+def test_a_line_holds_no_control_characters(logger, lines):
+    logger.warning("origin %s", "http://evil\r\nERROR forged\x1b[2J\x00\x85\u2028\ud800")
+    assert lines == [r"origin http://evil\r\nERROR forged\x1b[2J\x00\x85\u2028\ud800"]
+
+
+def test_a_line_is_cut(logger, lines):
+    logger.warning("origin %s", "x" * 100_000)
+    assert lines == ["origin " + "x" * (MAX_LENGTH - len("origin ")) + "..."]
+
+
+def test_a_usual_line_stays_apart_from_its_arguments(logger):
+    records: list[logging.LogRecord] = []
+
+    class Records(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger.addHandler(Records())
+    logger.warning("100 %% of client %s", "é中")
+    assert (records[0].msg, records[0].args) == ("100 %% of client %s", ("é中",))
+
+
+def test_the_number_of_kinds_is_bounded(limit):
+    for number in range(100_000):
+        assert limit.admit(number) == ""
+    assert len(limit._windows) <= 1000
+
+
+def test_the_kinds_that_come_often_stay_known(limit):
+    for number in range(10_000):
+        limit.admit("often")
+        limit.admit(number)
+    assert limit.admit("often") is None
+
+
+def test_printable_text_is_left_alone():
+    assert printable("é中😀 tab", 100) == "é中😀 tab"
+
+
+def test_every_logger_of_the_library_has_the_limit():
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("tornadio.")]
+    # These two log mistakes of the program, once.
+    limited = [name for name in names if name not in ("tornadio.settings", "tornadio.periodic")]
+    assert "tornadio.session" in limited
+    assert all(any(isinstance(each, LineFilter) for each in get_logger(name).filters) for name in limited)
+
+
+# -- The access log ----------------------------------------------------------------------------------------------------
+
+
+class Failing(tornado.web.RequestHandler):
+    def get(self) -> None:
+        self.set_status(500)
+
+
+def accesses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines without the time that the request took."""
+    return [record.getMessage().rsplit(" ", 1)[0] for record in caplog.records if record.name == "tornado.access"]
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "level"),
+    [
+        ("/socket.io/socket.io.js?v=1", "200 GET /socket.io/socket.io.js?v=1 (127.0.0.1)", "INFO"),
+        ("/missing", "404 GET /missing (127.0.0.1)", "WARNING"),
+        ("/failing", "500 GET /failing (127.0.0.1)", "ERROR"),
+    ],
+)
+async def test_a_request_is_a_line_as_tornado_has_it(serve, caplog, path, line, level):
+    caplog.set_level(logging.INFO, "tornado.access")
+    await serve(handlers=[("/failing", Failing)]).request("GET", path)
+    assert accesses(caplog) == [line]
+    assert caplog.records[-1].levelname == level
+
+
+async def test_a_long_url_is_cut(serve, caplog):
+    await serve().request("GET", "/" + "x" * 60_000)
+    assert accesses(caplog) == ["404 GET /" + "x" * 199 + "... (127.0.0.1)"]
+
+
+async def test_what_one_client_is_refused_is_limited_what_it_is_given_is_not(serve, caplog):
+    caplog.set_level(logging.INFO, "tornado.access")
+    served = serve(server={"xheaders": True})
+    wire = await served.connect()
+    for _ in range(30):
+        for path in ("/socket.io/socket.io.js", "/missing"):
+            await wire.send_request("GET", path, {"X-Real-Ip": "192.0.2.1"})
+            await wire.read_response()
+    await served.request("GET", "/missing", {"X-Real-Ip": "192.0.2.2"})
+    lines = accesses(caplog)
+    assert sum(line.startswith("200") for line in lines) == 30
+    assert sum(line.startswith("404") for line in lines) == LINES + 1
+    assert lines[-1] == "404 GET /missing (192.0.2.2)"
+
+
+async def test_an_access_log_of_the_application_is_left_to_it(serve, caplog):
+    logged: list[tornado.web.RequestHandler] = []
+    await serve(application={"log_function": logged.append}).request("GET", "/missing")
+    assert [handler.get_status() for handler in logged] == [404]
+    assert accesses(caplog) == []
