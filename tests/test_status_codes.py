@@ -149,24 +149,24 @@ async def test_a_post_without_a_session_is_400(serve, transport, path):
 @pytest.mark.parametrize(
     ("headers", "body", "reason"),
     [
-        (FORM, b"", "the body must have one field data=FRAMES, it has 0"),
-        (FORM, b"x=1", "the body must have one field data=FRAMES, it has 0"),
-        (FORM, b"~m~1~m~x", "the body must have one field data=FRAMES, it has 0"),
-        (FORM, b"xdata=~m~1~m~x", "the body must have one field data=FRAMES, it has 0"),
-        (FORM, b"data=~m~1~m~x&data=~m~1~m~y", "the body must have one field data=FRAMES, it has 2"),
-        ({}, b"~m~1~m~x", "the body must have one field data=FRAMES, it has 0"),
+        (FORM, b"", "the body must have one field data=FRAMES, it has none"),
+        (FORM, b"x=1", "the body must have one field data=FRAMES, it has none"),
+        (FORM, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
+        (FORM, b"xdata=~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
+        (FORM, b"data=~m~1~m~x&data=~m~1~m~y", "the body must have one field data=FRAMES, it has several"),
+        ({}, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
         (FORM, b"data=~m~1~m~%FF", "the field data is not UTF-8"),
         (FORM, b"data=~m~1~m~\xff", "the field data is not UTF-8"),
         (FORM, b"data=~m~1~m~%ED%A0%80", "the field data is not UTF-8"),
         (
             {"Content-Type": "multipart/form-data; boundary=XX"},
             b'--XX\r\nContent-Disposition: form-data; name="x"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
-            "the body must have one field data=FRAMES, it has 0",
+            "the body must have one field data=FRAMES, it has none",
         ),
         (
             {"Content-Type": "multipart/form-data; boundary=XX"},
             b'--XX\r\nContent-Disposition: form-data; name="data"; filename="f"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
-            "the body must have one field data=FRAMES, it has 0",
+            "the body must have one field data=FRAMES, it has none",
         ),
     ],
 )

@@ -1,9 +1,10 @@
 """What HTML forms make of frames, undone: the body of a POST back to the payload that the client meant."""
 
+import itertools
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
 
@@ -13,7 +14,8 @@ from tornadio.errors import ProtocolError, TooLargeError
 # encodeURIComponent writes a byte as three, a character of three bytes as nine.
 BODY_EXPANSION: Final = 9
 
-_FIELD: Final = b"data="
+_FIELD: Final = re.compile(rb"(?:^|(?<=&))data=([^&]*)")
+_ESCAPES: Final = re.compile(rb"(?:%[0-9a-fA-F]{2})++")
 
 
 def payload_of(body: bytes, content_type: str, max_size: int) -> str:
@@ -26,19 +28,39 @@ def payload_of(body: bytes, content_type: str, max_size: int) -> str:
     :raises TooLargeError: more than ``max_size`` bytes.
     """
     if content_type.startswith("multipart/form-data"):
-        values = _multipart_values(body, content_type)
+        payload = _the_one(_multipart_values(body, content_type))
     else:
         if content_type and not content_type.startswith("text/plain"):
             body = body.replace(b"+", b" ")
-        values = [unquote_to_bytes(field[len(_FIELD) :]) for field in body.split(b"&") if field.startswith(_FIELD)]
-    if len(values) != 1:
-        raise ProtocolError(f"the body must have one field data=FRAMES, it has {len(values)}")
-    if len(values[0]) > max_size:
+        encoded = _the_one(found[1] for found in _FIELD.finditer(body))
+        payload = _unquote(encoded, max_size)
+    if len(payload) > max_size:
         raise TooLargeError(f"a payload of more than {max_size} bytes")
     try:
-        return values[0].decode("utf-8")
+        return payload.decode("utf-8")
     except UnicodeDecodeError:
         raise ProtocolError("the field data is not UTF-8") from None
+
+
+def _the_one(values: Iterable[bytes]) -> bytes:
+    """:raises ProtocolError: there is none, or more than one."""
+    found = list(itertools.islice(values, 2))
+    if len(found) != 1:
+        raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if found else 'none'}")
+    return found[0]
+
+
+def _unquote(encoded: bytes, max_size: int) -> bytes:
+    """Percent-decoding piece by piece: a list of the pieces would take many times the memory of the body."""
+    payload = bytearray()
+    end = 0
+    for run in _ESCAPES.finditer(encoded):
+        payload += encoded[end : run.start()]
+        payload += bytes.fromhex(run[0].replace(b"%", b"").decode("ascii"))
+        end = run.end()
+        if len(payload) > max_size:
+            break
+    return bytes(payload + encoded[end:])
 
 
 def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
