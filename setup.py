@@ -34,6 +34,7 @@ setup(
     extras_require={
         "tests": [
             "aiohttp",  # a WebSocket client that is not ours
+            "coverage>=7.10",  # of programs that tests start, too
             "build",  # the tests build the wheel and the sdist,
             "setuptools>=77",  # without downloading anything
             "docutils",  # reads README.rst and the recipes, the blocks of which are tested

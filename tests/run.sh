@@ -4,9 +4,10 @@
 #   tests/run.sh              every suite, see below
 #   tests/run.sh ARGUMENTS    the first suite alone, with these arguments for pytest (paths from the repository's root)
 #
-# The suites: all tests on this Python with the newest dependencies; then, without the browser's and those with programs of
-# others, on the oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits, and on the newest
-# Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
+# The suites: all tests on this Python with the newest dependencies, which also have to cover tornadio/; then, without the
+# browser's and those with programs of others, on the oldest Python found (3.11 or newer) with the oldest dependencies that
+# setup.py admits and asyncio's debugging on, and on the newest Python found with the newest dependencies. PYTHON names
+# another Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -16,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENVS=$PWD/.venvs
 RESULTS=()
+WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility)
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -90,7 +92,7 @@ make_venv() {
     echo "$stamp" >"$venv/stamp"
 }
 
-# run_suite TITLE VENV [ARGUMENT...]: runs pytest there.
+# run_suite TITLE VENV ARGUMENT...: runs a module there, pytest for example.
 run_suite() {
     local title=$1 python=$VENVS/$2/bin/python started=$SECONDS
     shift 2
@@ -99,7 +101,7 @@ import platform, importlib.metadata as m
 print(*[f"{name} {version}" for name, version in [
     ("Python", platform.python_version()), *((name, m.version(name)) for name in ("tornado", "simplejson"))]], sep=", ")')"
     say "$title"
-    "$python" -m pytest "$@" || fail "$title"
+    "$python" -m "$@" || fail "$title"
     RESULTS+=("passed in $((SECONDS - started)) s: $title")
 }
 
@@ -110,7 +112,7 @@ need_node
 make_venv main "$PYTHON"
 
 if [ $# -gt 0 ]; then
-    run_suite "Some tests" main "$@"
+    run_suite "Some tests" main pytest "$@"
     exit
 fi
 
@@ -120,16 +122,21 @@ read -r newest_version newest <<<"${pythons[-1]}"
 mapfile -t oldest_requirements < <(oldest_dependencies)
 say "Pythons found: ${pythons[*]%% *}"
 
-run_suite "All tests" main
+"$VENVS/main/bin/coverage" erase
+run_suite "All tests" main coverage run -m pytest
+"$VENVS/main/bin/coverage" combine --quiet
+"$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
 
 make_venv oldest "$oldest" "${oldest_requirements[@]}"
-run_suite "Without the browser" oldest --ignore=tests/browser --ignore=tests/compatibility
+export PYTHONASYNCIODEBUG=1
+run_suite "Without the browser, asyncio's debugging on" oldest pytest "${WITHOUT_BROWSER[@]}"
+unset PYTHONASYNCIODEBUG
 
 if [ "$newest_version" = "$(version_of "$PYTHON")" ]; then
     RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
 else
     make_venv newest "$newest"
-    run_suite "Without the browser" newest --ignore=tests/browser --ignore=tests/compatibility
+    run_suite "Without the browser" newest pytest "${WITHOUT_BROWSER[@]}"
 fi
 case $oldest_version in
     3.11.*) ;;

@@ -7,6 +7,7 @@ from tornado.log import access_log
 
 from tornadio.logs import FLOOD_LIMIT, printable
 
+_MAX_METHOD: Final = 20
 _MAX_URL: Final = 200
 
 
@@ -22,6 +23,5 @@ def log_request(handler: tornado.web.RequestHandler) -> None:
         log = access_log.warning if status < 500 else access_log.error
         note = FLOOD_LIMIT.admit((access_log.name, status >= 500, request.remote_ip))
     if note is not None:
-        address = printable(str(request.uri), _MAX_URL)
-        time_taken = 1000 * request.request_time()
-        log("%d %s %s (%s) %.2fms%s", status, request.method, address, request.remote_ip, time_taken, note)
+        what = f"{str(request.method)[:_MAX_METHOD]} {printable(str(request.uri), _MAX_URL)}"
+        log("%d %s (%s) %.2fms%s", status, what, request.remote_ip, 1000 * request.request_time(), note)
