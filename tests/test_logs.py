@@ -88,7 +88,21 @@ def test_tracebacks_stay(logger, lines):
         raise RuntimeError("as the test asked")
     except RuntimeError:
         logger.exception("%s failed", "a handler")
-    assert lines[0].startswith("a handler failed\nTraceback")
+    assert lines[0].startswith("a handler failed\n  Traceback")
+    assert lines[0].endswith("\n  RuntimeError: as the test asked")
+
+
+def test_a_traceback_forges_no_line_and_has_its_length(logger, lines):
+    try:
+        raise ValueError("unknown command \r\nERROR forged\x1b[2J" + "\n" * 1000 + "x" * 100_000)
+    except ValueError:
+        logger.exception("a handler failed")
+    first, *traceback = lines[0].split("\n")
+    assert first == "a handler failed"
+    assert all(line.startswith("  ") and line.isprintable() for line in traceback)
+    assert r"  ERROR forged\x1b[2J" in traceback
+    assert len(traceback) < 210
+    assert max(map(len, traceback)) < 410
 
 
 def test_a_line_holds_no_control_characters(logger, lines):

@@ -10,6 +10,7 @@ import collections
 import logging
 import re
 import time
+import traceback
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -18,6 +19,7 @@ SECONDS: Final = 60.0
 MAX_LENGTH: Final = 400  # characters of a line, without its traceback
 
 _MAX_KINDS: Final = 1000
+_MAX_TRACEBACK_LINES: Final = 200
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -90,14 +92,25 @@ class LineFilter(logging.Filter):
         line = printable(message, MAX_LENGTH) + note
         if line != message:  # else it stays apart from its arguments, by which collectors of logs group lines
             record.msg, record.args = line, None
+        if record.exc_info:
+            record.exc_text = _traceback_text(record.exc_info[1])  # what formatters write in its place
         return True
 
 
 def printable(text: str, length: int) -> str:
     """``text`` in one line that shows on any terminal, cut to ``length`` characters."""
-    if len(text) > length:
-        text = text[:length] + "..."
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    line = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text[: length + 1])
+    return line if len(line) <= length else line[:length] + "..."
+
+
+def _traceback_text(error: BaseException | None) -> str:
+    """A traceback, indented, so that an exception whose text quotes a client forges no line."""
+    formatted = "".join(traceback.format_exception(error))
+    lines = [printable(f"  {line}", MAX_LENGTH) for line in formatted.rstrip("\n").split("\n")]
+    if len(lines) > _MAX_TRACEBACK_LINES:
+        half = _MAX_TRACEBACK_LINES // 2
+        lines[half:-half] = ["  ..."]
+    return "\n".join(lines)
 
 
 FLOOD_LIMIT: Final = FloodLimit()

@@ -142,14 +142,18 @@ class TransportHandler(tornado.web.RequestHandler):
             "Connection: close",
             *(f"{name}: {value}" for name, value in {**self._cors_headers(), **(headers or {})}.items()),
         ]
-        logger.info("refused a request for %s: %s", self.transport, error)
+        logger.info("%s: refused a request: %s", self._named_session() or self.transport, error)
         return "\r\n".join([*head, "", ""]).encode("latin-1") + text
 
     def _close_session(self, error: PeerError) -> None:
         """End the session of a request that was too large."""
-        session = self.here.sessions.get(self.path_kwargs.get("session_id") or "", self.transport)
+        session = self._named_session()
         if session is not None and isinstance(error, TooLargeError):
             session.close(error.close_code, str(error))
+
+    def _named_session(self) -> Session | None:
+        """The session that the URL names, if there is one."""
+        return self.here.sessions.get(self.path_kwargs.get("session_id", ""), self.transport)
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body is larger than {self._limit} bytes: max_message_size percent-encoded")
@@ -159,14 +163,14 @@ class TransportHandler(tornado.web.RequestHandler):
     async def get(self, session_id: str = "", tail: str = "", extra: str = "") -> None:
         try:
             self._raise_refusal()
-            await self.read(session_id or "", tail or "", extra or "")
+            await self.read(session_id, tail, extra)
         except PeerError as error:
             await self.answer(error.http_status, str(error))
 
     async def post(self, session_id: str = "", tail: str = "", extra: str = "") -> None:
         try:
             self._raise_refusal()
-            await self.write_session(session_id or "")
+            await self.write_session(session_id)
         except PeerError as error:
             await self.answer(error.http_status, str(error))
 

@@ -109,7 +109,7 @@ class WebSocketHandler(TransportHandler):
         self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        resource, request, extra = self.here, self.request, self.path_kwargs.get("extra") or ""
+        resource, request, extra = self.here, self.request, self.path_kwargs.get("extra", "")
         channel = WebSocketChannel(self.detach(), framer, resource, self.transport)
         resource.sessions.tasks.carry(channel.run(head, keys, request, extra))
 
