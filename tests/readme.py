@@ -17,10 +17,10 @@ def parse(path: Path = README) -> nodes.document:
     return docutils.core.publish_doctree(path.read_bytes(), settings_overrides=settings)
 
 
-def code_blocks(language: str) -> dict[tuple[str, int], str]:
+def code_blocks(language: str, path: Path = README) -> dict[tuple[str, int], str]:
     """All blocks in this language, each under its section's title and its number there."""
     blocks: dict[tuple[str, int], str] = {}
-    for block in parse().findall(nodes.literal_block):
+    for block in parse(path).findall(nodes.literal_block):
         if language in block["classes"]:
             section = section_title(block)
             number = sum(title == section for title, _ in blocks)

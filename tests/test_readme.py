@@ -1,4 +1,4 @@
-"""Every Python block of README.rst runs, and does what the text around it says."""
+"""Every Python block of README.rst and docs/security.rst runs, and does what the text around it says."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import websockets
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.web import create_signed_value
 
 import tornadio
 from tests.appserver import REPOSITORY, AppServer
@@ -22,7 +23,7 @@ from tests.readme import code_blocks, local_files, on_given_port, parse, table_r
 from tornadio import proto
 from tornadio.settings import Settings
 
-PYTHON = code_blocks("python")
+PYTHON = code_blocks("python") | code_blocks("python", REPOSITORY / "docs" / "security.rst")
 HTML = code_blocks("html")
 
 # Generous, because the machine may be busy: only a broken server is ever waited for this long.
@@ -218,6 +219,34 @@ async def test_a_token_as_the_first_message_lets_in(serve, code):
         await stranger.close_code()
 
 
+@runs("What is left to you", 0)
+async def test_a_room_admits_members_who_keep_the_rules(serve, code, monkeypatch):
+    monkeypatch.setenv("COOKIE_SECRET", "of the test")
+    server = serve(code)
+    ann, bob = (f"member={create_signed_value('of the test', 'member', name).decode()}" for name in ("Ann", "Bob"))
+
+    async with connected(server, Cookie=ann), connected(server, Cookie=ann):
+        async with connected(server, Cookie=ann):
+            assert await status_of(server, "/socket.io/xhr-polling/", Cookie=ann) == 403
+        # Its place is free again as soon as the server has noticed.
+        while await status_of(server, "/socket.io/xhr-polling/", Cookie=ann) == 403:
+            pass
+    async with connected(server, Cookie=ann) as first, connected(server, Cookie=bob) as second:
+        await first.send("hello")
+        assert await second.receive() == await first.receive() == "Ann: hello"
+        await second.send({"no": "text"})
+        await second.send("x" * 501)
+        for number in range(18):
+            await second.send(str(number))
+            assert await second.receive() == await first.receive() == f"Bob: {number}"
+        await second.send("one too many")
+        assert await second.receive() == "Too many messages, good bye."
+        await second.close_code()
+    for cookie in ("", "member=Ann", ann[:-1]):
+        assert await status_of(server, "/socket.io/xhr-polling/", Cookie=cookie) == 403
+    assert "Traceback" not in server.output()
+
+
 @runs("Starting up", 0)
 async def test_the_shortest_start_ends_gracefully(serve, code):
     await assert_ends_gracefully(serve(SO_FAR + code))
@@ -248,7 +277,7 @@ def test_every_python_block_is_tested():
     assert tested == set(PYTHON)
 
 
-@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst"])
+@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst", "docs/security.rst"])
 def test_the_document_is_well_formed(name):
     parse(REPOSITORY / name)
 
