@@ -154,6 +154,7 @@ VERSIONS: Final = (
     "every version that a 0.6 client speaks: drafts 75 and 76, versions 7, 8 and 13, however they spell Upgrade"
 )
 PATH: Final = "a WebSocket's path ends with the transport's name, or a slash behind it"
+MISPLACED: Final = "a WebSocket at a wrong address is refused, and what follows it is never taken for HTTP"
 CLOSING: Final = "a WebSocket ends with a closing frame, and a code where the version has codes"
 GONE: Final = "an ended or unknown session is answered 401"
 ANOTHER: Final = "a session belongs to the transport that made it"
@@ -489,7 +490,7 @@ DIFFERENCES: Final = (
     Difference(NODE, ("jsonp-polling",), EXTRAS, "GET: [ID]", "GET: 404", EXTRA),
     Difference(NODE, HTTP, ("chat /chat/{T}//1290000000000",), "GET: 404", "GET: …ID…", EXTRA),
     Difference(NODE, WEBSOCKETS, ("h76 path /chat/123/{T}",), "GET: WebSocket…", "GET: closed without a byte", EXTRA),
-    Difference(NODE, WEBSOCKETS, ("h76 path /chat/{T}",), "GET: 404", "GET: closed without a byte", EXTRA),
+    Difference(NODE, WEBSOCKETS, ("h76 path /chat/{T}",), "GET: 400", "GET: closed without a byte", EXTRA),
     Difference(
         NODE, ("xhr-polling",), ("limited resource (only xhr-polling enabled)",), "GET: [ID]", "GET: 404", ENABLED
     ),
@@ -523,31 +524,40 @@ DIFFERENCES: Final = (
     Difference(ORIGINAL, WEBSOCKETS, ("handshake hybi13",), 'GET: WebSocket ID "welcome"', "GET: 426", VERSIONS),
     Difference(NODE, WEBSOCKETS, ("plain GET without upgrade",), "GET: 400", "GET:", SILENT),
     Difference(ORIGINAL, WEBSOCKETS, ("plain GET without upgrade",), "GET: 400", "GET: closed without a byte", SILENT),
-    Difference(NODE, WEBSOCKETS, ("h76 path /socket.io/{T}//1290000000000",), "GET data: 404", "…WebSocket…", PATH),
+    Difference(NODE, WEBSOCKETS, ("h76 path /socket.io/{T}//1290000000000",), "GET data: 400", "…WebSocket…", PATH),
     Difference(
         ORIGINAL,
         WEBSOCKETS,
         ("h76 path /socket.io/{T}//1290000000000", "h76 path /socket.io/{T}/1290000000000"),
-        "GET data: 404",
+        "GET data: 400",
         "…WebSocket…",
         PATH,
     ),
     Difference(
         NODE,
         WEBSOCKETS,
-        ("h76 path /socket.io/{T}/1290000000000", "h76 path /socket.io/nosuch", "h76 path /other", "h76 path /"),
-        "GET: 404",
+        ("h76 path /socket.io/{T}/1290000000000", "h76 path /socket.io/nosuch"),
+        "GET: 400",
         "GET: closed without a byte",
         SILENT,
     ),
+    Difference(NODE, WEBSOCKETS, ("h76 path /other", "h76 path /"), "GET: 404", "GET: closed without a byte", SILENT),
     Difference(ORIGINAL, WEBSOCKETS, ("h76 path /",), "GET: 404", "GET: closed without a byte", ROUTE),
     Difference(
         NODE,
         WEBSOCKETS,
         ("h76 path /socket.io/xhr-polling",),
-        "GET: [ID]",
+        "GET: 400",
         "GET:",
-        "a poll is a poll, whatever else its headers ask for",
+        MISPLACED,
+    ),
+    Difference(
+        ORIGINAL,
+        WEBSOCKETS,
+        ("h76 path /socket.io/xhr-polling",),
+        "GET data: 400",
+        'GET data: [ID, "welcome"]',
+        MISPLACED,
     ),
     Difference(NODE, WEBSOCKETS, ("h76 server-side close",), "…closing frame", "…closed", CLOSING),
     Difference(

@@ -1,0 +1,254 @@
+"""Clients that do not read: they are cut off, the server's memory stays bounded, and nobody else notices.
+
+A server that only ever appends to a connection's write buffer, as Tornado's WebSockets do, is filled up by anybody who
+stops reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import simplejson
+
+from tests.appserver import AppServer
+from tests.clients import Client, open_client
+from tests.support import POLLING, Recorder, Served, Wire, jsonp_payload
+from tests.vitals import resident_bytes
+from tornadio import proto
+from tornadio.settings import PROTOCOLS
+
+APP = Path(__file__).with_name("broadcast_app.py")
+
+BROADCASTS = 10_000
+MESSAGE_BYTES = 4096
+BATCH = 200
+BOUND = 1 << 20
+SLOW = 10
+READERS = 3
+# What the server may need for its readers and its log, and what the allocator keeps. Together with ten times the bound
+# it is well below what 10,000 broadcasts are, which is what it would cost to keep them even once.
+SLACK = 12 << 20
+
+SMALL_BUFFER = 4096
+
+
+async def connect_without_room(port: int) -> Wire:
+    """A connection whose client can hold little of what comes."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+    connection.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    return Wire(*await asyncio.open_connection(sock=connection, limit=SMALL_BUFFER))
+
+
+def stop_reading(wire: Wire) -> None:
+    """From here on what comes stays in the socket: asyncio would read ahead."""
+    cast(asyncio.ReadTransport, wire.writer.transport).pause_reading()
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere(Served):
+    """A server in a process of its own, as far as clients need it."""
+
+    @classmethod
+    def of(cls, server: AppServer) -> Elsewhere:
+        return cls(cast(Any, server), cast(Any, None))
+
+    async def read_json(self, path: str) -> Any:
+        return simplejson.loads((await self.request("GET", path)).text)
+
+    async def aclose(self) -> None:
+        for wire in self.wires:
+            await wire.aclose()
+
+
+class Roomless(Elsewhere):
+    """The same, for clients without room."""
+
+    async def connect(self) -> Wire:
+        wire = await connect_without_room(self.port)
+        self.wires.append(wire)
+        return wire
+
+
+@pytest.fixture
+def broadcasting(tmp_path: Path) -> Iterator[AppServer]:
+    arguments = {
+        "readers": READERS,
+        "broadcasts": BROADCASTS,
+        "batch": BATCH,
+        "size": MESSAGE_BYTES,
+        "max_send_buffer": BOUND,
+    }
+    server = AppServer(APP, tuple(f"--{name}={value}" for name, value in arguments.items()), tmp_path / "output.txt")
+    server.start()
+    yield server
+    server.kill()
+
+
+@contextlib.asynccontextmanager
+async def open_slow(server: AppServer, transport: str) -> AsyncIterator[list[str]]:
+    """Clients that stop reading as soon as they are in: their session ids."""
+    async with contextlib.aclosing(Roomless.of(server)) as served:
+        clients = [await open_client(served, transport) for _ in range(SLOW)]
+        if transport in POLLING:
+            for number, client in enumerate(clients):
+                await stop_polling(served, client, transport, with_a_poll_open=number % 2 == 0)
+        for wire in served.wires:
+            stop_reading(wire)
+        yield [client.session_id for client in clients]
+
+
+async def stop_polling(served: Elsewhere, client: Client, transport: str, with_a_poll_open: bool) -> None:
+    """Leave with a poll whose answer is never read, or with none."""
+    await client.send("here I am")
+    if with_a_poll_open:
+        wire = await served.connect()
+        await wire.send_request("GET", f"/socket.io/{transport}/{client.session_id}/1290000000000/0")
+
+
+async def read_all(client: Client) -> list[int]:
+    """Read all broadcasts, in the server's pace: their numbers."""
+    numbers: list[int] = []
+    while len(numbers) < BROADCASTS:
+        await client.send("ready")
+        batch_ends = len(numbers) + BATCH
+        while len(numbers) < batch_ends:
+            numbers += [number_of(message) for message in await client.receive() if not message.startswith("~h~")]
+    return numbers
+
+
+def number_of(message: str) -> int:
+    assert len(message) == MESSAGE_BYTES
+    return int(message.split(" ")[0])
+
+
+@contextlib.asynccontextmanager
+async def watched_memory(process: int) -> AsyncIterator[list[int]]:
+    """The process's memory, every few milliseconds."""
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(resident_bytes(process))
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()
+
+
+# -- Broadcasts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_clients_that_never_read_cost_a_bounded_buffer_and_the_others_nothing(broadcasting, transport):
+    async with contextlib.aclosing(Elsewhere.of(broadcasting)) as served, open_slow(broadcasting, transport) as slow:
+        process = (await served.read_json("/report"))["process"]
+        readers = [await open_client(served, transport) for _ in range(READERS)]
+        before = (await served.read_json("/vitals"))["rss"]
+        async with watched_memory(process) as memory:
+            received = await asyncio.gather(*map(read_all, readers))
+        assert max(memory) - before < SLOW * BOUND + SLACK
+        assert received == [list(range(BROADCASTS))] * READERS
+        assert (await served.read_json("/report"))["closed"] == dict.fromkeys(slow, 1)
+        assert (await served.read_json("/vitals"))["connections"] == READERS
+    warnings = [line for line in broadcasting.output().splitlines() if "too slow" in line]
+    assert len(warnings) == SLOW
+    for session_id in slow:
+        told = f"session {session_id} ({transport}): closed, too slow: more than max_send_buffer ({BOUND} bytes)"
+        assert len([line for line in warnings if told in line]) == 1
+
+
+# -- A poll's answer ---------------------------------------------------------------------------------------------------
+
+ANSWER = "x" * (16 << 20)
+PATIENCE = {"heartbeat_timeout": 5, "session_expiry": 7, "session_check_interval": 1, "max_send_buffer": 32 << 20}
+# heartbeat_timeout, and the time that the answer needs at 4096 bytes a second.
+ANSWER_SECONDS = 5 + len(ANSWER) / 4096
+
+
+async def leave_answer_unread(served: Served, transport: str) -> tuple[str, Wire]:
+    """A session whose client has asked for ANSWER, and does not read it: its id, and the connection with the poll."""
+    session_id, _ = await served.open(transport)
+    wire = await connect_without_room(served.port)
+    served.wires.append(wire)
+    stop_reading(wire)
+    await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
+    await served.barrier()
+    served.router.broadcast(ANSWER)
+    await served.barrier()
+    return session_id, wire
+
+
+async def rest_of(wire: Wire) -> int:
+    """How many bytes are still to be had from a connection that the server has ended."""
+    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    return len(await wire.read_to_end())
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, session_id: str) -> list[str]:
+    records = [record for record in caplog.records if record.name.startswith("tornadio.")]
+    return [line for line in map(logging.LogRecord.getMessage, records) if session_id in line]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_an_answer_that_is_not_taken_is_cut_off_and_offered_to_the_next_poll(serve, clock, transport, caplog):
+    caplog.set_level(logging.INFO)
+    served = serve(settings=PATIENCE)
+    session_id, wire = await leave_answer_unread(served, transport)
+    await clock.advance(ANSWER_SECONDS - 1)
+    assert lines_of(caplog, session_id) == []
+    await clock.advance(2)
+    told = f"session {session_id} ({transport}): cut off an answer that the client does not take"
+    assert lines_of(caplog, session_id) == [told]
+    assert await rest_of(wire) < len(ANSWER)
+    payload = (await served.poll(session_id, transport)).text
+    assert proto.decode(payload if transport == "xhr-polling" else jsonp_payload(payload)) == [(proto.FRAME, ANSWER)]
+    assert Recorder.opened[0].events == [("open", "")]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_session_whose_client_takes_no_answer_and_polls_no_more_expires(serve, clock, transport, caplog):
+    caplog.set_level(logging.INFO)
+    served = serve(settings=PATIENCE)
+    session_id, _ = await leave_answer_unread(served, transport)
+    await clock.advance(ANSWER_SECONDS + 1 + PATIENCE["session_expiry"] - 2)
+    assert Recorder.opened[0].events == [("open", "")]
+    await clock.advance(2 + PATIENCE["session_check_interval"])
+    assert Recorder.opened[0].events == [("open", ""), ("close",)]
+    assert len(lines_of(caplog, session_id)) == 2  # the answer was cut off, the session has expired
+    assert (await served.poll(session_id, transport)).status == 401
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_an_answer_that_is_taken_slowly_but_in_time_arrives(serve, clock, transport):
+    served = serve(settings=PATIENCE)
+    session_id, wire = await leave_answer_unread(served, transport)
+    await clock.advance(ANSWER_SECONDS - 1)
+    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    payload = (await wire.read_response()).text
+    assert proto.decode(payload if transport == "xhr-polling" else jsonp_payload(payload)) == [(proto.FRAME, ANSWER)]
+    await clock.advance(1)
+    await served.post(session_id, "still here", transport=transport)
+    assert Recorder.opened[0].events == [("open", ""), ("message", "still here")]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_new_poll_gets_at_once_what_the_old_one_has_not_taken(serve, clock, transport):
+    served = serve(settings=PATIENCE)
+    session_id, wire = await leave_answer_unread(served, transport)
+    payload = (await served.poll(session_id, transport)).text
+    assert proto.decode(payload if transport == "xhr-polling" else jsonp_payload(payload)) == [(proto.FRAME, ANSWER)]
+    assert await rest_of(wire) < len(ANSWER)
+    assert Recorder.opened[0].events == [("open", "")]
