@@ -47,6 +47,9 @@ setup(
             "websockets",  # another WebSocket client,
             "wsproto",  # and one more
         ],
+        "fuzz": [
+            "atheris",  # has wheels for Linux on x86-64 alone: tests/fuzz/fuzz_protocol.py
+        ],
         "lint": [
             "mypy",
             "ruff",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from websockets.client import ClientProtocol
@@ -9,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response as HandshakeResponse
 from websockets.uri import parse_uri
 
-from tests.support import STREAMING, Served, Stream, Wire, jsonp_payload, limit
+from tests.support import STREAMING, Served, Stream, Wire, jsonp_payload, limit, until
 from tornadio import proto
 
 PATH = "/socket.io/websocket"
@@ -99,7 +102,8 @@ class HybiPeer:
         while not self._events:
             async with limit():
                 data = await self.wire.reader.read(1 << 16)
-            assert data, "the server closed the connection without a closing frame"
+            if not data:
+                raise EOFError("the server closed the connection without a closing frame")
             self.protocol.receive_data(data)
             await self.flush()
             self._events += self.protocol.events_received()
@@ -216,6 +220,22 @@ def decode(payload: str) -> list[Any]:
     return [f"~h~{content}" if kind == proto.HEARTBEAT else content for kind, content in proto.decode(payload)]
 
 
+async def greeted(served: Served, transport: str = "websocket") -> Client:
+    """A client that has had its session id and the Recorder's welcome."""
+    client = await open_client(served, transport)
+    assert await client.receive() == ["welcome"]
+    return client
+
+
+async def exchange(client: Client, message: str) -> None:
+    """Send a message to a server that echoes, and have it back; nothing but heartbeats may come before it."""
+    await client.send(message)
+    received: list[str] = []
+    while message not in received:
+        received = await client.receive()
+        assert all(each == message or each.startswith("~h~") for each in received)
+
+
 class SocketClient:
     """`websocket` in version 13, `flashsocket` in draft-76."""
 
@@ -249,7 +269,8 @@ class StreamClient:
         self.session_id = session_id
 
     async def send(self, *messages: Any) -> None:
-        assert (await self.served.post(self.session_id, *messages, transport=self.transport)).status == 200
+        response = await self.served.post(self.session_id, *messages, transport=self.transport)
+        assert response.status == 200, response
 
     async def receive(self) -> list[Any]:
         return decode(await self.stream.read_payload())
@@ -276,7 +297,8 @@ class PollingClient:
         self._first = first
 
     async def send(self, *messages: Any) -> None:
-        assert (await self.served.post(self.session_id, *messages, transport=self.transport)).status == 200
+        response = await self.served.post(self.session_id, *messages, transport=self.transport)
+        assert response.status == 200, response
 
     async def receive(self) -> list[Any]:
         payload, self._first = self._first, ""
@@ -296,6 +318,38 @@ class PollingClient:
 
     async def leave(self, reset: bool = False) -> None:
         """There is no connection that could break; the session will expire."""
+
+
+async def next_message(client: Client) -> Any:
+    """The message that comes alone, past heartbeats."""
+    while True:
+        messages = [message for message in await client.receive() if not str(message).startswith("~h~")]
+        if messages:
+            [message] = messages
+            return message
+
+
+@contextlib.asynccontextmanager
+async def talking(client: Client) -> AsyncIterator[list[str]]:
+    """A client that says something whenever it was answered: what it has got back so far."""
+    heard: list[str] = []
+
+    async def talk() -> None:
+        while True:
+            await client.send(f"number {len(heard)}")
+            heard.append(await next_message(client))
+
+    talk_task = asyncio.create_task(talk())
+    try:
+        yield heard
+        # Whatever was going on has not broken it off.
+        so_far = len(heard)
+        await until(lambda: talk_task.done() or len(heard) > so_far)
+    finally:
+        talk_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await talk_task
+    assert heard == [f"number {number}" for number in range(len(heard))]
 
 
 async def leave(wire: Wire, reset: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -23,6 +25,10 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", type=float, default=60, metavar="SECONDS", help="how long the soak takes (60)")
+
+
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """A test that asks for `clock` runs on a loop whose time it moves, the others on asyncio's own."""
     return {"moved": MovedLoop} if "clock" in item.fixturenames else {"asyncio": asyncio.new_event_loop}
@@ -41,6 +47,14 @@ async def clock() -> MovedLoop:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, MovedLoop)
     return loop
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Chance, another in each run. A test that fails shows its SEED, which repeats it when set in the environment."""
+    seed = int(os.environ.get("SEED") or random.randrange(1 << 32))
+    print(f"SEED={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture

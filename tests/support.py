@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 import simplejson
@@ -18,11 +18,16 @@ import simplejson
 import tornadio
 from tornadio import proto
 
+if TYPE_CHECKING:
+    from tests.appserver import AppServer
+
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 SECONDS = 30.0
 
+SOCKETS = ("websocket", "flashsocket")
 STREAMING = ("xhr-multipart", "htmlfile")
 POLLING = ("xhr-polling", "jsonp-polling")
+PERSISTENT = SOCKETS + STREAMING
 HTTP_TRANSPORTS = STREAMING + POLLING
 
 T = TypeVar("T")
@@ -86,6 +91,13 @@ class Served:
         index = "/0" if transport == "jsonp-polling" else ""
         return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{index}")
 
+    async def start_poll(self, session_id: str, transport: str = "xhr-polling", wire: Wire | None = None) -> Wire:
+        """A poll that waits, on a new connection or this one: the server has taken it when this returns."""
+        wire = wire or await self.connect()
+        await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
+        await self.barrier()
+        return wire
+
     async def stream(self, transport: str, session_id: str = "", headers: dict[str, str] | None = None) -> Stream:
         """The long GET of a streaming transport, up to what stands before its first payload."""
         wire = await self.connect()
@@ -105,6 +117,28 @@ class Served:
         if transport in STREAMING:
             return (await self.open_stream(transport))[1]
         return (await self.open(transport))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere(Served):
+    """A server in a process of its own, as far as clients need it."""
+
+    @classmethod
+    def of(cls, server: AppServer) -> Elsewhere:
+        return cls(cast(Any, server), cast(Any, None))
+
+    async def read_json(self, path: str) -> Any:
+        return simplejson.loads((await self.request("GET", path)).text)
+
+    async def aclose(self) -> None:
+        for wire in self.wires:
+            await wire.aclose()
+
+
+def payload_of(response: Response, transport: str) -> str:
+    """The payload in a poll's response."""
+    assert response.status == 200, response
+    return jsonp_payload(response.text) if transport == "jsonp-polling" else response.text
 
 
 def jsonp_payload(script: str) -> str:
@@ -211,8 +245,9 @@ class Wire:
             await self.writer.wait_closed()
 
     def reset(self) -> None:
-        """Close with a RST."""
-
+        """Close with a RST, what is not closed yet."""
+        if self.writer.is_closing():
+            return
         connection: socket.socket = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()

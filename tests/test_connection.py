@@ -1,11 +1,10 @@
-"""SocketConnection, what applications see of a client: its handlers, its methods, and its end."""
+"""SocketConnection, what applications see of a client: its handlers and its methods."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -15,24 +14,13 @@ from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 
 import tornadio
-from tests.clients import Client, SocketClient, connect, open_client
-from tests.conftest import shut_down
-from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, until
+from tests.clients import Client, SocketClient, connect, greeted, open_client
+from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Served, until
 from tornadio import proto
 from tornadio.errors import CallerError, EncodeError, SettingsError
 from tornadio.settings import PROTOCOLS
 
-SOCKETS = ("websocket", "flashsocket")
-PERSISTENT = SOCKETS + STREAMING
-
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
-
-
-async def greeted(served: Served, transport: str = "websocket") -> Client:
-    """A client that has had its session id and the Recorder's welcome."""
-    client = await open_client(served, transport)
-    assert await client.receive() == ["welcome"]
-    return client
 
 
 async def receive_until(client: Client, last: Any) -> list[Any]:
@@ -557,220 +545,6 @@ async def test_a_handler_may_return_a_future_too(serve, transport):
     client = await greeted(serve(Returning), transport)
     await client.send("one", "two")
     assert await receive_until(client, "two") == ["one", "two"]
-
-
-# -- Ends --------------------------------------------------------------------------------------------------------------
-
-# An ending happens to a connection that is open; the clock may be moved to bring it about.
-Ending = Callable[[Served, Client, MovedLoop], Awaitable[None]]
-
-
-async def the_client_leaves(served: Served, client: Client, clock: MovedLoop) -> None:
-    await client.leave()
-
-
-async def the_client_is_reset(served: Served, client: Client, clock: MovedLoop) -> None:
-    await client.leave(reset=True)
-
-
-async def the_client_closes(served: Served, client: Client, clock: MovedLoop) -> None:
-    assert isinstance(client, SocketClient)
-    await client.peer.close()
-
-
-async def the_client_is_silent(served: Served, client: Client, clock: MovedLoop) -> None:
-    await clock.advance(60)
-
-
-async def the_client_sends_bad_frames(served: Served, client: Client, clock: MovedLoop) -> None:
-    assert isinstance(client, SocketClient)
-    await client.peer.send("~m~5~m~four")
-
-
-async def the_client_sends_too_much(served: Served, client: Client, clock: MovedLoop) -> None:
-    if isinstance(client, SocketClient):
-        await client.send(2000 * "x")
-    else:
-        transport = Recorder.opened[0].transport
-        assert (await served.post(client.session_id, 2000 * "x", transport=transport)).status == 413
-
-
-async def on_message_raises(served: Served, client: Client, clock: MovedLoop) -> None:
-    if isinstance(client, SocketClient):
-        await client.send("fail")
-    else:
-        assert (await served.post(client.session_id, "fail", transport=Recorder.opened[0].transport)).status == 500
-
-
-async def on_message_closes(served: Served, client: Client, clock: MovedLoop) -> None:
-    await client.send("close")
-
-
-async def the_application_closes(served: Served, client: Client, clock: MovedLoop) -> None:
-    Recorder.opened[0].close()
-
-
-async def the_application_sends_too_much(served: Served, client: Client, clock: MovedLoop) -> None:
-    for _ in range(3):
-        Recorder.opened[0].send(500_000 * "x")
-
-
-async def the_server_shuts_down(served: Served, client: Client, clock: MovedLoop) -> None:
-    await shut_down(served.server)
-
-
-FROM_WITHIN: tuple[Ending, ...] = (
-    the_client_sends_too_much,
-    the_client_is_silent,
-    on_message_raises,
-    on_message_closes,
-    the_application_closes,
-    the_application_sends_too_much,
-    the_server_shuts_down,
-)
-ENDINGS: list[tuple[str, Ending]] = [
-    *((transport, ending) for transport in PROTOCOLS for ending in FROM_WITHIN),
-    *((transport, ending) for transport in PERSISTENT for ending in (the_client_leaves, the_client_is_reset)),
-    *((transport, ending) for transport in SOCKETS for ending in (the_client_closes, the_client_sends_bad_frames)),
-]
-
-
-class Asynchronous(Recorder):
-    async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        await asyncio.sleep(0)
-        super().on_open(request, *args, **kwargs)
-
-    async def on_message(self, message: Any) -> None:
-        await asyncio.sleep(0)
-        super().on_message(message)
-
-    async def on_close(self) -> None:
-        await asyncio.sleep(0)
-        super().on_close()
-
-
-class FailingToClose(Recorder):
-    def on_close(self) -> None:
-        super().on_close()
-        raise RuntimeError("as the test asked")
-
-
-class SendingOnClose(Recorder):
-    def on_close(self) -> None:
-        super().on_close()
-        self.send("bye")
-        self.close()
-
-
-@pytest.mark.parametrize("connection_class", [Recorder, Asynchronous, FailingToClose, SendingOnClose])
-@pytest.mark.parametrize(("transport", "ending"), ENDINGS, ids=lambda value: getattr(value, "__name__", value))
-async def test_on_close_runs_once_when(serve, clock, caplog, connection_class, transport, ending):
-    served = serve(connection_class, {"max_message_size": 1000, "max_send_buffer": 1_000_000})
-    client, other = await greeted(served, transport), await greeted(served)
-    await ending(served, client, clock)
-    recorder, bystander = Recorder.opened
-    await recorder.closed.wait()
-    assert recorder.is_closed
-    assert recorder not in served.router.connections
-    if ending not in (the_server_shuts_down, the_client_is_silent):
-        assert served.router.connections == (bystander,)
-        await other.send("still here")
-        assert await other.receive() == ["still here"]
-    recorder.close()
-    await clock.advance(60)
-    await clock.wait_for(served.server.shutdown(timeout=1))
-    assert recorder.events.count(("close",)) == 1
-    assert recorder.events[-1] == ("close",)
-    failures = [record for record in caplog.records if "on_close failed" in record.getMessage()]
-    assert len(failures) == (2 if connection_class is FailingToClose else 0)
-
-
-def refuse(self: Recorder) -> Any:
-    return False
-
-
-def fail(self: Recorder) -> Any:
-    raise RuntimeError("as the test asked")
-
-
-def close(self: Recorder) -> Any:
-    self.close()
-
-
-def close_and_refuse(self: Recorder) -> Any:
-    self.close()
-    return False
-
-
-def send_too_much(self: Recorder) -> Any:
-    self.send(2_000_000 * "x")
-
-
-@every_transport
-@pytest.mark.parametrize("asynchronous", [False, True], ids=["def", "async def"])
-@pytest.mark.parametrize("do", [refuse, fail, close, close_and_refuse, send_too_much])
-async def test_on_close_runs_once_when_on_open_does_this(serve, clock, transport, asynchronous, do):
-    class Doing(Recorder):
-        def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-            super().on_open(request, *args, **kwargs)
-            return self.do_later() if asynchronous else do(self)
-
-        async def do_later(self) -> Any:
-            await asyncio.sleep(0)
-            return do(self)
-
-    served = serve(Doing, {"max_send_buffer": 1_000_000})
-    trying = asyncio.gather(open_client(served, transport), return_exceptions=True)
-    await until(lambda: Recorder.opened)
-    [recorder] = Recorder.opened
-    await recorder.closed.wait()
-    await trying
-    assert recorder.is_closed
-    assert served.router.connections == ()
-    await clock.advance(60)
-    await clock.wait_for(served.server.shutdown(timeout=1))
-    assert recorder.events == [("open", ""), ("close",)]
-    for wire in served.wires:  # whatever was said to the client, its connection does not stay open
-        await wire.read_to_end()
-
-
-@pytest.mark.parametrize("transport", PERSISTENT)
-@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
-async def test_on_close_runs_once_when_the_client_leaves_during_on_open(serve, transport, reset):
-    class Slow(Recorder):
-        async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
-            super().on_open(request, *args, **kwargs)
-            await go_on.wait()
-
-    go_on = asyncio.Event()
-    served = serve(Slow)
-    trying = asyncio.gather(open_client(served, transport), return_exceptions=True)
-    await until(lambda: Recorder.opened)
-    for wire in served.wires:
-        if reset:
-            wire.reset()
-        else:
-            await wire.aclose()
-    await served.barrier()
-    go_on.set()
-    await Recorder.opened[0].closed.wait()
-    await trying
-    assert Recorder.opened[0].events == [("open", ""), ("close",)]
-    assert served.router.connections == ()
-
-
-@pytest.mark.parametrize("transport", PERSISTENT)
-@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
-async def test_a_client_that_leaves_while_it_is_sent_much_is_missed_by_nobody(serve, caplog, transport, reset):
-    served = serve(settings={"max_send_buffer": 100_000_000})
-    client = await greeted(served, transport)
-    served.wires[0].writer.transport.pause_reading()
-    for _ in range(100):
-        Recorder.opened[0].send(200_000 * "x")
-    await served.barrier()
-    await client.leave(reset)
-    await Recorder.opened[0].closed.wait()
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 # -- get_router --------------------------------------------------------------------------------------------------------

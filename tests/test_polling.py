@@ -7,25 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Response, Served, Wire, jsonp_payload, until
+from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, payload_of, until
 from tornadio import proto
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
 LARGE = "0123456789abcdef" * (14 << 16)
-
-
-def payload_of(response: Response, transport: str) -> str:
-    assert response.status == 200, response
-    return jsonp_payload(response.text) if transport == "jsonp-polling" else response.text
-
-
-async def start_poll(served: Served, session_id: str, transport: str = "xhr-polling") -> Wire:
-    """A poll that waits: the server has taken it when this returns."""
-    wire = await served.connect()
-    await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
-    await served.barrier()
-    return wire
 
 
 def connection_of(served: Served, session_id: str) -> Any:
@@ -109,7 +96,7 @@ async def test_responses_are_neither_cached_nor_sniffed_nor_buffered(serve, tran
 async def test_a_waiting_poll_is_answered_with_the_news(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     served.router.broadcast("news")
     assert payload_of(await poll.read_response(), transport) == "~m~4~m~news"
 
@@ -118,7 +105,7 @@ async def test_a_waiting_poll_is_answered_with_the_news(serve, transport):
 async def test_everything_sent_in_one_turn_of_the_loop_travels_in_one_response(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     messages = [str(number) for number in range(100)]
     for message in messages:
         served.router.broadcast(message)
@@ -173,7 +160,7 @@ async def test_a_waiting_poll_keeps_its_session_alive_and_a_dead_one_does_not(se
     served = serve(settings={"xhr_polling_timeout": 10_000, "session_expiry": 10, "session_check_interval": 1})
     session_id, _ = await served.open(transport)
     connection = connection_of(served, session_id)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     await clock.advance(1000)
     assert not connection.is_closed
     poll.reset()
@@ -187,8 +174,8 @@ async def test_a_waiting_poll_keeps_its_session_alive_and_a_dead_one_does_not(se
 async def test_a_second_get_takes_over_and_the_first_is_answered_409(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    first = await start_poll(served, session_id, transport)
-    second = await start_poll(served, session_id, transport)
+    first = await served.start_poll(session_id, transport)
+    second = await served.start_poll(session_id, transport)
     response = await first.read_response()
     assert (response.status, response.text) == (409, "another request has taken over this session")
     assert response.headers["content-type"] == "text/plain; charset=UTF-8"
@@ -389,7 +376,7 @@ async def test_a_server_without_keep_alive_polls_too(serve):
     served = serve(server={"no_keep_alive": True})
     session_id, _ = await served.open()
     for message in ["one", "two"]:
-        poll = await start_poll(served, session_id)
+        poll = await served.start_poll(session_id)
         await served.post(session_id, message)
         assert (await poll.read_response()).text == proto.encode(message)
 
@@ -435,7 +422,7 @@ async def test_an_application_that_compresses_its_responses_compresses_large_pol
 async def test_a_poll_whose_connection_died_before_the_news_loses_nothing(serve, transport, end):
     served = serve()
     session_id, _ = await served.open(transport)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     if end == "RST":
         poll.reset()
     else:
@@ -449,7 +436,7 @@ async def test_a_poll_whose_connection_died_before_the_news_loses_nothing(serve,
 async def test_a_poll_that_was_reset_without_the_server_knowing_loses_nothing(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     poll.reset()  # closes the socket in the loop's next turn; the server can look at its own only in the one after
     asyncio.get_running_loop().call_soon(served.router.broadcast, "news")
     await served.barrier()
@@ -476,7 +463,7 @@ async def test_an_answer_that_was_cut_off_is_given_again_whole(serve, transport,
 async def test_a_poll_takes_over_from_an_answer_under_way_and_gets_it_whole(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    stuck = await start_poll(served, session_id, transport)
+    stuck = await served.start_poll(session_id, transport)
     served.router.broadcast(LARGE)
     await stuck.read_head()
     second = await served.poll(session_id, transport)
@@ -501,7 +488,7 @@ async def test_a_poll_that_waits_gets_what_a_dying_one_did_not(serve):
 async def test_a_slow_reader_gets_all_of_a_large_answer(serve):
     served = serve()
     session_id, _ = await served.open()
-    poll = await start_poll(served, session_id)
+    poll = await served.start_poll(session_id)
     served.router.broadcast(LARGE)
     head = await poll.read_head()
     for number in range(10):
@@ -660,7 +647,7 @@ async def test_close_ends_a_waiting_poll_with_what_was_queued(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
     connection = connection_of(served, session_id)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     connection.send("bye")
     connection.close()
     assert connection.is_closed
@@ -674,7 +661,7 @@ async def test_close_ends_a_waiting_poll_with_what_was_queued(serve, transport):
 async def test_close_ends_a_waiting_poll_at_once_also_with_nothing_queued(serve, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    poll = await start_poll(served, session_id, transport)
+    poll = await served.start_poll(session_id, transport)
     connection_of(served, session_id).close()
     assert payload_of(await poll.read_response(), transport) == ""
     assert (await served.poll(session_id, transport)).status == 401
@@ -706,7 +693,7 @@ async def test_the_last_answer_is_given_again_when_it_was_cut_off(serve):
     served = serve()
     session_id, _ = await served.open()
     connection = connection_of(served, session_id)
-    poll = await start_poll(served, session_id)
+    poll = await served.start_poll(session_id)
     connection.send(LARGE)
     connection.close()
     await poll.read_head()
@@ -739,7 +726,7 @@ async def test_a_post_is_answered_before_its_session_is_closed(serve, transport,
     session_id = await served.start(transport)
     connection = connection_of(served, session_id)
     if transport in POLLING:
-        await start_poll(served, session_id, transport)
+        await served.start_poll(session_id, transport)
     caplog.clear()
     response = await served.post(session_id, "close", transport=transport)
     assert (response.status, response.text) == (200, "ok")

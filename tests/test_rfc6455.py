@@ -232,6 +232,19 @@ def test_nothing_is_read_behind_a_close_frame():
     assert framer.take_outgoing() == b"\x88\x02\x03\xe8"
 
 
+def test_nothing_is_kept_of_what_came_before_and_behind_a_close_frame():
+    """Found by the fuzzer: it stayed for as long as the connection lingered."""
+    framer = Framer(LIMIT)
+    tracemalloc.start()
+    try:
+        framer.feed(frame(BINARY, bytes(LIMIT), final=False))
+        framer.feed(close_frame(1000) + bytes(LIMIT))
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert framer.closed
+
+
 def test_a_pong_goes_out_before_the_answer_to_a_close_frame():
     _, framer = feed(frame(PING, "p") + close_frame(1000))
     assert framer.take_outgoing() == b"\x8a\x01p\x88\x02\x03\xe8"
@@ -486,6 +499,22 @@ def test_a_megabyte_may_come_byte_by_byte():
         received += framer.feed(bytes([byte]))
     assert time.process_time() - before < PROCESSOR_SECONDS
     assert received == ["😀" * 262_144]
+
+
+@pytest.mark.parametrize(("opcode", "part"), [(TEXT, "Ā"), (TEXT, "😀"), (BINARY, "xy")])
+def test_tiny_fragments_take_no_more_memory_than_they_are_long(opcode, part):
+    """As objects of their own they would take 88 bytes each."""
+    framer = Framer(LIMIT)
+    framer.feed(frame(opcode, "", final=False))
+    fragment_run = frame(CONTINUATION, part, final=False) * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            framer.feed(fragment_run)
+        assert tracemalloc.get_traced_memory()[0] < 2 * 50_000 * len(part.encode())
+    finally:
+        tracemalloc.stop()
+    assert framer.error is None
 
 
 def test_empty_fragments_leave_nothing_behind():

@@ -25,6 +25,7 @@ def vitals(router: tornadio.Router) -> dict[str, Any]:
     gc.collect()
     loop = asyncio.get_running_loop()
     kinds = (type(thing) for thing in gc.get_objects())
+    ours = (kind.__name__ for kind in kinds if kind.__module__.startswith("tornadio."))
     return {
         "rss": resident_bytes(),
         "descriptors": len(os.listdir("/proc/self/fd")),
@@ -32,7 +33,7 @@ def vitals(router: tornadio.Router) -> dict[str, Any]:
         "timers": sum(not timer.cancelled() for timer in loop._scheduled),  # type: ignore[attr-defined]
         "sessions": len(router._sessions),
         "connections": len(router.connections),
-        "objects": dict(collections.Counter(kind.__name__ for kind in kinds if kind.__module__.startswith("tornadio."))),
+        "objects": dict(collections.Counter(ours)),
     }
 
 

@@ -21,6 +21,7 @@ def _script() -> _Script:
     return _Script(plain, gzip.compress(plain, mtime=0), hashlib.sha256(plain).hexdigest()[:32])
 
 
+@tornado.web.stream_request_body
 class ClientHandler(tornado.web.RequestHandler):
     """Serves the client script, with ETag, and compressed to those who ask for it."""
 
@@ -30,6 +31,9 @@ class ClientHandler(tornado.web.RequestHandler):
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("X-Content-Type-Options", "nosniff")
+
+    def data_received(self, chunk: bytes) -> None:
+        """A body says nothing here, and is not kept."""
 
     def get(self, **kwargs: str) -> None:
         script = _script()

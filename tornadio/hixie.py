@@ -89,7 +89,7 @@ class Framer:
                     break
                 position = end
         except ProtocolError as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # which knows this object: a circle
             self.closed = True
         del self._buffer[:position]
         if self.closed:

@@ -66,10 +66,12 @@ class Deadlines(Generic[T]):
             heapq.heappush(self._heap, entry)
 
     def discard(self, item: T) -> None:
-        """Forget ``item``: at once, its place in the heap stays behind empty."""
+        """Forget ``item``: at once, its place in the heap stays behind empty, until its time or the end of the last."""
         entry = self._entries.pop(id(item), None)
         if entry is not None:
             entry.item = None
+            if not self._entries:
+                self._heap.clear()
 
     def next(self) -> float | None:
         """The time of the earliest deadline, ``None`` where there is none."""

@@ -71,6 +71,7 @@ class StreamingHandler(TransportHandler):
 
     def abort(self) -> None:
         """Cut the stream off."""
+        self._ended.set()  # Tornado doesn't say so where the connection was dead before the request had been read
         self._connection_stream.close()
 
 

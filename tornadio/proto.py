@@ -33,6 +33,8 @@ JSON: Final = "~j~"
 
 # A length of ten digits is past every limit; int() of a million digits would be past every patience.
 _MAX_LENGTH_DIGITS: Final = 10
+# int() takes the square of its digits. Python's own limit is the same, but an application may have lifted it.
+_MAX_INT_DIGITS: Final = 4300
 HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
 _LONGEST_HEADER: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -225,7 +227,7 @@ def _parse_json(text: str) -> Any:
     if text.startswith(_BYTE_ORDER_MARKS):
         raise ProtocolError("bad JSON: it starts with a byte order mark")  # simplejson skips it
     try:
-        value = simplejson.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = simplejson.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
         if _SURROGATE_ESCAPE.search(text):
             simplejson.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
@@ -239,6 +241,12 @@ def _parse_json(text: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MAX_INT_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits is too long")
+    return int(digits)
 
 
 def _finite(digits: str) -> float:

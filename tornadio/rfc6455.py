@@ -93,14 +93,12 @@ class Framer:
         try:
             self._parse(messages)
         except ProtocolError as error:
-            self._fail(error)
+            self.error = error.with_traceback(None)  # which knows this object: a circle
+            self.closed = True
+        if self.closed:
+            self._buffer.clear()
+            self._message = None
         return messages
-
-    def _fail(self, error: ProtocolError) -> None:
-        self.error = error
-        self.closed = True
-        self._buffer.clear()
-        self._message = None
 
     def _parse(self, messages: list[str | bytes]) -> None:
         buffer = self._buffer
@@ -263,28 +261,26 @@ def _check_first_bytes(first: int, second: int) -> None:
 
 
 class _Message:
-    """A message under way. Text is decoded as it comes, so that bad UTF-8 is refused at its first byte."""
+    """A message under way. Its bytes are kept in one piece, since tiny fragments would take many times their size each.
 
-    __slots__ = ("_decoder", "_parts", "size")
+    Text is checked as it comes, so that bad UTF-8 is refused at its first byte.
+    """
+
+    __slots__ = ("_decoder", "_payload", "size")
 
     def __init__(self, opcode: int) -> None:
         self.size = 0
-        self._parts: list[str] | list[bytes] = []
+        self._payload = bytearray()
         self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
 
     def add(self, payload: bytes, final: bool = False) -> None:
-        if self._decoder is None:
-            part: str | bytes = payload
-        else:
+        self._payload += payload
+        if self._decoder is not None:
             try:
-                part = self._decoder.decode(payload, final)
+                self._decoder.decode(payload, final)
             except UnicodeDecodeError:
                 raise ProtocolError("a text message that is not UTF-8") from None
-        if part:
-            self._parts.append(part)  # type: ignore[arg-type]  # one kind throughout, by the decoder
 
     def finish(self) -> str | bytes:
         self.add(b"", final=True)
-        if self._decoder is None:
-            return b"".join(self._parts)  # type: ignore[arg-type]
-        return "".join(self._parts)  # type: ignore[arg-type]
+        return bytes(self._payload) if self._decoder is None else self._payload.decode("utf-8")

@@ -100,6 +100,7 @@ class SocketServer(HTTPServer):
         self.routers = tuple(_routers_of(application))
         settings = application.settings
         settings.setdefault("log_function", log_request)
+        settings.setdefault("default_handler_class", NotFoundHandler)
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
         # What may be wrong with the settings shows before anything listens.
         port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)
@@ -204,6 +205,25 @@ class SocketServer(HTTPServer):
         for task in tuple(self._policy_answers):
             task.cancel()
         await self.close_all_connections()
+
+
+@tornado.web.stream_request_body
+class NotFoundHandler(tornado.web.ErrorHandler):
+    """Answers 404 where the application has no handler, as Tornado's own, but keeps no body of 100 MB for that."""
+
+    def initialize(self) -> None:  # type: ignore[override]
+        super().initialize(404)
+
+    def prepare(self) -> None:
+        """Not yet: an answer before the end of the body might not arrive."""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Nobody wants it."""
+
+    def get(self) -> None:
+        raise tornado.web.HTTPError(404)
+
+    head = post = put = patch = delete = options = get
 
 
 class _FirstByte:

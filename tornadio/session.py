@@ -11,7 +11,7 @@ import enum
 import functools
 import inspect
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tornadio import proto
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 
 # One payload of a persistent transport gathers frames up to about this many bytes.
 _BATCH_SIZE = 1 << 16
-# So many frames of one payload are handled before others get their turn.
+# So many frames of one connection are handled before others get their turn.
 _FRAMES_A_TURN = 100
 
 
@@ -84,8 +84,10 @@ class Session:
         self._outbox = Outbox()
         self._outbox.put(proto.encode(session_id))
         self._busy: Channel | None = None  # the one that sends the batch in flight
+        self._taken: asyncio.Future[None] | None = None  # whether the socket has taken that batch
         self._greeted = False
         self._posts = 0
+        self._handled = 0  # frames, and payloads: an empty one costs time, too
         self._goodbye = (1000, "")
         self._heartbeat = self._new_heartbeat()
         connection._tornadio_session = self
@@ -115,7 +117,7 @@ class Session:
         """
         async with self._turn:
             try:
-                accepted = await _result_of(self.connection.on_open(request, extra=extra))
+                accepted = await _result_of(self.connection.on_open, request, extra=extra)
             except Exception:
                 logger.exception("%s: on_open failed", self)
                 self.drop()
@@ -131,27 +133,35 @@ class Session:
             self._heartbeat = self._new_heartbeat()
         return True
 
-    async def receive(self, frames: Iterable[tuple[str, Any]]) -> None:
+    async def receive(self, frames: Iterable[tuple[str, Any]]) -> bool:
         """Hand one payload's frames to the application, after those that came before.
 
+        :returns: whether all were handled: those behind the connection's end are not.
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
         :raises HandlerError: ``on_message`` raised; the session is closing.
         """
         self.heard()
         async with self._turn:
-            for number, (kind, message) in enumerate(frames, 1):
-                if number % _FRAMES_A_TURN == 0:
-                    await asyncio.sleep(0)
+            await self._give_way()
+            for kind, message in frames:
+                await self._give_way()
                 if self.is_closed:
-                    return
+                    return False
                 if kind == proto.HEARTBEAT:
                     continue
                 try:
-                    await _result_of(self.connection.on_message(message))
+                    await _result_of(self.connection.on_message, message)
                 except Exception:
                     logger.exception("%s: on_message failed", self)
                     self.close(1011, "the application failed")
                     raise HandlerError from None
+        return True
+
+    async def _give_way(self) -> None:
+        """Let the others have their turn, once in a while."""
+        self._handled += 1
+        if self._handled % _FRAMES_A_TURN == 0:
+            await asyncio.sleep(0)
 
     def heard(self) -> None:
         """The client has sent something, be it half a message."""
@@ -164,11 +174,16 @@ class Session:
         """As :meth:`receive`, but back as soon as the session closes: its POSTs are answered first.
 
         :raises ProtocolError, HandlerError: as :meth:`receive`.
+        :raises RefusedError: 401, the connection has broken before all was handled.
         """
         handling = self.container.tasks.spawn(self.receive(frames))
         await asyncio.wait((handling, self._ended), return_when=asyncio.FIRST_COMPLETED)
-        if handling.done():
-            handling.result()
+        try:
+            all_handled = handling.done() and handling.result()
+        finally:
+            del handling  # its error knows this frame: in a circle both would wait for the collector
+        if not all_handled and self.state is State.CLOSED:
+            raise RefusedError(401, "the session has ended, and not all of this was handled")
 
     @contextlib.contextmanager
     def posting(self) -> Iterator[None]:
@@ -201,7 +216,7 @@ class Session:
             return
         self._outbox.clear()
         waiting, busy = self._channels()
-        self._channel = self._busy = None
+        self._channel = self._busy = self._taken = None
         self._enter(State.CLOSED)
         if busy is not None:
             busy.abort()
@@ -224,7 +239,7 @@ class Session:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
         async with self._turn:
             try:
-                await _result_of(self.connection.on_close())
+                await _result_of(self.connection.on_close)
             except Exception:
                 logger.exception("%s: on_close failed", self)
             finally:
@@ -289,6 +304,7 @@ class Session:
             if taken is None:
                 self._delivered()
             else:
+                self._taken = taken
                 self._waits_for_socket()
                 taken.add_done_callback(functools.partial(self._resolved, channel))
 
@@ -306,10 +322,10 @@ class Session:
         return self._outbox.take(enough)
 
     def _resolved(self, channel: Channel, taken: "asyncio.Future[None]") -> None:
-        failed = taken.cancelled() or taken.exception() is not None
+        succeeded = _has_succeeded(taken)  # looked at in any case, else asyncio complains of an error that nobody saw
         if self._busy is not channel:
             return  # replaced meanwhile, the batch went back then
-        if failed:
+        if not succeeded:
             self.lost(channel)
             return
         self._delivered()
@@ -318,11 +334,15 @@ class Session:
 
     def _delivered(self) -> None:
         self._outbox.delivered()
-        self._busy = None
+        self._busy = self._taken = None
 
     def _take_back(self) -> None:
-        self._outbox.take_back()
-        self._busy = None
+        """The batch in flight goes again. If the socket has taken it in this very turn, it has been delivered."""
+        if self._taken is not None and _has_succeeded(self._taken):
+            self._outbox.delivered()
+        else:
+            self._outbox.take_back()
+        self._busy = self._taken = None
 
     # -- Time ----------------------------------------------------------------------------------------------------
 
@@ -542,18 +562,29 @@ def _on_timer(session: Session, now: float) -> float | None:
     return session.on_timer(now)
 
 
-async def _result_of(value: Any) -> Any:
-    """What a handler returned, or what its coroutine or future came to."""
-    if not inspect.isawaitable(value):
-        return value
+def _has_succeeded(future: "asyncio.Future[None]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+async def _result_of(handler: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """What a handler returns, or what its coroutine or future comes to."""
+    value = None
     try:
-        return await value
+        value = handler(*arguments, **keywords)
+        return await value if inspect.isawaitable(value) else value
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if _is_cancelled():
             raise
         # Not this task was cancelled, but something that the handler waited for: a failure like any other.
         raise RuntimeError("the handler waited for something that was cancelled") from error
+    finally:
+        del value  # a future's error knows this frame: in a circle both would wait for the collector
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that runs now is to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 __all__ = ["Channel", "Session", "SessionContainer", "State"]

@@ -185,8 +185,12 @@ class TransportHandler(tornado.web.RequestHandler):
     head = put = patch = delete = options  # they end in check_admission's 405
 
     def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
+        refusal, self._refusal = self._refusal, None
+        try:
+            if refusal is not None:
+                raise refusal
+        finally:
+            del refusal  # it knows this frame: in a circle both would wait for the collector
 
     async def read(self, session_id: str, tail: str, extra: str) -> None:
         """Answer a GET: open a session, or carry one's payloads.
@@ -248,10 +252,13 @@ class TransportHandler(tornado.web.RequestHandler):
         session = self.here.sessions.create(session_class, self.here.connection_class(), self.transport)
         opening = self.here.sessions.tasks.spawn(session.open(self.request, extra))
         await asyncio.wait((opening,))
-        if opening.cancelled():
-            raise RefusedError(503, "this server is shutting down: connect again")
-        if not opening.result():
-            raise RefusedError(403, "the application refused this connection")
+        try:
+            if opening.cancelled():
+                raise RefusedError(503, "this server is shutting down: connect again")
+            if not opening.result():
+                raise RefusedError(403, "the application refused this connection")
+        finally:
+            del opening  # its error knows this frame: in a circle both would wait for the collector
         if self._peer_gone.is_set():
             session.drop()
             return None
@@ -259,9 +266,20 @@ class TransportHandler(tornado.web.RequestHandler):
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
+        self._forget_templates()
+        self._body.clear()  # where the rest of it never comes, the collector alone frees the handler
         self._peer_gone.set()
 
     # -- Answers -------------------------------------------------------------------------------------------------
+
+    def detach(self) -> IOStream:
+        self._forget_templates()
+        return super().detach()
+
+    def _forget_templates(self) -> None:
+        """Their namespace knows this handler: a circle, which in Tornado nothing but ``finish`` breaks."""
+        if self.ui:
+            self.ui.clear()
 
     @property
     def stream(self) -> IOStream:
@@ -343,7 +361,7 @@ def taken(stream: IOStream) -> "asyncio.Future[None] | None":
 def failed(error: StreamClosedError) -> "asyncio.Future[None]":
     """A future that has failed already, for a stream that is closed."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
+    future.set_exception(error.with_traceback(None))  # which may know who holds the future: a circle
     future.exception()  # whoever looks at it has it; nobody else must hear of it
     return future
 
@@ -370,3 +388,5 @@ async def linger(stream: IOStream, response: bytes) -> None:
         pass
     finally:
         stream.close()
+        if stream.error is not None:
+            stream.error.__traceback__ = None  # its frames lead to who wrote, and so to the stream: a circle

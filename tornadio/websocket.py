@@ -145,8 +145,7 @@ class WebSocketChannel:
             await self._open(request, extra)
             await self._read()
         except PeerError as error:
-            logger.info("%s: closed: %s", self, error)
-            self._fail(error)
+            self._blame(error)
         except (StreamClosedError, TimeoutError):
             logger.debug("%s: the connection has gone", self)
         except Exception:
@@ -178,7 +177,10 @@ class WebSocketChannel:
             arriving = asyncio.ensure_future(self._stream.read_bytes(_CHUNK, partial=True))
             if arriving.done():
                 await asyncio.sleep(0)  # a busy connection takes turns with the others
-            data = await arriving
+            try:
+                data = await arriving
+            finally:
+                del arriving  # its error knows this frame: in a circle both would wait for the collector
             if self._session is not None:
                 self._session.heard()
             messages = self._framer.feed(data)
@@ -186,8 +188,9 @@ class WebSocketChannel:
             for message in messages:
                 await self._receive(message)
         if self._framer.error is not None:
-            raise self._framer.error
-        self._write(self._framer.take_outgoing())  # the answer to the peer's close frame
+            self._blame(self._framer.error)
+        else:
+            self._write(self._framer.take_outgoing())  # the answer to the peer's close frame
 
     async def _receive(self, message: str | bytes) -> None:
         if self._session is None:
@@ -211,6 +214,10 @@ class WebSocketChannel:
         self._pongs_wait = False
         if not self._framer.closed:
             self._write(self._framer.take_outgoing())
+
+    def _blame(self, error: PeerError) -> None:
+        logger.info("%s: closed: %s", self, error)
+        self._fail(error)
 
     def _fail(self, error: PeerError) -> None:
         session, self._session = self._session, None

@@ -171,7 +171,7 @@ HOSTILE_PATHS = (
     f"/socket.io/jsonp-polling//1/0];alert(1);io.JSONP[0?{SCRIPT}",
     f"/socket.io/websocket?{SCRIPT}",
     f"/socket.io/xhr-polling//1?{SCRIPT}#{SCRIPT}",  # a session: its payload, as text
-    f"/socket.io/jsonp-polling//<img src=hacked onerror=alert(1)>/0?{SCRIPT}",  # the same in a script, shown as its text
+    f"/socket.io/jsonp-polling//<img src=hacked onerror=alert(1)>/0?{SCRIPT}",  # the same in a script, as its text
 )
 
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
-import simplejson
 
 from tests.appserver import AppServer
 from tests.clients import Client, open_client
-from tests.support import POLLING, Recorder, Served, Wire, jsonp_payload
+from tests.support import POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload
 from tests.vitals import resident_bytes
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
@@ -54,24 +52,8 @@ def stop_reading(wire: Wire) -> None:
     cast(asyncio.ReadTransport, wire.writer.transport).pause_reading()
 
 
-@dataclasses.dataclass(frozen=True)
-class Elsewhere(Served):
-    """A server in a process of its own, as far as clients need it."""
-
-    @classmethod
-    def of(cls, server: AppServer) -> Elsewhere:
-        return cls(cast(Any, server), cast(Any, None))
-
-    async def read_json(self, path: str) -> Any:
-        return simplejson.loads((await self.request("GET", path)).text)
-
-    async def aclose(self) -> None:
-        for wire in self.wires:
-            await wire.aclose()
-
-
 class Roomless(Elsewhere):
-    """The same, for clients without room."""
+    """A server in a process of its own, for clients without room."""
 
     async def connect(self) -> Wire:
         wire = await connect_without_room(self.port)

@@ -98,7 +98,7 @@ async def test_elsewhere_a_websocket_is_refused_and_the_connection_closed(serve,
 
 @pytest.mark.parametrize("path", ELSEWHERE)
 async def test_elsewhere_other_upgrades_are_ignored(serve, path):
-    """HTTP clients offer h2c with any request, and proxies send "Connection: upgrade" with each (RFC 9110, section 7.8)."""
+    """HTTP clients offer h2c with any request, proxies send "Connection: upgrade" with each (RFC 9110, section 7.8)."""
     served = serve()
     for method in METHODS:
         plain = await answer_to(served, Case(method, f"/socket.io/{path}", None, None))

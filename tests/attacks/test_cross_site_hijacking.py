@@ -1,11 +1,21 @@
-"""Who may connect over HTTP: one rule for sessions, polls, POSTs and preflights. What is refused dispatches nothing."""
+"""Pages of other sites can't use a visitor's cookies here: one rule for all six transports, for new sessions and old
+ones, POSTs, preflights and the Flash policy. What is refused dispatches nothing.
+
+CVE-2020-28481: cross-site WebSocket hijacking, since every origin was let in.
+"""
+
+from __future__ import annotations
 
 import logging
+from xml.etree import ElementTree
 
 import pytest
 import tornado.web
 
-from tests.support import HTTP_TRANSPORTS, STREAMING, Recorder, Response, Served
+from tests.clients import HIXIE, HYBI, KEY3, KEYS, NONCE, UPGRADE, frame
+from tests.support import HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
+from tornadio.flashserver import POLICY_REQUEST
+from tornadio.origins import parse_origin
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 REFUSED = "this origin may not connect: see the setting 'origins'"
@@ -32,11 +42,14 @@ SAME_HOSTNAME = [
     ("http://[good.com]", False),
     ("http://good.com\\.evil.com", False),
     ("http://good.com.", False),
+    ("http://good.com,http://evil.com", False),  # what two headers make together
+    ("http://evil.com,http://good.com", False),
     ("good.com", False),
     ("//good.com", False),
     ("file://", False),
     ("null", False),
     ("", False),
+    (None, True),  # no browser's cross-site call
 ]
 
 # With origins=["listed.com:80", "any.com:*", "*:9999", "https://full.com"], for the same requests.
@@ -55,29 +68,47 @@ LISTED = [
     ("http://good.com", False),
     ("http://good.com:8001", False),
     ("http://sub.any.com", False),
+    ("http://listed.com.evil.com", False),
+    ("http://listed.com@evil.com", False),
     ("null", False),
+    (None, True),
 ]
 
-RULES = [
-    *((None, origin, allowed) for origin, allowed in SAME_HOSTNAME),
-    *((("listed.com:80", "any.com:*", "*:9999", "https://full.com"), origin, allowed) for origin, allowed in LISTED),
-    *((("*:*",), origin, True) for origin in ["http://evil.com", "https://x:1", "null", "file://"]),
-    *(((), origin, False) for origin in ["http://good.com:8001", "null"]),
-]
+# For each value of the setting: origins, and whether they may connect.
+MATRIX: dict[tuple[str, ...] | None, list[tuple[str | None, bool]]] = {
+    None: SAME_HOSTNAME,
+    ("listed.com:80", "any.com:*", "*:9999", "https://full.com"): LISTED,
+    ("*:*",): [("http://evil.com", True), ("https://x:1", True), ("null", True), ("file://", True), (None, True)],
+    (): [("http://good.com:8001", False), ("null", False), (None, True)],
+}
+RULES = [(origins, origin, allowed) for origins, cases in MATRIX.items() for origin, allowed in cases]
+
+every_setting = pytest.mark.parametrize("origins", MATRIX)
 
 
-async def ask(served: Served, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Response:
-    """A request to good.com:8001, of which only the head is awaited where the body never ends."""
+async def send(
+    served: Served, method: str, path: str, headers: dict[str, str] | dict[str, str | None], body: bytes = b""
+) -> Wire:
+    """A request to good.com:8001; a header that is `None` is absent."""
     wire = await served.connect()
-    await wire.send_request(method, path, {"Host": "good.com:8001", **headers}, body)
+    given = {name: value for name, value in headers.items() if value is not None}
+    await wire.send_request(method, path, {"Host": "good.com:8001"} | given, body)
+    return wire
+
+
+async def ask(
+    served: Served, method: str, path: str, headers: dict[str, str] | dict[str, str | None], body: bytes = b""
+) -> Response:
+    """The answer to such a request, of which only the head is awaited where the body never ends."""
+    wire = await send(served, method, path, headers, body)
     if method == "GET" and any(transport in path for transport in STREAMING):
         return await wire.read_head()
     return await wire.read_response()
 
 
-def assert_readable_by(response: Response, origin: str) -> None:
-    assert response.headers["access-control-allow-origin"] == origin
-    assert response.headers["access-control-allow-credentials"] == "true"
+def assert_readable_by(response: Response, origin: str | None) -> None:
+    assert response.headers.get("access-control-allow-origin") == origin
+    assert response.headers.get("access-control-allow-credentials") == (None if origin is None else "true")
     assert response.headers["vary"] == "Origin"
 
 
@@ -137,6 +168,47 @@ async def test_a_preflight(serve, transport, origins, origin, allowed):
     else:
         assert_refused(response)
         assert "access-control-allow-methods" not in response.headers
+
+
+async def wait_for_news(served: Served, transport: str) -> tuple[str, Wire]:
+    """A visitor's session, and the connection on which its GET waits."""
+    if transport in STREAMING:
+        stream, session_id = await served.open_stream(transport)
+        assert await stream.read_payload() == "~m~7~m~welcome"
+        return session_id, stream.wire
+    session_id, _ = await served.open(transport)
+    wire = await served.connect()
+    await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
+    await served.barrier()
+    return session_id, wire
+
+
+async def read_news(wire: Wire, transport: str) -> bytes:
+    """What the waiting GET brings."""
+    if transport in STREAMING:
+        return await wire.read_chunk()
+    response = await wire.read_response()
+    return response.body if response.status == 200 else b""
+
+
+@every_transport
+@every_setting
+async def test_a_get_of_a_visitors_session(serve, transport, origins):
+    served = serve(settings={"origins": origins})
+    for origin, allowed in MATRIX[origins]:
+        session_id, visitor = await wait_for_news(served, transport)
+        other = await send(served, "GET", f"/socket.io/{transport}/{session_id}/1290000000001/0", {"Origin": origin})
+        if allowed:  # it takes over
+            assert await read_news(visitor, transport) == b"", origin
+            Recorder.opened[-1].send("news")
+            head = await other.read_head()
+            assert head.status == 200, origin
+            assert_readable_by(head, origin)
+        else:
+            assert_refused(await other.read_response())
+            Recorder.opened[-1].send("news")
+            assert b"news" in await read_news(visitor, transport), origin
+        assert Recorder.opened[-1].events == [("open", "")], origin
 
 
 @every_transport
@@ -245,6 +317,16 @@ async def test_a_jsonp_post(serve, headers, allowed):
     assert (("message", "hello") in Recorder.opened[0].events) == allowed
 
 
+async def test_a_refused_jsonp_poll_leaves_the_one_that_waits_alone(serve):
+    served = serve()
+    session_id, visitor = await wait_for_news(served, "jsonp-polling")
+    for headers in [headers for headers, allowed in SITES if not allowed]:
+        assert_refused(await ask(served, "GET", f"/socket.io/jsonp-polling/{session_id}/1290000000001/0", headers))
+    Recorder.opened[0].send("news")
+    assert b"news" in await read_news(visitor, "jsonp-polling")
+    assert Recorder.opened[0].events == [("open", "")]
+
+
 async def test_with_any_origin_allowed_jsonp_is_free_for_all(serve):
     served = serve(settings={"origins": ["*:*"]})
     for headers in [{"Sec-Fetch-Site": "cross-site"}, {"Referer": "http://evil.com/"}, {"Referer": "about:blank"}]:
@@ -255,6 +337,87 @@ async def test_with_any_origin_allowed_jsonp_is_free_for_all(serve):
 async def test_the_other_transports_need_no_more_than_origin(serve, transport):
     headers = {"Sec-Fetch-Site": "cross-site", "Referer": "http://evil.com/"}
     assert (await ask(serve(), "GET", f"/socket.io/{transport}//1/0", headers)).status == 200
+
+
+# -- WebSockets --------------------------------------------------------------------------------------------------------
+
+# How the versions call the header.
+ORIGIN_HEADERS = {
+    "13": "Origin",
+    "8": "Sec-WebSocket-Origin",
+    "7": "Sec-WebSocket-Origin",
+    "76": "Origin",
+    "75": "Origin",
+}
+VERSION_HEADERS = {"76": KEYS, "75": {}} | {version: NONCE | {"Sec-WebSocket-Version": version} for version in HYBI}
+
+every_socket = pytest.mark.parametrize("transport", SOCKETS)
+
+
+def first_message(version: str) -> bytes:
+    """What a client may send in the same breath as its handshake."""
+    if version in HYBI:
+        return frame(1, b"~m~5~m~hello")
+    return (KEY3 if version == "76" else b"") + b"\x00~m~5~m~hello\xff"
+
+
+@every_socket
+@pytest.mark.parametrize("version", [*HYBI, *HIXIE])
+@every_setting
+async def test_a_handshake(serve, transport, version, origins):
+    served = serve(settings={"origins": origins})
+    for origin, allowed in MATRIX[origins]:
+        Recorder.opened.clear()
+        headers = {**UPGRADE, **VERSION_HEADERS[version], ORIGIN_HEADERS[version]: origin}
+        wire = await send(served, "GET", f"/socket.io/{transport}", headers)
+        await wire.send(first_message(version))
+        if allowed:
+            assert (await wire.read_head()).status == 101, origin
+            await until(lambda: Recorder.opened and len(Recorder.opened[0].events) == 2)
+            assert Recorder.opened[0].events == [("open", ""), ("message", "hello")]
+        else:
+            answer = await wire.read_to_end()
+            assert answer.startswith(b"HTTP/1.1 403 "), origin
+            assert answer.count(b"HTTP/1.1") == 1
+            assert b"access-control-allow-origin" not in answer.lower()
+            assert Recorder.opened == []
+        await wire.aclose()
+
+
+@every_socket
+@every_setting
+async def test_other_methods_at_a_websockets_address(serve, transport, origins):
+    served = serve(settings={"origins": origins})
+    for origin, allowed in MATRIX[origins]:
+        preflight = await ask(served, "OPTIONS", f"/socket.io/{transport}", {"Origin": origin})
+        post = await ask(served, "POST", f"/socket.io/{transport}", {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
+        assert (preflight.status, post.status) == (200 if allowed else 403, 405), origin
+        for response in (preflight, post):
+            assert_readable_by(response, origin if allowed else None)
+    assert Recorder.opened == []
+
+
+# -- Flash movies ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origins", [*MATRIX, ("listed.com:80", "any.com:*", "https://full.com")])
+async def test_the_policy_file(serve, origins):
+    """A policy knows neither ports of pages nor the host that was asked. So it may let in more movies than the rule,
+    whose handshakes are refused; but never fewer, and no host that no entry is for.
+    """
+    served = serve(settings={"origins": origins})
+    wire = await served.connect()
+    await wire.send(POLICY_REQUEST)
+    policy = ElementTree.fromstring((await wire.read_to_end()).removesuffix(b"\0"))
+    assert {element.attrib["to-ports"] for element in policy} <= {str(served.port)}
+    domains = {element.attrib["domain"] for element in policy}
+    for origin, allowed in MATRIX.get(origins, LISTED):
+        page = parse_origin(origin or "")
+        if allowed and page is not None and page.port != 9999:
+            assert domains & {"*", page.host}, origin
+    for_any_host = origins is None or any(entry.startswith("*") for entry in origins)
+    assert ("*" in domains) == for_any_host
+    assert for_any_host or domains == {entry.split("//")[-1].split(":")[0] for entry in origins}
 
 
 # -- Tornado's own protections -----------------------------------------------------------------------------------------

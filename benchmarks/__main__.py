@@ -1,0 +1,134 @@
+"""Compares TornadIO with other servers: the table, the chart and the figures. See README.rst; run.sh starts it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks import chart, report
+from benchmarks.contestants import BASELINE, MODES, SERVERS
+from benchmarks.measuring import HERE, GeneratorError, Options, Run, Track, compile_generator
+
+RESULTS: Final = HERE / "results"
+CHART: Final = HERE.parent / "docs" / "benchmarks.svg"
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """An argument's type: names of these, separated by commas."""
+
+    def parse(text: str) -> list[str]:
+        given = text.split(",")
+        if unknown := [name for name in given if name not in known]:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return given
+
+    return parse
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/run.sh", description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="one round of a second with few connections, to see that all works")
+    add(
+        "--servers", type=names(list(SERVERS)), default=list(SERVERS), help="separated by commas: " + ", ".join(SERVERS)
+    )
+    add("--modes", type=names(list(MODES)), help="separated by commas: " + ", ".join(MODES))
+    add("--rounds", type=int, default=5)
+    add("--seconds", type=float, default=1.5, help="of each round")
+    add("--server-core", type=int, default=0)
+    add("--generator-core", type=int, default=1)
+    add("--node", default="node")
+    add("--json", type=Path, default=RESULTS / "latest.json", help="where the figures go")
+    add("--chart", type=Path, help=f"where the chart goes, {CHART.relative_to(HERE.parent)} if all was measured")
+    arguments = parser.parse_args()
+    if arguments.chart is None:
+        is_all = not arguments.quick and arguments.modes is None and len(arguments.servers) == len(SERVERS)
+        arguments.chart = CHART if is_all else RESULTS / "latest.svg"
+    if arguments.modes is None:
+        arguments.modes = [mode.name for mode in MODES.values() if mode.in_default]
+    if BASELINE not in arguments.servers:
+        arguments.servers.insert(0, BASELINE)
+    return arguments
+
+
+def options_of(arguments: argparse.Namespace, directory: Path) -> Options:
+    quick = arguments.quick
+    return Options(
+        rounds=1 if quick else arguments.rounds,
+        seconds=1.0 if quick else arguments.seconds,
+        warmup=0.3 if quick else 0.5,
+        connections=1000 if quick else None,
+        heartbeats=13.0 if quick else 36.0,  # past one of 12 seconds, or three
+        server_core=arguments.server_core,
+        generator_core=arguments.generator_core,
+        node=arguments.node,
+        directory=directory,
+    )
+
+
+def measure(arguments: argparse.Namespace) -> tuple[list[Run], dict[str, str]]:
+    """All runs, and the servers that did not start with the reason."""
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        wsbench = compile_generator(Path(sys.prefix, "wsbench"))
+        track = Track(options_of(arguments, Path(directory)), wsbench)
+        servers = [SERVERS[name] for name in arguments.servers]
+        for name in arguments.modes:
+            for run in track.measure(MODES[name], servers):
+                runs.append(run)
+                print(f"{name}, round {run.round + 1}: {run.server} {run.bad}".strip(), file=sys.stderr)
+            print(f"{MODES[name].title}:", end="\n\n")
+            print(report.details([row for row in report.rows(runs) if row.mode == name]), end="\n\n", flush=True)
+        return runs, track.failures
+
+
+def versions() -> str:
+    ours = [
+        f"{name} {importlib.metadata.version(name)}" for name in ("tornado", "websockets", "python-socketio", "picows")
+    ]
+    return ", ".join([f"Python {platform.python_version()}", *ours])
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"written: {path}", file=sys.stderr)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    try:
+        runs, failures = measure(arguments)
+    except GeneratorError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = report.rows(runs)
+    print("Messages a second, as multiples of bare Tornado:", report.overview(rows), sep="\n\n", end="\n\n")
+    print("The same by CPU time a message:", report.overview(rows, by_cpu=True), sep="\n\n", end="\n\n")
+    figures = {
+        "versions": versions(),
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "runs": [dataclasses.asdict(run) for run in runs],
+        "failures": failures,
+    }
+    write(arguments.json, json.dumps(figures, indent=1) + "\n")
+    write(
+        arguments.chart, chart.chart(rows, f"One core each for server and clients; {versions()}; a logarithmic scale")
+    )
+    wrong = [f"{server}: {reason}" for server, reason in failures.items()]
+    wrong += [f"{run.server}, {run.mode}: {run.bad}" for run in runs if run.bad]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Starts servers, has wsbench load them, and collects what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.contestants import Mode, Server
+
+HERE: Final = Path(__file__).resolve().parent
+_START_SECONDS: Final = 20
+_GENERATOR_SECONDS: Final = 180  # beyond those that it measures
+_REST_SECONDS: Final = 0.15
+# After so long the memory of new connections has come to rest; after so long each has had a heartbeat of 12 seconds.
+_SETTLING_SECONDS: Final = 1.2
+_FRESH_ROUNDS: Final = 3
+
+# Below the range that outgoing connections take theirs from.
+_PORTS: Final = range(10_000, 20_000)
+
+Figures = dict[str, Any]
+
+
+class GeneratorError(Exception):
+    """wsbench can't be compiled, or says nothing that can be understood."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to measure; the cores are numbers, times are seconds."""
+
+    rounds: int
+    seconds: float
+    warmup: float
+    connections: int | None  # in place of as many as a mode has, if it has more
+    heartbeats: float  # seconds of that mode
+    server_core: int
+    generator_core: int
+    node: str
+    directory: Path  # for the compiled generator and the servers' output
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One server in one round of a mode, and what wsbench said of it."""
+
+    server: str
+    mode: str
+    round: int
+    figures: Figures
+
+    @property
+    def bad(self) -> str:
+        """What was wrong, `''` for nothing."""
+        bad, errors, error = (self.figures.get(name) for name in ("bad", "errors", "error"))
+        return f"{bad} bad answers, {errors} errors {error}".strip() if bad or errors else ""
+
+
+def compile_generator(target: Path) -> Path:
+    """Compile wsbench to `target`, unless that is newer than its sources."""
+    sources = sorted((HERE / "wsbench").glob("*.c"))
+    newest = max(path.stat().st_mtime for path in (HERE / "wsbench").iterdir())
+    if target.exists() and target.stat().st_mtime > newest:
+        return target
+    command = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), *map(str, sources)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode != 0:
+        raise GeneratorError(f"{' '.join(command)} failed:\n{result.stdout}")
+    return target
+
+
+def on_core(core: int, command: Sequence[str]) -> list[str]:
+    return ["taskset", "-c", str(core), *command]
+
+
+class Track:
+    """The servers of one mode, and the rounds that visit them in turn, so that noise hits all alike."""
+
+    def __init__(self, options: Options, wsbench: Path) -> None:
+        self._options = options
+        self._wsbench = str(wsbench)
+        self.failures: dict[str, str] = {}
+
+    def measure(self, mode: Mode, servers: Sequence[Server]) -> Iterator[Run]:
+        """All rounds of a mode."""
+        taking_part = [server for server in servers if mode.name in server.modes]
+        yield from (self._measure_fresh if mode.fresh else self._measure_warm)(mode, taking_part)
+
+    def _measure_warm(self, mode: Mode, servers: Sequence[Server]) -> Iterator[Run]:
+        with contextlib.ExitStack() as stack:
+            running = []
+            for server in servers:
+                started = stack.enter_context(self._started(server, mode))
+                if started is not None:
+                    running.append((server, *started))
+            for round_ in range(self._options.rounds):
+                first = round_ % max(len(running), 1)
+                for server, port, process in running[first:] + running[:first]:
+                    yield Run(server.name, mode.name, round_, self._load(server, mode, port, process))
+                    time.sleep(_REST_SECONDS)
+
+    def _measure_fresh(self, mode: Mode, servers: Sequence[Server]) -> Iterator[Run]:
+        rounds = 1 if mode.name == "heartbeats" else min(self._options.rounds, _FRESH_ROUNDS)
+        for round_ in range(rounds):
+            for server in servers:
+                with self._started(server, mode) as started:
+                    if started is not None:
+                        # What the first clients alone cost is no connection's.
+                        self._generate(server, mode, *started, ["-c", "50", "-t", "0.2", "--warmup", "0.2"])
+                        yield Run(server.name, mode.name, round_, self._load(server, mode, *started))
+
+    @contextlib.contextmanager
+    def _started(self, server: Server, mode: Mode) -> Iterator[tuple[int, int] | None]:
+        """Port and process id of a server that accepts connections, `None` if it doesn't."""
+        port = _free_port()
+        programs = {"python": sys.executable, "node": self._options.node, "wsbench": self._wsbench}
+        command = [part.format(**programs) for part in server.command]
+        command += ["--port", str(port), *(server.heartbeats if mode.name == "heartbeats" else ())]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        output = self._options.directory / f"{server.name}.log"
+        with output.open("ab") as file:
+            process = subprocess.Popen(
+                on_core(self._options.server_core, command),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                cwd=HERE / "servers",
+            )
+        try:
+            if _accepts_connections(process, port):
+                yield port, process.pid
+            else:
+                lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                self.failures[server.name] = f"did not start: {lines[-1] if lines else 'it said nothing'}"
+                yield None
+        finally:
+            process.kill()
+            process.wait()
+
+    def _load(self, server: Server, mode: Mode, port: int, process: int) -> Figures:
+        options = self._options
+        seconds, warmup = options.seconds, options.warmup
+        if mode.fresh:
+            warmup = _SETTLING_SECONDS
+        if mode.name == "heartbeats":
+            seconds = options.heartbeats
+        figures = self._generate(server, mode, port, process, ["-t", str(seconds), "--warmup", str(warmup)])
+        if mode.name == "heartbeats" and not figures.get("heartbeats") and not figures["errors"]:
+            figures["bad"] += 1
+            figures["error"] = "there are connections without a heartbeat"
+        return figures
+
+    def _generate(self, server: Server, mode: Mode, port: int, process: int, arguments: list[str]) -> Figures:
+        command = [self._wsbench, *mode.arguments, *self._fewer_connections(mode)]
+        command += ["--profile", server.profile, "--path", mode.path or server.path]
+        command += [*(() if mode.path else server.generator), "--port", str(port), "--server", str(process), *arguments]
+        limit = float(arguments[arguments.index("-t") + 1]) + _GENERATOR_SECONDS
+        try:
+            result = subprocess.run(
+                on_core(self._options.generator_core, command),
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+            )
+            figures: Figures = json.loads(result.stdout)
+        except (subprocess.TimeoutExpired, ValueError) as error:
+            return {"bad": 0, "errors": 1, "error": f"the generator has failed: {error}"}
+        return figures
+
+    def _fewer_connections(self, mode: Mode) -> list[str]:
+        connections = int(mode.arguments[mode.arguments.index("-c") + 1])
+        most = self._options.connections
+        return [] if most is None or connections <= most else ["-c", str(most)]
+
+
+def _accepts_connections(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return process.poll() is None
+    return False
+
+
+def _free_port() -> int:
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port

@@ -1,0 +1,30 @@
+"""A server in a process of its own, for attacks on its memory and its processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.appserver import AppServer
+
+APP = Path(__file__).with_name("echo_app.py")
+
+Echo = Callable[[int], AppServer]
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Echo]:
+    """`echo(max_message_size)` starts a server that echoes."""
+    servers: list[AppServer] = []
+
+    def start(max_message_size: int) -> AppServer:
+        server = AppServer(APP, (f"--max_message_size={max_message_size}",), tmp_path / "output.txt")
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()

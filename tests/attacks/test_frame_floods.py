@@ -1,0 +1,235 @@
+"""Floods of frames that hold next to nothing cost time in proportion to their bytes, bounded memory, and nobody's turn.
+
+CVE-2026-48779: each tiny fragment of a message was kept as an object of its own, and looked at again with the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tornadio
+from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memory
+from tests.clients import SocketClient, connect, frame, next_message, open_client, talking
+from tests.support import Elsewhere, Served, limit
+from tornadio import forms, hixie, proto, rfc6455
+
+LIMIT = 1 << 20
+MILLION = 1_000_000
+CHUNK = 1 << 16
+# What is four times as long may take twice that: to look at everything again with each frame would take sixteen times.
+NUMBER = 15_000
+GROWTH = 4
+MAX_COST = 8
+# What the server may need for a message of a mebibyte and its answer, and what the allocator keeps.
+SLACK = 24 << 20
+
+EMPTY_FRAME = proto.encode("")
+
+
+# -- In proportion -----------------------------------------------------------------------------------------------------
+
+
+def fed(framer: rfc6455.Framer | hixie.Framer, data: bytes) -> None:
+    for start in range(0, len(data), CHUNK):
+        framer.feed(data[start : start + CHUNK])
+        framer.take_outgoing()
+    assert framer.error is None
+
+
+def hybi(data: bytes) -> None:
+    fed(rfc6455.Framer(LIMIT), data)
+
+
+def draft_76(data: bytes) -> None:
+    fed(hixie.Framer(LIMIT), data)
+
+
+def payload(data: bytes) -> None:
+    assert sum(1 for _ in proto.frames(data.decode())) > 0
+
+
+def form(data: bytes) -> None:
+    assert sum(1 for _ in forms.form_frames(data.decode())) > 0
+
+
+TINY: dict[str, tuple[Callable[[bytes], None], bytes, bytes]] = {
+    "fragments": (hybi, frame(1, b"", final=False), frame(0, b"x", final=False)),
+    "half characters": (hybi, frame(1, b"", final=False), frame(0, b"\xc4", False) + frame(0, b"\x80", False)),
+    "empty fragments": (hybi, frame(2, b"", final=False), frame(0, b"", final=False)),
+    "messages": (hybi, b"", frame(1, b"x")),
+    "pings": (hybi, b"", frame(9, b"x")),
+    "pings in a message": (hybi, frame(1, b"x", final=False), frame(9, b"")),
+    "texts of draft-76": (draft_76, b"", b"\x00x\xff"),
+    "empty texts of draft-76": (draft_76, b"", b"\x00\xff"),
+    "skipped frames of draft-76": (draft_76, b"", b"\x80\x01x"),
+    "frames": (payload, b"", b"~m~1~m~x"),
+    "empty frames": (payload, b"", b"~m~0~m~"),
+    "frames behind an astral one": (payload, "~m~2~m~😀".encode(), b"~m~1~m~x"),
+    "frames of a form": (form, b"~m~1~m~\r\n", b"~m~1~m~x"),
+    "newlines of a form": (form, b"", b"~m~1~m~\r\n"),
+}
+
+
+def cost(take: Callable[[bytes], None], data: bytes) -> float:
+    before = time.process_time()
+    take(data)
+    return time.process_time() - before
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_a_flood_costs_time_in_proportion_to_its_bytes(kind):
+    take, start, tiny = TINY[kind]
+    short, long = (cost(take, start + tiny * number) for number in (NUMBER, GROWTH * NUMBER))
+    assert long < MAX_COST * max(short, 0.01)
+
+
+# -- Turns -------------------------------------------------------------------------------------------------------------
+
+
+class Counting(tornadio.SocketConnection):
+    """Answers nothing but `last`."""
+
+    def on_message(self, message: Any) -> None:
+        if message == "last" or message.startswith("number "):
+            self.send(message)
+
+
+class Turns:
+    """How often everybody had a turn."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    async def count(self) -> None:
+        while True:
+            self.number += 1
+            await asyncio.sleep(0)
+
+
+# A flood, the frames of it that reach the session, and so are handled a hundred in a turn, and its version.
+FLOODS: dict[str, tuple[str, bytes, int]] = {
+    "messages": ("13", frame(1, EMPTY_FRAME.encode()) * 20_000, 20_000),
+    "messages without a frame": ("13", frame(1, b"") * 50_000, 50_000),
+    "messages of a few frames": ("13", frame(1, EMPTY_FRAME.encode() * 17) * 2000, 34_000),
+    "messages of heartbeats": ("13", frame(1, proto.encode_heartbeat(1).encode()) * 20_000, 20_000),
+    "texts of draft-76": ("76", b"\x00~m~0~m~\xff" * 20_000, 20_000),
+    "empty texts of draft-76": ("76", b"\x00\xff" * 100_000, 100_000),
+    "skipped frames of draft-76": ("76", b"\x80\x00" * 300_000, 0),
+    "pings": ("13", frame(9, b"x") * 100_000, 0),
+    "pongs": ("13", frame(10, b"x") * 100_000, 0),
+    "empty fragments": ("13", frame(1, b"", final=False) + frame(0, b"", final=False) * 100_000 + frame(0, b""), 0),
+    "fragments": ("13", frame(1, b"~m~99999~m~", final=False) + frame(0, b"x", False) * 99_999 + frame(0, b""), 0),
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def counted(served: Served) -> AsyncIterator[Turns]:
+    """Turns while a flood goes on, in which another client has its conversation."""
+    turns = Turns()
+    other = await open_client(served, "websocket")
+    counting = asyncio.create_task(turns.count())
+    try:
+        async with talking(other) as heard:
+            yield turns
+            assert heard
+    finally:
+        counting.cancel()
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_flood_leaves_the_others_their_turns(serve, kind):
+    version, flood, frames = FLOODS[kind]
+    served = serve(Counting)
+    peer = await connect(served, version)
+    await peer.receive()
+    async with counted(served) as turns:
+        reading = asyncio.create_task(read_up_to(peer.wire.reader, b"~m~4~m~last"))
+        await peer.wire.send(flood)
+        await peer.send("~m~4~m~last")
+        await reading
+    assert turns.number >= max(frames // 100, len(flood) // CHUNK)
+
+
+async def read_up_to(reader: asyncio.StreamReader, mark: bytes) -> None:
+    """Read, and forget, everything up to `mark`."""
+    tail = b""
+    async with limit():
+        while mark not in tail:
+            chunk = await reader.read(CHUNK)
+            assert chunk
+            tail = (tail + chunk)[-CHUNK - len(mark) :]
+
+
+@pytest.mark.parametrize("transport", ["xhr-polling", "htmlfile"])
+async def test_a_post_of_tiny_frames_leaves_the_others_their_turns(serve, transport):
+    served = serve(Counting)
+    session_id = await served.start(transport)
+    frames = LIMIT // 4 // len(EMPTY_FRAME)
+    async with counted(served) as turns:
+        assert (await served.post_data(session_id, EMPTY_FRAME * frames, transport)).status == 200
+    assert turns.number >= frames // 100
+
+
+async def test_one_message_of_tiny_frames_leaves_the_others_their_turns(serve):
+    served = serve(Counting)
+    client = await open_client(served, "websocket")
+    assert isinstance(client, SocketClient)
+    frames = LIMIT // 4 // len(EMPTY_FRAME)
+    async with counted(served) as turns:
+        await client.peer.send(EMPTY_FRAME * frames)
+        await client.send("last")
+        assert await client.receive() == ["last"]
+    assert turns.number >= frames // 100
+
+
+# -- A server in a process of its own ----------------------------------------------------------------------------------
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has taken of the processor so far."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_a_million_one_byte_fragments_cost_bounded_time_and_memory(echo):
+    async with contextlib.aclosing(Elsewhere.of(echo(LIMIT))) as served:
+        process = (await served.read_json("/report"))["process"]
+        other = await open_client(served, "websocket")
+        client = await open_client(served, "websocket")
+        assert isinstance(client, SocketClient)
+        before = (await served.read_json("/vitals"))["rss"]
+        costs = []
+        async with watched_memory(process) as memory, talking(other):
+            for number in (MILLION // GROWTH, MILLION):
+                start = processor_seconds(process)
+                header = f"~m~{number}~m~".encode()
+                wire = client.peer.wire
+                await wire.send(frame(1, header, final=False) + frame(0, b"x", final=False) * number + frame(0, b""))
+                assert await next_message(client) == "x" * number
+                costs.append(processor_seconds(process) - start)
+        assert max(memory) - before < SLACK
+        assert costs[1] < MAX_COST * costs[0]
+
+
+async def test_pings_whose_answers_are_not_read_cost_bounded_memory(echo):
+    server, pings = echo(LIMIT), frame(9, b"x" * 125) * 500
+    async with contextlib.aclosing(Elsewhere.of(server)) as served, contextlib.aclosing(Roomless.of(server)) as room:
+        process = (await served.read_json("/report"))["process"]
+        other = await open_client(served, "websocket")
+        peer = await connect(room)
+        await peer.receive()
+        stop_reading(peer.wire)
+        before = (await served.read_json("/vitals"))["rss"]
+        async with watched_memory(process) as memory, talking(other):
+            for _ in range(400):
+                await peer.wire.send(pings)
+        assert max(memory) - before < SLACK / 3
+        assert (await served.read_json("/vitals"))["connections"] == 2

@@ -1,0 +1,182 @@
+"""JSON that is made to break its reader is answered with an error and a reason, in time in proportion to its bytes.
+
+Brackets without end are a RecursionError in most readers, a million digits take Python the square of their number; NaN
+and half characters pass many readers, and break whoever gets them next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.clients import HixiePeer, HybiPeer, greeted, opened
+from tests.support import POLLING, Recorder, jsonp_payload
+from tornadio import proto
+
+MILLION = 1_000_000
+DEEP = 100_000
+MANY = range(50_000)
+# What is four times as long may take twice that: to look at everything again would take sixteen times.
+GROWTH = 4
+MAX_COST = 8
+
+
+def frame(json: str) -> str:
+    return f"~m~{len(json) + 3}~m~~j~{json}"
+
+
+# Payloads, and what their sender is told.
+HOSTILE: dict[str, tuple[str, str]] = {
+    "open brackets": (frame("[" * DEEP), "JSON is nested too deeply"),
+    "brackets": (frame("[" * DEEP + "]" * DEEP), "JSON is nested too deeply"),
+    "open objects": (frame('{"a":' * DEEP), "JSON is nested too deeply"),
+    "objects": (frame('{"a":' * DEEP + "1" + "}" * DEEP), "JSON is nested too deeply"),
+    "objects in brackets": (frame('[{"a":' * DEEP + "1" + "}]" * DEEP), "JSON is nested too deeply"),
+    "brackets around a pair": (frame("[" * DEEP + r'"\ud83d\ude00"' + "]" * DEEP), "JSON is nested too deeply"),
+    "an integer of a million digits": (frame("9" * MILLION), "bad JSON: a number of 1000000 digits is too long"),
+    "a negative one": (frame("-" + "9" * MILLION), "bad JSON: a number of 1000001 digits is too long"),
+    "an integer of 4301 digits": (frame("9" * 4301), "bad JSON: a number of 4301 digits is too long"),
+    "one behind others": (frame('{"a": [1, ' + "9" * 5000 + "]}"), "bad JSON: a number of 5000 digits is too long"),
+    "an exponent": (frame("1e999"), "bad JSON: 1e999 is too large for a number"),
+    "a negative number's exponent": (frame("[-1E+999]"), "bad JSON: -1E+999 is too large for a number"),
+    "an exponent of a million digits": (frame("1e" + "9" * MILLION), "bad JSON: 1e999999999999999999 is too large"),
+    "a million digits and a fraction": (frame("1" * MILLION + ".5"), "bad JSON: 11111111111111111111 is too large"),
+    "NaN": (frame("NaN"), "bad JSON: NaN is not JSON"),
+    "Infinity": (frame('{"a": [Infinity]}'), "bad JSON: Infinity is not JSON"),
+    "-Infinity": (frame("-Infinity"), "bad JSON: -Infinity is not JSON"),
+    "the first half of a character": (frame(r'"\ud800"'), "JSON holds half of a surrogate pair"),
+    "the second half of a character": (frame(r'["\udc00"]'), "JSON holds half of a surrogate pair"),
+    "halves in the wrong order": (frame(r'{"a": "\ude00\ud83d"}'), "JSON holds half of a surrogate pair"),
+    "half a character in a key": (frame(r'{"\udbff": 1}'), "JSON holds half of a surrogate pair"),
+    "many halves of characters": (frame('"' + r"\ud800" * 150_000 + '"'), "JSON holds half of a surrogate pair"),
+    "a string without end": (frame('"' + "a" * MILLION), "bad JSON: Unterminated string"),
+    "backslashes without end": (frame('"' + "\\\\" * (MILLION // 2)), "bad JSON: Unterminated string"),
+    "a list without end": (frame("[" + "1," * (MILLION // 2)), "bad JSON: "),
+    "a million blanks": (frame(" " * MILLION), "bad JSON: "),
+    "a million lines": (frame("\n" * MILLION + "x"), "bad JSON: "),
+    "a byte order mark": (frame("\ufeff{}"), "bad JSON: it starts with a byte order mark"),
+    "nothing": (frame(""), "bad JSON: "),
+    "a length of a million digits": ("~m~" + "9" * MILLION + "~m~x", "expected ~m~LENGTH~m~ at 0"),
+    "a length of zeros": ("~m~" + "0" * MILLION + "~m~", "expected ~m~LENGTH~m~ at 0"),
+    "a length of ten digits": ("~m~9999999999~m~x", "frame at 16 says 9999999999 UTF-16 code units, only 1 follow"),
+    "a million marks": ("~m~" * (MILLION // 3), "expected ~m~LENGTH~m~ at 0"),
+}  # fmt: skip
+
+# What is only large is a message.
+LARGE: dict[str, tuple[str, object]] = {
+    "a key a hundred thousand times": (frame("{" + '"a": 1, ' * DEEP + '"a": 2}'), {"a": 2}),
+    "many keys": (frame("{" + ", ".join(f'"{n}": {n}' for n in MANY) + "}"), {str(n): n for n in MANY}),
+    "an integer of 4300 digits": (frame("[" + "9" * 4300 + "]"), [10**4300 - 1]),
+    "many long integers": (frame("[" + ", ".join(["9" * 4300] * 200) + "]"), [10**4300 - 1] * 200),
+    "a fraction of a million digits": (frame("[0." + "3" * MILLION + "]"), [1 / 3]),
+    "a negative exponent of many digits": (frame("[1e-" + "9" * MILLION + "]"), [0.0]),
+    "a string of escapes": (frame('"' + r"\"" * 400_000 + '"'), '"' * 400_000),
+    "a million blanks": (frame(" " * MILLION + "[]" + " "), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("transport", POLLING)
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_post_is_answered_400_and_the_session_goes_on(serve, caplog, kind, transport):
+    payload, reason = HOSTILE[kind]
+    served = serve()
+    session_id, _ = await served.open(transport)
+    response = await served.post_data(session_id, payload, transport)
+    assert response.status == 400
+    assert response.text.removeprefix("frame 1: ").startswith(reason)
+    assert len(response.text) < 200
+    assert (await served.post(session_id, "still here", transport=transport)).text == "ok"
+    answer = (await served.poll(session_id, transport)).text
+    assert proto.encode("still here") in (answer if transport == "xhr-polling" else jsonp_payload(answer))
+    assert Recorder.opened[0].events == [("open", ""), ("message", "still here")]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("version", ["13", "76"])
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_websocket_message_ends_its_connection_with_1007_and_no_other(serve, caplog, kind, version):
+    payload, reason = HOSTILE[kind]
+    served = serve()
+    peer, other = await opened(served, version), await greeted(served)
+    await peer.send(payload)
+    if isinstance(peer, HybiPeer):
+        assert await peer.ended() == 1007
+        assert peer.protocol.close_reason is not None
+        assert peer.protocol.close_reason.removeprefix("frame 1: ").startswith(reason)
+    else:
+        assert isinstance(peer, HixiePeer)
+        await peer.ended()
+    await Recorder.opened[0].wait_closed()
+    assert Recorder.opened[0].events == [("open", ""), ("close",)]
+    await other.send("still here")
+    assert await other.receive() == ["still here"]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("kind", LARGE)
+async def test_json_that_is_only_large_is_a_message(serve, kind):
+    class Silent(Recorder):
+        def on_message(self, message: object) -> None:
+            self.events.append(("message", message))
+
+    payload, message = LARGE[kind]
+    served = serve(Silent)
+    session_id, _ = await served.open()
+    assert (await served.post_data(session_id, payload)).text == "ok"
+    # A comparison of the whole, but no report of a difference: that would take the square of it.
+    assert Recorder.opened[0].events[1:] == [("message", message)] or pytest.fail("another message", pytrace=False)
+
+
+# -- In proportion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlimited_digits() -> Iterator[None]:
+    """What an application does that computes with large numbers."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+REPEATED: dict[str, Callable[[int], str]] = {
+    "brackets": lambda number: frame("[" * number),
+    "objects": lambda number: frame('{"a":' * number),
+    "digits": lambda number: frame("9" * number),
+    "integers": lambda number: frame("[" + ",".join(["9" * 4000] * (number // 4000)) + "]"),
+    "short integers": lambda number: frame("[" + "1," * (number // 2) + "1]"),
+    "digits of a fraction": lambda number: frame("0." + "3" * number),
+    "digits of an exponent": lambda number: frame("1e" + "9" * number),
+    "a key": lambda number: frame("{" + '"a":1,' * (number // 6) + '"a":1}'),
+    "halves of characters": lambda number: frame('"' + r"\ud800" * (number // 6) + '"'),
+    "whole characters": lambda number: frame('"' + r"\ud83d\ude00" * (number // 12) + '"'),
+    "lines": lambda number: frame("\n" * number + "x"),
+    "quotes": lambda number: frame('"' * number),
+    "digits of a length": lambda number: "~m~" + "9" * number + "~m~",
+    "frames of brackets": lambda number: frame("[" * 50 + "]" * 50) * (number // 100),
+    "frames behind an astral one": lambda number: "~m~2~m~😀" + frame("1") * (number // 10),
+}
+
+
+def cost(payload: str) -> float:
+    before = time.process_time()
+    with contextlib.suppress(proto.ProtocolError):
+        proto.decode(payload)
+    return time.process_time() - before
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_its_cost_is_in_proportion_to_its_bytes(unlimited_digits, kind):
+    short, long = (cost(REPEATED[kind](number)) for number in (MILLION // GROWTH, MILLION))
+    assert long < MAX_COST * max(short, 0.01)
+
+
+async def test_whatever_limit_the_interpreter_has_long_integers_are_refused(serve, unlimited_digits):
+    served = serve()
+    session_id, _ = await served.open()
+    response = await served.post_data(session_id, frame("9" * 4301))
+    assert (response.status, response.text) == (400, "frame 1: bad JSON: a number of 4301 digits is too long")

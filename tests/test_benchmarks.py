@@ -1,0 +1,268 @@
+"""The benchmarks: their application answers rightly; their generator finds nothing wrong in it, and notices what is.
+
+Nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import tornadio
+from benchmarks import chart, report
+from benchmarks.contestants import BASELINE, MODES, SERVERS
+from benchmarks.measuring import HERE, Run, compile_generator
+from tests.appserver import AppServer
+from tests.clients import Client, open_client
+from tests.support import Elsewhere, Served, limit
+from tornadio.settings import PROTOCOLS
+
+APP: Final = HERE / "servers" / "tornadio_app.py"
+LISTENERS: Final = 4
+SECONDS: Final = ("-t", "0.2", "--warmup", "0.05")
+
+
+@pytest.fixture(scope="module", params=["loop", "broadcast"])
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
+    """The TornadIO application of the benchmarks, in both of its ways to tell everybody."""
+    arguments = ("--broadcast",) if request.param == "broadcast" else ()
+    server = AppServer(APP, arguments, tmp_path_factory.mktemp("app") / "output.txt")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def wsbench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled generator."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler: sudo apt-get install gcc libc6-dev")
+    return compile_generator(tmp_path_factory.mktemp("wsbench") / "wsbench")
+
+
+async def generate(wsbench: Path, port: int, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run the generator as a 0.6 client: its exit status and its figures."""
+    process = await asyncio.create_subprocess_exec(
+        wsbench,
+        *("--port", str(port), "--profile", "sio06", "--path", "/socket.io/websocket", *SECONDS, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, json.loads(output)
+
+
+# -- The application ---------------------------------------------------------------------------------------------------
+
+
+async def receive(client: Client, count: int) -> list[Any]:
+    """The next messages, however they were batched."""
+    messages: list[Any] = []
+    async with limit():
+        while len(messages) < count:
+            messages += await client.receive()
+    return messages
+
+
+@contextlib.asynccontextmanager
+async def clients_of(server: AppServer, transport: str, count: int) -> AsyncIterator[list[Client]]:
+    async with contextlib.aclosing(Elsewhere.of(server)) as served:
+        yield [await open_client(served, transport) for _ in range(count)]
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_the_application_echoes(app, transport):
+    async with clients_of(app, transport, 2) as (one, other):
+        await one.send("first", "second é中😀")
+        await other.send("another")
+        assert await receive(one, 2) == ["first", "second é中😀"]
+        assert await receive(other, 1) == ["another"]
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_the_application_fans_out_to_everybody_in_order(app, transport):
+    async with clients_of(app, transport, LISTENERS) as clients:
+        await clients[0].send("b:one", "b:two", "b:three")
+        for client in clients:
+            assert await receive(client, 3) == ["one", "two", "three"]
+
+
+# -- The generator -----------------------------------------------------------------------------------------------------
+
+FANOUTS: Final = {
+    "fan-out": "--mode fanout -c 50",
+    "fan-out, 8 in flight": "--mode fanout -c 50 -d 8",
+    "multipart": "--mode stream -c 20 --path /socket.io/xhr-multipart",
+    "htmlfile, 8 a POST": "--mode stream -c 20 -d 8 --path /socket.io/htmlfile",
+}
+LOADS: Final = FANOUTS | {
+    "echo": "--mode echo -c 10",
+    "echo, 8 in flight": "--mode echo -c 10 -d 8",
+    "echo, beyond ASCII": "--mode echo -c 10 -d 3 --size 1001 --charset astral",
+    "echo, 100 kB": "--mode echo -c 3 -d 2 --size 100000",
+    "echo, draft-75": "--mode echo -c 10 -d 8 --hixie75",
+    "connect": "--mode connect -c 10",
+    "polled echo": "--mode poll -c 10 --path /socket.io/xhr-polling",
+    "polled echo, 8 a POST": "--mode poll -c 10 -d 8 --path /socket.io/xhr-polling",
+}
+
+
+@pytest.mark.parametrize(
+    ("app", "load"),
+    [*(("loop", load) for load in LOADS), *(("broadcast", load) for load in FANOUTS)],
+    indirect=["app"],
+)
+async def test_the_generator_finds_nothing_wrong(app, wsbench, load):
+    status, figures = await generate(wsbench, app.port, *LOADS[load].split())
+    assert (status, figures["bad"], figures["errors"], figures["error"]) == (0, 0, 0, "")
+    assert figures["count"] > 0
+
+
+class Batching(tornadio.SocketConnection):
+    """Answers eight messages at a time, so that they travel as frames of one WebSocket message or poll."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+
+    def on_message(self, message: Any) -> None:
+        self.waiting.append(message)
+        if len(self.waiting) == 8:
+            self.answer()
+
+    def answer(self) -> None:
+        self.send(self.waiting)
+        self.waiting.clear()
+
+
+class Reversing(Batching):
+    def answer(self) -> None:
+        self.waiting.reverse()
+        super().answer()
+
+
+class Losing(Batching):
+    def answer(self) -> None:
+        del self.waiting[3]
+        super().answer()
+
+
+class LosingTheLast(Batching):
+    def answer(self) -> None:
+        if self.waiting[0].startswith("00000008"):
+            self.waiting.pop()
+        super().answer()
+
+
+class Doubling(Batching):
+    def answer(self) -> None:
+        self.waiting.insert(0, self.waiting[0])
+        super().answer()
+
+
+class Altering(Batching):
+    def answer(self) -> None:
+        self.waiting[5] = self.waiting[5][:-1] + "!"
+        super().answer()
+
+
+class Shortening(Batching):
+    def answer(self) -> None:
+        self.waiting[5] = self.waiting[5][:-1]
+        super().answer()
+
+
+class Closing(Batching):
+    def answer(self) -> None:
+        super().answer()
+        self.close()
+
+
+TRANSPORTS: Final = {
+    "websocket": "--mode echo -c 1 -d 8",
+    "xhr-polling": "--mode poll -c 1 -d 8 --path /socket.io/xhr-polling",
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_generator_takes_many_frames_in_one_payload(serve, wsbench, transport):
+    served: Served = serve(Batching)
+    status, figures = await generate(wsbench, served.port, *TRANSPORTS[transport].split())
+    assert (status, figures["bad"], figures["errors"]) == (0, 0, 0)
+    assert figures["count"] >= 8
+
+
+@pytest.mark.parametrize("wrong", [Reversing, Losing, LosingTheLast, Doubling, Altering, Shortening, Closing])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_generator_notices_what_is_wrong(serve, wsbench, transport, wrong):
+    served: Served = serve(wrong)
+    status, figures = await generate(wsbench, served.port, *TRANSPORTS[transport].split(), "--patience", "0.2")
+    assert status == 1
+    assert figures["errors" if wrong is Closing else "bad"] > 0
+
+
+async def test_the_generator_answers_heartbeats(serve, wsbench):
+    served: Served = serve(Batching, {"heartbeat_interval": 0.1, "heartbeat_timeout": 2})
+    status, figures = await generate(wsbench, served.port, "--mode", "idle", "-c", "5", "-t", "3")
+    assert (status, figures["bad"], figures["errors"]) == (0, 0, 0)  # who doesn't answer is closed
+    assert figures["heartbeats"] > 1
+
+
+async def test_the_generator_says_when_nobody_is_there(unused_tcp_port, wsbench):
+    status, figures = await generate(wsbench, unused_tcp_port)
+    assert status == 1
+    assert figures["errors"] > 0
+    assert "refused" in figures["error"]
+
+
+# -- Tables and chart --------------------------------------------------------------------------------------------------
+
+
+def run(server: str, round_: int, rate: float, mode: str = "fan", **further: Any) -> Run:
+    return Run(server, mode, round_, {"rate": rate, "server_us": 1e6 / rate, "bad": 0, "errors": 0} | further)
+
+
+RUNS: Final = [
+    *(run(BASELINE, number, rate) for number, rate in enumerate([100.0, 50.0, 10.0])),
+    *(run("tornadio", number, rate) for number, rate in enumerate([200.0, 200.0, 50.0])),
+]
+
+
+def test_a_ratio_is_the_median_of_the_rounds_each_to_its_own_baseline():
+    [baseline, tornadio_row] = report.rows(RUNS)
+    assert (baseline.ratio, baseline.rate) == (1.0, 50.0)
+    assert (tornadio_row.ratio, tornadio_row.rate) == (4.0, 200.0)  # of 2, 4 and 5
+    assert tornadio_row.cpu_ratio == pytest.approx(4.0)
+
+
+def test_the_overview_has_a_column_for_each_mode_and_says_what_was_bad():
+    bad = run("websockets", 0, 500.0, bad=3)
+    lines = report.overview(report.rows([*RUNS, bad])).splitlines()
+    assert [line.split() for line in lines[4:-1]] == [
+        ["bare", "Tornado", "1.00"],
+        ["TornadIO", "4.00"],
+        ["websockets", "bad"],
+    ]
+
+
+def test_every_server_and_mode_is_there_to_be_measured():
+    known = {name for server in SERVERS.values() for name in server.modes}
+    assert known == set(MODES)
+    for server in SERVERS.values():
+        for part in server.command:
+            assert not part.endswith((".py", ".js")) or (HERE / "servers" / part).exists()
+
+
+def test_the_chart_has_a_bar_for_each_server_longer_for_better():
+    document = chart.chart(report.rows(RUNS), "by a < test")
+    assert document.count('<rect class="bar') == 2
+    assert "by a &lt; test" in document
+    bars = [line for line in document.splitlines() if '<rect class="bar' in line]
+    own, baseline = (float(line.split('width="')[1].split('"')[0]) for line in bars)
+    assert own > baseline > 0
