@@ -13,6 +13,7 @@ import pytest
 import tornado.web
 
 import tornadio
+import tornadio.wire
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
@@ -39,6 +40,14 @@ def log_limit() -> FloodLimit:
     """The limit of log lines; each test begins with none counted."""
     FLOOD_LIMIT.clear()
     return FLOOD_LIMIT
+
+
+@pytest.fixture(params=["socket", "stream"])
+def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For tests to run twice: over sockets that left Tornado's streams, and as on a loop that can't watch sockets."""
+    if request.param == "stream":
+        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -2,30 +2,31 @@
 
 import math
 
-from tornadio.outbox import Outbox, utf8_size
+from tornadio import rfc6455
+from tornadio.outbox import Outbox, Payload
 
 
 def outbox_of(*payloads: str) -> Outbox:
     outbox = Outbox()
     for payload in payloads:
-        outbox.put(payload)
+        outbox.put(Payload(payload))
     return outbox
 
 
 def test_payloads_leave_together_and_in_order():
     outbox = outbox_of("a", "b", "c")
-    assert outbox.take(math.inf) == "abc"
-    assert not outbox
+    assert outbox.take(math.inf).text == "abc"
+    assert not outbox.queue
 
 
 def test_a_batch_ends_with_the_payload_that_makes_it_long_enough():
     outbox = outbox_of("aa", "bb", "cc")
-    assert outbox.take(3) == "aabb"
-    assert outbox
+    assert outbox.take(3).text == "aabb"
+    assert outbox.queue
 
 
 def test_one_payload_leaves_however_little_is_enough():
-    assert outbox_of("aa", "bb").take(0) == "aa"
+    assert outbox_of("aa", "bb").take(0).text == "aa"
 
 
 def test_bytes_count_until_the_batch_is_delivered():
@@ -39,11 +40,11 @@ def test_bytes_count_until_the_batch_is_delivered():
 
 def test_a_batch_that_is_taken_back_is_the_first_to_go_again():
     outbox = outbox_of("a", "b", "c")
-    assert outbox.take(2) == "ab"
-    outbox.put("d")
+    assert outbox.take(2).text == "ab"
+    outbox.put(Payload("d"))
     outbox.take_back()
     assert outbox.size == 4
-    assert outbox.take(math.inf) == "abcd"
+    assert outbox.take(math.inf).text == "abcd"
 
 
 def test_a_batch_is_delivered_or_taken_back_once():
@@ -52,7 +53,7 @@ def test_a_batch_is_delivered_or_taken_back_once():
     outbox.delivered()
     outbox.take_back()
     outbox.delivered()
-    assert not outbox
+    assert not outbox.queue
     assert outbox.size == 0
 
 
@@ -61,9 +62,46 @@ def test_what_is_cleared_counts_no_more():
     outbox.take(0)
     outbox.clear()
     outbox.take_back()
-    assert not outbox
+    assert not outbox.queue
     assert outbox.size == 0
 
 
 def test_the_size_is_that_of_utf8():
-    assert [utf8_size(text) for text in ("", "abc", "é", "中", "😀")] == [0, 3, 2, 3, 4]
+    assert [Payload(text).size for text in ("", "abc", "é", "中", "😀")] == [0, 3, 2, 3, 4]
+
+
+def test_what_goes_to_many_is_encoded_once_for_each_transport():
+    calls = []
+
+    def encode(text: str) -> bytes:
+        calls.append(text)
+        return text.encode()
+
+    payload = Payload("é")
+    assert [payload.encoded(encode) for _ in range(3)] == ["é".encode()] * 3
+    assert calls == ["é"]
+    assert payload.encoded(rfc6455.Framer.encode) == b"\x81\x02" + "é".encode()
+    assert calls == ["é"]
+
+
+def test_the_same_run_of_payloads_is_joined_once():
+    run = [Payload("a"), Payload("b")]
+    joined = []
+    for _ in range(2):
+        outbox = Outbox()
+        for payload in run:
+            outbox.put(payload)
+        joined.append(outbox.take(math.inf))
+    assert joined[0] is joined[1]
+    assert joined[0].text == "ab"
+
+
+def test_another_run_with_the_same_beginning_is_another():
+    first, second = Payload("a"), Payload("b")
+    texts = []
+    for run in ([first, second], [first, Payload("c")], [first, second, second], [first, second]):
+        outbox = Outbox()
+        for payload in run:
+            outbox.put(payload)
+        texts.append(outbox.take(math.inf).text)
+    assert texts == ["ab", "ac", "abb", "ab"]

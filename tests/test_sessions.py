@@ -16,6 +16,7 @@ from tests.clients import Client, StreamClient, frame, open_client, opened_hybi
 from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
+from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
 from tornadio.session import Session, SessionContainer
 from tornadio.settings import make_settings
@@ -84,7 +85,7 @@ async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(container
     await clock.advance(10)
     second = container.create(PollingSession, connections[1], "xhr-polling")
     for session in (first, second):
-        assert await session.open(None, "")
+        assert session.open(None, "") is True
     container.expire(clock.time() + 19)
     assert list(container) == [first, second]
     container.expire(clock.time() + 20)
@@ -488,8 +489,8 @@ class Line:
     def __init__(self) -> None:
         self.payloads: list[str] = []
 
-    def deliver(self, payload: str) -> None:
-        self.payloads.append(payload)
+    def deliver(self, payload: Payload) -> None:
+        self.payloads.append(payload.text)
 
     def end(self, code: int, reason: str) -> None:
         self.payloads.append(f"end {code}")
@@ -501,9 +502,9 @@ class Line:
         raise AssertionError("nothing was under way")
 
 
-async def open_on_line(container: SessionContainer, session_class: type[Session] = Session) -> tuple[Session, Line]:
+def open_on_line(container: SessionContainer, session_class: type[Session] = Session) -> tuple[Session, Line]:
     session, line = container.create(session_class, Recorder(), "websocket"), Line()
-    assert await session.open(None, "")  # type: ignore[arg-type]
+    assert session.open(None, "") is True  # type: ignore[arg-type]
     session.attach(line)
     return session, line
 
@@ -511,7 +512,7 @@ async def open_on_line(container: SessionContainer, session_class: type[Session]
 async def test_ten_thousand_sessions_share_two_timers(container, clock):
     pairs = []
     for index in range(10_000):
-        pairs.append(await open_on_line(container))
+        pairs.append(open_on_line(container))
         if index % 100 == 0:
             await clock.advance(0.01)
     assert len(clock.timers) <= 2
@@ -521,7 +522,7 @@ async def test_ten_thousand_sessions_share_two_timers(container, clock):
         expected = proto.encode_heartbeat(number)
         assert all(line.payloads[-1] == expected for _, line in pairs)
         for session, _ in pairs:
-            await session.receive([("~h~", str(number))])
+            assert session.receive([("~h~", str(number))]) is True
     assert len(clock.timers) <= 2
     for session, _ in pairs:
         session.close()
@@ -537,12 +538,12 @@ async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(conta
         def expired(self, now: float) -> float | None:
             raise RuntimeError("as the test asked")
 
-    _, before = await open_on_line(container)
-    await open_on_line(container, Failing)
+    _, before = open_on_line(container)
+    open_on_line(container, Failing)
     container.create(FailingToExpire, Recorder(), "xhr-polling")
     expiring = container.create(PollingSession, Recorder(), "xhr-polling")
-    assert await expiring.open(None, "")
-    _, behind = await open_on_line(container)
+    assert expiring.open(None, "") is True
+    _, behind = open_on_line(container)
     await clock.advance(12)
     await clock.advance(12)
     for line in (before, behind):
@@ -554,8 +555,8 @@ async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(conta
 
 async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(container, clock, caplog):
     class Broken(Line):
-        def deliver(self, payload: str) -> None:
-            if proto.encode("news") in payload:
+        def deliver(self, payload: Payload) -> None:
+            if proto.encode("news") in payload.text:
                 raise RuntimeError("as the test asked")
 
         def abort(self) -> None:
@@ -563,9 +564,9 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(co
 
     connection = Recorder()
     broken = container.create(Session, connection, "websocket")
-    assert await broken.open(None, "")
+    assert broken.open(None, "") is True
     broken.attach(Broken())
-    _, line = await open_on_line(container)
+    _, line = open_on_line(container)
     container.broadcast("news")
     await clock.advance(0)
     assert line.payloads[-1] == proto.encode("news")

@@ -7,7 +7,7 @@ import pytest
 from tests.support import STREAMING, Recorder, Served, Stream, until
 from tornadio import proto
 
-pytestmark = pytest.mark.parametrize("transport", STREAMING)
+pytestmark = [pytest.mark.parametrize("transport", STREAMING), pytest.mark.usefixtures("each_wire")]
 
 LARGE = "0123456789abcdef" * (12 << 16)
 
@@ -97,13 +97,14 @@ async def test_an_application_that_compresses_its_responses_leaves_streams_alone
     assert await stream.read_payload() == "~m~7~m~welcome"
 
 
-async def test_a_connection_serves_on_after_a_stream(serve, transport):
+async def test_a_connection_is_closed_after_a_stream(serve, transport):
     served = serve()
     stream, session_id = await greeted(served, transport)
+    assert stream.head.headers["connection"] == "close"
+    await stream.wire.send_request("GET", "/socket.io/socket.io.js")  # which nobody reads as a request
     await served.post(session_id, "close", transport=transport)
     assert await stream.read_payload() == ""
-    await stream.wire.send_request("GET", f"/socket.io/{transport}/{session_id}")
-    assert (await stream.wire.read_response()).status == 401
+    assert await stream.wire.read_to_end() == b""
 
 
 # -- Ends --------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ from tests.clients import (
 from tests.support import Recorder, Response, Served, Wire, limit, until
 from tornadio import proto
 
+pytestmark = pytest.mark.usefixtures("each_wire")
+
 every_version = pytest.mark.parametrize("version", [*HYBI, *HIXIE])
 
 

@@ -1,8 +1,8 @@
 """Tornado's access log, so that no client can flood or fill it."""
 
-from typing import Final
+import logging
+from typing import Any, Final
 
-import tornado.web
 from tornado.log import access_log
 
 from tornadio.logs import FLOOD_LIMIT, printable
@@ -11,14 +11,18 @@ _MAX_METHOD: Final = 20
 _MAX_URL: Final = 200
 
 
-def log_request(handler: tornado.web.RequestHandler) -> None:
+def log_request(handler: Any) -> None:
     """For the application's setting ``log_function``: as Tornado's own, but with short URLs, and of what one client is
     refused only the first few lines of each minute.
+
+    :param handler: a ``RequestHandler``, or what stands for one: it has ``get_status()`` and ``request``.
     """
     status, request = handler.get_status(), handler.request
     note: str | None = ""
     if status < 400:
         log = access_log.info
+        if not access_log.isEnabledFor(logging.INFO):
+            return
     else:
         log = access_log.warning if status < 500 else access_log.error
         note = FLOOD_LIMIT.admit((access_log.name, status >= 500, request.remote_ip))

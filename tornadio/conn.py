@@ -1,9 +1,10 @@
 """What users subclass: one object for each connected client."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tornadio import proto
 from tornadio.logs import get_logger
+from tornadio.outbox import Payload
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -51,12 +52,15 @@ class SocketConnection:
             a message for each of its elements, everything else as JSON.
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
-        if self._tornadio_session.is_closed:
-            logger.debug("%s: send after its end does nothing", self._tornadio_session)
+        session = self._tornadio_session
+        if session.is_closed:
+            logger.debug("%s: send after its end does nothing", session)
             return
-        payload = proto.encode(message)
-        if payload:
-            self._tornadio_session.send(payload)
+        last, payload = _last_sent
+        if message is not last:
+            payload = _payload_of(message)
+        if payload.size:
+            session.send(payload)
 
     def broadcast(self, message: Any) -> None:
         """Send a message to every other connection of this router.
@@ -83,3 +87,18 @@ class SocketConnection:
     def transport(self) -> str:
         """The name of the transport that carries this connection, such as ``'websocket'``."""
         return self._tornadio_session.transport
+
+
+_MAX_KEPT: Final = 1 << 20  # UTF-8 bytes of a message that is kept for its next receiver
+
+# The last text that was sent, and what became of it: a loop over many connections encodes it once.
+_last_sent: tuple[str, Payload] = ("", Payload(proto.encode("")))
+
+
+def _payload_of(message: Any) -> Payload:
+    """:raises EncodeError: the message can't be sent."""
+    global _last_sent
+    payload = Payload(proto.encode(message))
+    if type(message) is str and payload.size <= _MAX_KEPT:  # which never changes
+        _last_sent = message, payload
+    return payload

@@ -10,20 +10,17 @@ class Heartbeat:
     :param interval: seconds of silence, in one direction or the other, after which a heartbeat is due.
     :param timeout: seconds that a peer may send nothing at all, from the first unanswered heartbeat on.
     :param now: seconds, as in all methods; only differences count.
+    :ivar last_sent: when something was sent to the peer last.
     """
 
-    __slots__ = ("_beats", "_interval", "_last_beat", "_last_received", "_last_sent", "_timeout", "_unanswered_since")
+    __slots__ = ("_beats", "_interval", "_last_beat", "_last_received", "_timeout", "_unanswered_since", "last_sent")
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        self._last_sent = self._last_received = self._last_beat = now
+        self.last_sent = self._last_received = self._last_beat = now
         self._unanswered_since: float | None = None
         self._beats = 0
-
-    def sent(self, now: float) -> None:
-        """Something was sent to the peer."""
-        self._last_sent = now
 
     def received(self, now: float) -> None:
         """Something came from the peer: it lives."""
@@ -40,7 +37,7 @@ class Heartbeat:
 
         Silence in one direction is enough: a busy stream to a dead peer must be found, too.
         """
-        due = max(self._last_beat, min(self._last_sent, self._last_received)) + self._interval
+        due = max(self._last_beat, min(self.last_sent, self._last_received)) + self._interval
         return due if self._unanswered_since is None else min(due, self._unanswered_since + self._timeout)
 
     def is_given_up(self, now: float) -> bool:

@@ -62,6 +62,8 @@ class Framer:
     :ivar closed: whether no message will come any more, by an error or by the peer's closing frame.
     """
 
+    has_outgoing = False  # there is no ping in these drafts
+
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False

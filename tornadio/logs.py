@@ -20,7 +20,8 @@ MAX_LENGTH: Final = 400  # characters of a line, without its traceback
 
 _MAX_KINDS: Final = 1000
 _MAX_TRACEBACK_LINES: Final = 200
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Control characters, what ends a line, what turns it around, and halves of characters.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def get_logger(name: str) -> logging.Logger:

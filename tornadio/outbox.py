@@ -4,60 +4,103 @@ One batch at a time is in flight, and it stays here until the socket has taken i
 unsent data is counted, and what a dead connection did not take goes back to the front.
 """
 
+from collections.abc import Callable
+from typing import Final
+
+_MAX_KEPT: Final = 1 << 16  # UTF-8 bytes of a run of payloads that is kept for the next receiver of the same
+
+
+class Payload:
+    """Frames on their way to one client or to many: what is made of them for a transport is made once.
+
+    :ivar text: the frames.
+    :ivar size: their UTF-8 bytes.
+    """
+
+    __slots__ = ("_encoded", "size", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.size = len(text) if text.isascii() else len(text.encode("utf-8"))
+        self._encoded: dict[Callable[[str], bytes], bytes] = {}
+
+    def encoded(self, encode: Callable[[str], bytes]) -> bytes:
+        """The text as ``encode`` has it for a transport: a pure function."""
+        data = self._encoded.get(encode)
+        if data is None:
+            data = self._encoded[encode] = encode(self.text)
+        return data
+
 
 class Outbox:
     """A queue of payloads.
 
     :ivar size: UTF-8 bytes queued and in flight.
+    :ivar queue: the payloads that are not in flight.
     """
 
-    __slots__ = ("_in_flight", "_queue", "size")
+    __slots__ = ("_in_flight", "queue", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self._queue: list[str] = []  # a deque would be 600 bytes of every idle connection
-        self._in_flight: str | None = None
+        self.queue: list[Payload] = []  # a deque would be 600 bytes of every idle connection
+        self._in_flight: Payload | None = None
 
-    def __bool__(self) -> bool:
-        """Whether a payload waits that is not in flight."""
-        return bool(self._queue)
-
-    def put(self, payload: str) -> None:
+    def put(self, payload: Payload) -> None:
         """Queue a payload."""
-        self.size += utf8_size(payload)
-        self._queue.append(payload)
+        self.size += payload.size
+        self.queue.append(payload)
 
-    def take(self, enough: float) -> str:
-        """Payloads from the front, together, until there are ``enough`` characters: now they are in flight."""
-        length = count = 0
-        for payload in self._queue:
-            length += len(payload)
-            count += 1
-            if length >= enough:
-                break
-        self._in_flight = "".join(self._queue[:count])
-        del self._queue[:count]
+    def take(self, enough: float) -> Payload:
+        """Payloads from the front, together, until there are ``enough`` bytes: now they are in flight."""
+        queue = self.queue
+        if len(queue) == 1:
+            self._in_flight = queue.pop()
+        elif self.size <= enough:
+            self.queue = []
+            self._in_flight = _joined(queue)
+        else:
+            size = count = 0
+            for payload in queue:
+                size += payload.size
+                count += 1
+                if size >= enough:
+                    break
+            self._in_flight = _joined(queue[:count])
+            del queue[:count]
         return self._in_flight
 
     def delivered(self) -> None:
         """The socket has taken the batch in flight, if there is one."""
         if self._in_flight is not None:
-            self.size -= utf8_size(self._in_flight)
+            self.size -= self._in_flight.size
             self._in_flight = None
 
     def take_back(self) -> None:
         """The batch in flight, if there is one, has not arrived: it is the first to go again."""
         if self._in_flight is not None:
-            self._queue.insert(0, self._in_flight)
+            self.queue.insert(0, self._in_flight)
             self._in_flight = None
 
     def clear(self) -> None:
         """Nobody will come for it."""
-        self._queue.clear()
+        self.queue.clear()
         self._in_flight = None
         self.size = 0
 
 
-def utf8_size(text: str) -> int:
-    """UTF-8 bytes of a text."""
-    return len(text) if text.isascii() else len(text.encode("utf-8"))
+_last_joined: tuple[list[Payload], Payload] = ([], Payload(""))
+
+
+def _joined(payloads: list[Payload]) -> Payload:
+    """Several payloads as one. Those of a few broadcasts in one turn are the same ones for every receiver."""
+    global _last_joined
+    if len(payloads) == 1:
+        return payloads[0]
+    parts, together = _last_joined
+    if payloads == parts:  # by identity
+        return together
+    together = Payload("".join([payload.text for payload in payloads]))
+    if together.size <= _MAX_KEPT:
+        _last_joined = payloads, together
+    return together

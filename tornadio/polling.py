@@ -1,6 +1,7 @@
 """The polling transports: xhr-polling and jsonp-polling. Each GET waits for news and is answered with them."""
 
 import asyncio
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 from simplejson.encoder import JSONEncoderForHTML
 
 from tornadio import forms
-from tornadio.errors import RefusedError
+from tornadio.errors import PeerError, RefusedError
+from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
-from tornadio.transport import Resource, TransportHandler, has_hung_up, taken
+from tornadio.transport import TEXT, TransportHandler, has_hung_up
+from tornadio.wire import failed_future
 
 _script_string = JSONEncoderForHTML().encode
 
@@ -24,30 +27,54 @@ class PollingHandler(TransportHandler):
     """A GET is one poll: a channel that carries one payload."""
 
     content_type: str
+    _session: PollingSession | None = None
+    _has_gone = False
 
-    def initialize(self, resource: Resource) -> None:
-        super().initialize(resource)
-        self._session: PollingSession | None = None
-        self._answered = asyncio.Event()
-
-    async def read(self, session_id: str, tail: str, extra: str) -> None:
-        if session_id:
-            session = self.find_session(session_id)
+    def read(self) -> None:
+        # From here on the connection is silent until the answer: Tornado tells when it breaks to whom it was asked to.
+        self._connection.set_close_callback(self.on_connection_close)
+        if self.address.session_id:
+            session = self.find_session()
             assert isinstance(session, PollingSession)
+            self._attach(session)
         else:
-            opened = await self.open_session(PollingSession, extra)
-            if opened is None:
-                return
-            session = opened
+            self._open()
+
+    def _open(self) -> None:
+        session = self.here.sessions.create(PollingSession, self.here.connection_class(), self.transport)
+        opened = session.open(self.request, self.address.extra)
+        if isinstance(opened, bool):
+            self._opened(session, opened)
+        else:
+            opened.add_done_callback(functools.partial(self._open_ended, session))
+
+    def _open_ended(self, session: PollingSession, opened: "asyncio.Task[bool]") -> None:
+        error = None if opened.cancelled() else opened.exception()
+        if opened.cancelled():
+            self.respond_error(RefusedError(503, "this server is shutting down: connect again"))
+        elif isinstance(error, PeerError):
+            self.respond_error(error)
+        else:
+            self._opened(session, opened.result())
+
+    def _opened(self, session: PollingSession, accepted: bool) -> None:
+        if not accepted:
+            self.respond_error(RefusedError(403, "the application refused this connection"))
+        elif self._has_gone:
+            session.drop()
+        else:
+            self._attach(session)
+
+    def _attach(self, session: PollingSession) -> None:
         self._session = session
         session.attach(self)
-        await self._answered.wait()
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
-        self._answered.set()
-        if self._session is not None:
-            self._session.lost(self)
+        self._has_gone = True
+        session, self._session = self._session, None
+        if session is not None:
+            session.lost(self)
 
     def format_payload(self, payload: str) -> str:
         """A payload as the body of a response."""
@@ -55,29 +82,23 @@ class PollingHandler(TransportHandler):
 
     # -- The session's channel -----------------------------------------------------------------------------------
 
-    def deliver(self, payload: str) -> "asyncio.Future[None] | None":
+    def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Answer with a payload; see :meth:`tornadio.session.Channel.deliver`."""
-        stream = self.stream
-        self._answered.set()
-        if has_hung_up(stream):
-            stream.close()
-        else:
-            self.set_header("Content-Type", self.content_type)
-            self.finish(self.format_payload(payload))
-            if stream.closed() and stream.error is None:
-                return None  # Tornado closes a connection that is not kept alive, once all is written
-        return taken(stream)
+        if has_hung_up(self.stream):
+            self.stream.close()
+            return failed_future()
+        self.respond(200, self.content_type, self.format_payload(payload.text).encode("utf-8"))
+        return self.taken()
 
     def end(self, code: int, reason: str) -> None:
         """Answer with nothing, which is no news."""
-        self.deliver("")
+        self._session = None
+        self.deliver(Payload(""))
 
     def replaced(self) -> None:
         """Another GET waits instead."""
-        self.set_status(409)
-        self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        self.finish("another request has taken over this session")
-        self._answered.set()
+        self._session = None
+        self.respond(409, TEXT, b"another request has taken over this session")
 
     def abort(self) -> None:
         """Cut off an answer under way."""
@@ -104,12 +125,12 @@ class JSONPPollingHandler(PollingHandler):
     def is_allowed_origin(self) -> bool:
         return self.here.origins.allows_script(self.request.headers, self.request.host)
 
-    async def read(self, session_id: str, tail: str, extra: str) -> None:
-        address = re.fullmatch(r"[^/]*/([0-9]{1,10})", tail)
+    def read(self) -> None:
+        address = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.address.tail)
         if address is None:
             raise RefusedError(400, "a JSONP request ends in /TIMESTAMP/INDEX, INDEX in digits")
         self._index = address[1]
-        await super().read(session_id, tail, extra)
+        super().read()
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         return forms.form_frames(data)

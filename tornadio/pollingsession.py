@@ -4,11 +4,13 @@ Each GET is a channel for one payload. Between two GETs what is sent waits in th
 request has come for ``session_expiry``.
 """
 
+import functools
 import math
 from typing import TYPE_CHECKING, Final
 
+from tornadio.container import SessionContainer, State
 from tornadio.logs import get_logger
-from tornadio.session import Channel, Session, SessionContainer, State
+from tornadio.session import Channel, Session
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
@@ -25,6 +27,8 @@ _SLOWEST_BYTES_PER_SECOND: Final = 4096
 class PollingSession(Session):
     """A session whose channels are polls."""
 
+    __slots__ = ("_answer_ends", "_handshake_ends", "_has_returned", "_last_request_ended", "_poll_ends")
+
     def __init__(
         self, session_id: str, connection: "SocketConnection", transport: str, container: SessionContainer
     ) -> None:
@@ -39,16 +43,18 @@ class PollingSession(Session):
         if self.state is State.CLOSED:
             return
         self._last_request_ended = self.container.loop.time()
-        self.container.expire_at(self, self._last_request_ended + self._settings.session_expiry)
+        self.container.expire_at(self, self._last_request_ended + self.container.settings.session_expiry)
         if self.state is State.OPEN and not self._has_returned:
-            self._handshake_ends = self._last_request_ended + min(_HANDSHAKE_SECONDS, self._settings.session_expiry)
+            self._handshake_ends = self._last_request_ended + min(
+                _HANDSHAKE_SECONDS, self.container.settings.session_expiry
+            )
             self.container.watch(self, self._handshake_ends)
 
     def asked_for(self) -> None:
         self._has_returned = True
 
-    def _post_answered(self) -> None:
-        super()._post_answered()
+    def post_ended(self) -> None:
+        super().post_ended()
         self._request_ended()
 
     def lost(self, channel: Channel) -> None:
@@ -64,19 +70,24 @@ class PollingSession(Session):
         self._settle()
 
     def _attached(self) -> None:
-        self._poll_ends = self.container.loop.time() + self._settings.xhr_polling_timeout
+        self._poll_ends = self.container.loop.time() + self.container.settings.xhr_polling_timeout
         self.container.watch(self, self._poll_ends)
 
-    def _take_channel(self, channel: Channel) -> Channel:
-        self._channel = None
-        return channel
-
-    def _next_batch(self) -> str:
-        """All that is queued: a poll carries one payload only."""
-        return self._outbox.take(math.inf)
+    def flush(self) -> None:
+        """Answer the poll that waits with all that is queued: it carries one payload only."""
+        while self._outbox.queue and self._busy is None and self._channel is not None:
+            channel = self._busy = self._channel
+            self._channel = None
+            taken = channel.deliver(self._outbox.take(math.inf))
+            if taken is None:
+                self._delivered()
+            else:
+                self._taken = taken
+                self._waits_for_socket()
+                taken.add_done_callback(functools.partial(self._resolved, channel))
 
     def _waits_for_socket(self) -> None:
-        patience = self._settings.heartbeat_timeout + self._outbox.size / _SLOWEST_BYTES_PER_SECOND
+        patience = self.container.settings.heartbeat_timeout + self._outbox.size / _SLOWEST_BYTES_PER_SECOND
         self._answer_ends = self.container.loop.time() + patience
         self.container.watch(self, self._answer_ends)
 
@@ -109,8 +120,8 @@ class PollingSession(Session):
 
     def expired(self, now: float) -> float | None:
         if self.state is State.OPENING or self._posts or self._channels() != (None, None):
-            return now + self._settings.session_expiry
-        deadline = self._last_request_ended + self._settings.session_expiry
+            return now + self.container.settings.session_expiry
+        deadline = self._last_request_ended + self.container.settings.session_expiry
         if now < deadline:
             return deadline
         logger.info("%s: expired, no request for %g s", self, now - self._last_request_ended)

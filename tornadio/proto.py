@@ -147,6 +147,12 @@ def frames(data: str) -> Iterator[tuple[str, Any]]:
 
     :raises ProtocolError: says what was wrong, and at which character.
     """
+    if data.isascii():  # most payloads hold one text in ASCII
+        header = HEADER.match(data)
+        if header is not None and (start := header.end()) + int(header[1]) == len(data):
+            text = data[start:]
+            if not text.startswith((JSON, HEARTBEAT)):
+                return iter(((FRAME, text),))
     return interpret(split(data))
 
 

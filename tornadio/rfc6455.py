@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tornadio.errors import ProtocolError, TooLargeError
+from tornadio.masking import mask
 
 VERSIONS: Final = ("13", "8", "7")
 
@@ -44,13 +45,6 @@ def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
 
 
-def _mask(payload: bytes, key: bytes) -> bytes:
-    """XOR with the four bytes of ``key``, in one operation on large integers."""
-    length = len(payload)
-    repeated = (key * (length // 4 + 1))[:length]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
-
-
 def _frame(opcode: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < 126:
@@ -67,11 +61,26 @@ class Framer:
         has come, unread.
     :ivar error: why the connection failed, once it has.
     :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
+    :ivar has_outgoing: whether :meth:`take_outgoing` has something.
     """
+
+    __slots__ = (
+        "_buffer",
+        "_close_reply",
+        "_close_sent",
+        "_frame",
+        "_max_message_size",
+        "_message",
+        "_pongs",
+        "closed",
+        "error",
+        "has_outgoing",
+    )
 
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
+        self.has_outgoing = False
         self._max_message_size = max_message_size
         self._buffer = bytearray()
         self._frame: _FrameHeader | None = None
@@ -89,6 +98,11 @@ class Framer:
         messages: list[str | bytes] = []
         if self.closed:
             return messages
+        if self._frame is None and self._message is None and not self._buffer:
+            position = self._parse_whole(data, messages)
+            if position == len(data):
+                return messages
+            data = data[position:]
         self._buffer += data
         try:
             self._parse(messages)
@@ -99,6 +113,28 @@ class Framer:
             self._buffer.clear()
             self._message = None
         return messages
+
+    def _parse_whole(self, data: bytes, messages: list[str | bytes]) -> int:
+        """Take what nearly everything is: whole messages of text in one frame each, below 64 KiB.
+
+        :returns: where something else begins, which :meth:`_parse` has to look at.
+        """
+        position, end = 0, len(data)
+        while end - position >= 6 and data[position] == 0x80 | TEXT:
+            start, length = position + 2, data[position + 1] ^ 0x80
+            if length == 126:
+                start, length = start + 2, data[start] << 8 | data[start + 1]
+            elif length > 126:
+                break
+            stop = start + 4 + length
+            if stop > end or length > self._max_message_size or (start > position + 2 and length < 126):
+                break
+            try:
+                messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode("utf-8"))
+            except UnicodeDecodeError:
+                break
+            position = stop
+        return position
 
     def _parse(self, messages: list[str | bytes]) -> None:
         buffer = self._buffer
@@ -155,13 +191,15 @@ class Framer:
             if len(self._pongs) > _MAX_PONGS:
                 self._pongs.clear()  # of a flood only the latest ping has to be answered (section 5.5.3)
             self._pongs += _frame(PONG, payload)
+            self.has_outgoing = True
         elif opcode == CLOSE:
             _check_close(payload)
             self._close_reply = _frame(CLOSE, payload[:2])
-            self.closed = True
+            self.closed = self.has_outgoing = True
 
     def take_outgoing(self) -> bytes:
         """What the peer is owed: pongs, the answer to its close frame. Empty where there is nothing."""
+        self.has_outgoing = False
         outgoing = b"" if self._close_sent else bytes(self._pongs)
         self._pongs.clear()
         if self._close_reply is not None and not self._close_sent:
@@ -242,7 +280,7 @@ class _FrameHeader:
         self.remaining -= len(chunk)
         if not chunk:
             return chunk
-        clear = _mask(chunk, self._key)
+        clear = mask(self._key, chunk)
         turn = len(chunk) & 3
         self._key = self._key[turn:] + self._key[:turn]
         return clear

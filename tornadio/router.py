@@ -2,25 +2,26 @@
 
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
-from tornado.escape import url_unescape
+import tornado.routing
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.routing import Matcher, Rule
+from tornado.routing import AnyMatches, Matcher, Rule
 
 from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
-from tornadio.errors import RefusedError, SettingsError
+from tornadio.container import SessionContainer
+from tornadio.errors import PeerError, RefusedError, SettingsError
 from tornadio.logs import get_logger
 from tornadio.origins import OriginRule
 from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
 from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
-from tornadio.session import SessionContainer
 from tornadio.settings import Settings, make_settings
-from tornadio.transport import Resource, TransportHandler
+from tornadio.transport import Address, Resource, TransportHandler
 from tornadio.websocket import FlashSocketHandler, WebSocketHandler
 
 logger = get_logger(__name__)
@@ -41,9 +42,12 @@ class UnknownTransportHandler(TransportHandler):
     transport = "unknown"
 
     def check_admission(self) -> None:
-        raise RefusedError(404, self._hint())
+        raise self._refusal_of()
 
-    def misplaced_upgrade(self) -> RefusedError:
+    def _refusal_of(self) -> RefusedError:
+        return RefusedError(404, self._hint())
+
+    def misplaced_upgrade(self) -> PeerError:
         return RefusedError(400, str(self._refusal))
 
     def _hint(self) -> str:
@@ -58,33 +62,45 @@ class UnknownTransportHandler(TransportHandler):
         return f"not a transport of this resource: there are {names}"
 
 
-class TransportMatches(Matcher):
-    """Matches the paths of a transport. Unlike ``PathMatches`` it lets ``extra_re`` have groups of its own.
-
-    :param prefix: what stands before the extra.
-    :param extra_re: regular expression for the extra.
-    :param rest: regular expression for what follows, with the groups ``session_id`` and ``tail``.
-    """
-
-    def __init__(self, prefix: str, extra_re: str, rest: str) -> None:
-        self._prefix = prefix
-        self._regex = re.compile(f"{re.escape(prefix)}(?:{extra_re})(?P<rest>{rest})")
-
-    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        found = self._regex.fullmatch(request.path)
-        if found is None:
-            return None
-        parts = {
-            "extra": request.path[len(self._prefix) : found.start("rest")],
-            "session_id": found["session_id"] or "",
-            "tail": found["tail"] or "",
-        }
-        return {"path_kwargs": {name: url_unescape(part, None, plus=False) for name, part in parts.items()}}
-
-
 def _is_newer_client(request: HTTPServerRequest) -> bool:
     """Whether this is how clients of Socket.IO 1.0 and newer begin: ``/socket.io/?EIO=4&transport=polling``."""
     return "EIO=" in (request.query or "")
+
+
+class BadPathHandler(UnknownTransportHandler):
+    """What is below a resource, and can't be read."""
+
+    def _refusal_of(self) -> RefusedError:
+        return RefusedError(400, "the path is not UTF-8, percent-encoded")
+
+
+class TransportRouter(tornado.routing.Router):
+    """From a request's path to the handler of its transport. Unlike ``PathMatches`` it lets ``extra_re`` have groups.
+
+    :param prefix: what stands before the extra.
+    :param extra_re: regular expression for the extra.
+    """
+
+    def __init__(self, resource: Resource, prefix: str, extra_re: str) -> None:
+        self._resource = resource
+        self._prefix = prefix
+        self._path = re.compile(f"{re.escape(prefix)}(?:{extra_re}){_REST}")
+        self._client = f"/{resource.name}/socket.io.js"
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TransportHandler | None:
+        path = request.path
+        if path == self._client:
+            return None
+        found = self._path.fullmatch(path)
+        if found is None:
+            return UnknownTransportHandler(self._resource, request, Address())
+        address = Address(found["session_id"] or "", found["tail"] or "", path[len(self._prefix) : found.start("rest")])
+        if "%" in path:
+            try:
+                address = Address(*(unquote_to_bytes(part).decode("utf-8") for part in address))
+            except UnicodeDecodeError:
+                return BadPathHandler(self._resource, request, Address())
+        return _BY_NAME[found["socket"] or found["other"]](self._resource, request, address)
 
 
 class ResourceMatches(Matcher):
@@ -135,13 +151,8 @@ class Router:
         It takes every path below the resource, ``/R/...``, with or without an extra, and nothing else.
         """
         root = f"/{self._resource.name}"
-        keywords = {"resource": self._resource}
-        rules: list[Any] = [(re.escape(f"{root}/socket.io.js"), ClientHandler)]
-        for handler in TRANSPORTS:
-            tail = _NO_SESSION if handler in (WebSocketHandler, FlashSocketHandler) else _SESSION
-            matcher = TransportMatches(root + self._extra_sep, self._extra_re, f"/{handler.transport}{tail}")
-            rules.append(Rule(matcher, handler, keywords))
-        rules.append((".*", UnknownTransportHandler, keywords))
+        transports = TransportRouter(self._resource, root + self._extra_sep, self._extra_re)
+        rules = [Rule(AnyMatches(), transports), Rule(AnyMatches(), ClientHandler)]
         extra = f"{re.escape(self._extra_sep)}(?:{self._extra_re})"
         return RouterRule(self, ResourceMatches(root, extra), rules)
 
@@ -157,6 +168,10 @@ class Router:
         """
         self._sessions.broadcast(message, exclude)
 
+    def log_requests_with(self, log_function: Callable[[Any], None]) -> None:
+        """Log requests as the application does that they are served by: what its setting ``log_function`` says."""
+        self._resource.log_request = log_function
+
     @property
     def origins(self) -> OriginRule:
         """Who may connect."""
@@ -170,9 +185,13 @@ class Router:
         await self._sessions.drain(timeout)
 
 
-# Behind a transport's name: nothing, or a session id (empty for a new session), or that and any tail.
-_SESSION: Final = r"(?:/(?P<session_id>[^/]*)(?:/(?P<tail>.*))?)?"
-_NO_SESSION: Final = r"(?P<session_id>)(?P<tail>)/?"
+_BY_NAME: Final = {handler.transport: handler for handler in TRANSPORTS}
+_SOCKETS: Final = "|".join(handler.transport for handler in TRANSPORTS if handler.is_websocket)
+_OTHERS: Final = "|".join(handler.transport for handler in TRANSPORTS if not handler.is_websocket)
+# Behind the others' names: nothing, or a session id (empty for a new session), or that and any tail.
+_REST: Final = (
+    f"(?P<rest>/(?:(?P<socket>{_SOCKETS})/?|(?P<other>{_OTHERS})(?:/(?P<session_id>[^/]*)(?:/(?P<tail>.*))?)?))"
+)
 
 
 def get_router(

@@ -101,6 +101,8 @@ class SocketServer(HTTPServer):
         settings = application.settings
         settings.setdefault("log_function", log_request)
         settings.setdefault("default_handler_class", NotFoundHandler)
+        for router in self.routers:
+            router.log_requests_with(settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
         # What may be wrong with the settings shows before anything listens.
         port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)

@@ -1,27 +1,25 @@
-"""A session: one client's connection as the server sees it, whatever carries it; and the container of them all.
+"""A session: one client's connection as the server sees it, whatever carries it.
 
 A session has two sides. Towards the application it calls ``on_open``, ``on_message`` and ``on_close``, one at a time.
 Towards the client it queues payloads in its :class:`~tornadio.outbox.Outbox` and hands them, a batch at a time, to a
 :class:`Channel`, the response or socket that is attached at the moment.
+
+What can be done at once is done at once: only a handler that is a coroutine, or has to wait for one, costs a task.
 """
 
 import asyncio
-import contextlib
-import enum
 import functools
 import inspect
-import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tornadio import proto
+from tornadio.container import SessionContainer, State
 from tornadio.errors import HandlerError, RefusedError
 from tornadio.heartbeat import Heartbeat
 from tornadio.logs import get_logger
-from tornadio.outbox import Outbox
-from tornadio.periodic import Alarm, Clock, Deadlines, Periodic
-from tornadio.settings import Settings
-from tornadio.tasks import Tasks
+from tornadio.outbox import Outbox, Payload
+from tornadio.turns import Turns
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -30,25 +28,18 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+R = TypeVar("R")
+
 # One payload of a persistent transport gathers frames up to about this many bytes.
 _BATCH_SIZE = 1 << 16
-# So many frames of one connection are handled before others get their turn.
+# So many frames of one payload are handled before others get their turn.
 _FRAMES_A_TURN = 100
-
-
-class State(enum.Enum):
-    """How far a session has come. It only moves forward."""
-
-    OPENING = "opening"  # on_open has not returned yet
-    OPEN = "open"
-    CLOSING = "closing"  # nothing new is taken; what is queued is still delivered
-    CLOSED = "closed"
 
 
 class Channel(Protocol):
     """What carries a session's payloads to the client at the moment: a poll's response, a stream, a WebSocket."""
 
-    def deliver(self, payload: str) -> "asyncio.Future[None] | None":
+    def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload. ``None`` when the socket took its bytes at once, else a future of that; it fails when the
         connection died first. A response that can carry one payload only ends with it."""
 
@@ -69,6 +60,28 @@ class Session:
     :ivar transport: the protocol's name, such as ``'websocket'``.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_busy",
+        "_channel",
+        "_connection",
+        "_ended",
+        "_goodbye",
+        "_greeted",
+        "_heartbeat",
+        "_max_send_buffer",
+        "_outbox",
+        "_posts",
+        "_taken",
+        "_turns",
+        "container",
+        "handled",
+        "is_closed",
+        "session_id",
+        "state",
+        "transport",
+    )
+
     def __init__(
         self, session_id: str, connection: "SocketConnection", transport: str, container: "SessionContainer"
     ) -> None:
@@ -76,18 +89,19 @@ class Session:
         self.transport = transport
         self.container = container
         self.state = State.OPENING
+        self.is_closed = False
         self._connection: SocketConnection | None = connection  # until on_close has run
-        self._settings = container.settings
-        self._turn = asyncio.Lock()
-        self._ended: asyncio.Future[None] = container.loop.create_future()
+        self._max_send_buffer = container.settings.max_send_buffer
+        self._turns = Turns()
+        self._ended: asyncio.Future[None] | None = None
         self._channel: Channel | None = None
         self._outbox = Outbox()
-        self._outbox.put(proto.encode(session_id))
+        self._outbox.put(Payload(proto.encode(session_id)))
         self._busy: Channel | None = None  # the one that sends the batch in flight
         self._taken: asyncio.Future[None] | None = None  # whether the socket has taken that batch
         self._greeted = False
+        self.handled = 0  # frames and payloads in this turn
         self._posts = 0
-        self._handled = 0  # frames, and payloads: an empty one costs time, too
         self._goodbye = (1000, "")
         self._heartbeat = self._new_heartbeat()
         connection._tornadio_session = self
@@ -103,25 +117,37 @@ class Session:
         assert self._connection is not None
         return self._connection
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection has ended, or is about to."""
-        return self.state in (State.CLOSING, State.CLOSED)
-
-    async def open(self, request: "HTTPServerRequest", extra: str) -> bool:
+    def open(self, request: "HTTPServerRequest", extra: str) -> "bool | asyncio.Task[bool]":
         """Run ``on_open``; nothing reaches the client before it has returned.
 
-        :returns: whether the connection may go on: ``on_open`` did not return ``False``.
+        :returns: whether the connection may go on: ``on_open`` did not return ``False``. Where ``on_open`` is a
+            coroutine, a task of the same, and of the same errors.
         :raises HandlerError: ``on_open`` raised.
         :raises RefusedError: the session has ended meanwhile: ``on_open`` sent too much, or the server stopped.
         """
-        async with self._turn:
-            try:
-                accepted = await _result_of(self.connection.on_open, request, extra=extra)
-            except Exception:
-                logger.exception("%s: on_open failed", self)
-                self.drop()
-                raise HandlerError from None
+        try:
+            answer = self.connection.on_open(request, extra=extra)
+        except (Exception, asyncio.CancelledError):
+            raise self._open_failed() from None
+        if is_awaitable(answer):
+            return self._spawn(self._open_later(answer), self._turns.take(), answer)
+        return self._opened(answer)
+
+    async def _open_later(self, answer: Awaitable[Any]) -> bool:
+        try:
+            accepted = await _result_of(answer)
+        except Exception:
+            raise self._open_failed() from None
+        finally:
+            del answer  # as in _result_of
+        return self._opened(accepted)
+
+    def _open_failed(self) -> HandlerError:
+        logger.exception("%s: on_open failed", self)
+        self.drop()
+        return HandlerError()
+
+    def _opened(self, accepted: Any) -> bool:
         if accepted is False:
             logger.info("%s: refused by on_open", self)
             self.drop()
@@ -133,72 +159,115 @@ class Session:
             self._heartbeat = self._new_heartbeat()
         return True
 
-    async def receive(self, frames: Iterable[tuple[str, Any]]) -> bool:
+    def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
         """Hand one payload's frames to the application, after those that came before.
 
-        :returns: whether all were handled: those behind the connection's end are not.
+        :returns: whether all were handled: those behind the connection's end are not. Where that takes time, a task of
+            the same, and of the same errors.
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
         :raises HandlerError: ``on_message`` raised; the session is closing.
         """
         self.heard()
-        async with self._turn:
-            await self._give_way()
-            for kind, message in frames:
-                await self._give_way()
-                if self.is_closed:
-                    return False
-                if kind == proto.HEARTBEAT:
-                    continue
+        remaining = iter(frames)
+        answer = None
+        if not self._turns.is_taken:
+            done = self._receive_now(remaining)
+            if isinstance(done, bool):
+                return done
+            answer = done
+        place = self._turns.take()
+        return self._spawn(self._receive_later(place, answer, remaining), place, answer)
+
+    def _receive_now(self, frames: Iterator[tuple[str, Any]]) -> bool | Awaitable[Any]:
+        """Handle frames until one has to be waited for: its handler, or the turn of others."""
+        self.handled += 1  # a payload without frames costs time, too
+        if self.handled >= _FRAMES_A_TURN:
+            self.handled = 0
+            return asyncio.sleep(0)
+        for kind, message in frames:
+            if self.is_closed:
+                return False
+            if kind != proto.HEARTBEAT:
                 try:
-                    await _result_of(self.connection.on_message, message)
-                except Exception:
-                    logger.exception("%s: on_message failed", self)
-                    self.close(1011, "the application failed")
-                    raise HandlerError from None
+                    answer = self.connection.on_message(message)
+                except (Exception, asyncio.CancelledError):
+                    raise self._message_failed() from None
+                if answer is not None and inspect.isawaitable(answer):
+                    return answer
+            self.handled += 1
+            if self.handled >= _FRAMES_A_TURN:
+                self.handled = 0
+                return asyncio.sleep(0)
         return True
 
-    async def _give_way(self) -> None:
-        """Let the others have their turn, once in a while."""
-        self._handled += 1
-        if self._handled % _FRAMES_A_TURN == 0:
-            await asyncio.sleep(0)
+    async def _receive_later(
+        self,
+        place: "asyncio.Future[None] | None",
+        answer: Awaitable[Any] | None,
+        frames: Iterator[tuple[str, Any]],
+    ) -> bool:
+        """The rest of a payload's frames, with a turn of their own, or a place in the queue for it."""
+        if place is not None:
+            await place
+        while True:
+            if answer is not None:
+                try:
+                    await _result_of(answer)
+                except Exception:
+                    raise self._message_failed() from None
+                finally:
+                    answer = None  # as in _result_of
+            done = self._receive_now(frames)
+            if isinstance(done, bool):
+                return done
+            answer = done
+
+    def _message_failed(self) -> HandlerError:
+        logger.exception("%s: on_message failed", self)
+        self.close(1011, "the application failed")
+        return HandlerError()
+
+    def _spawn(
+        self, work: Coroutine[Any, Any, R], place: "asyncio.Future[None] | None", answer: Awaitable[Any] | None
+    ) -> "asyncio.Task[R]":
+        """A task for handlers, which has the turn, or a place in the queue for it, until it ends."""
+        task = self.container.tasks.spawn(work)
+        task.add_done_callback(functools.partial(self._handled, place, answer))
+        return task
+
+    def _handled(
+        self, place: "asyncio.Future[None] | None", answer: Awaitable[Any] | None, task: "asyncio.Task[Any]"
+    ) -> None:
+        # A task that was cancelled before it began has done nothing of what it should.
+        if inspect.iscoroutine(answer):
+            answer.close()
+        self._turns.give_back(place)
 
     def heard(self) -> None:
         """The client has sent something, be it half a message."""
-        self._heartbeat.received(self.container.loop.time())
+        self._heartbeat.received(self.container.now)
 
     def asked_for(self) -> None:
         """A request has come that names this session."""
 
-    async def receive_post(self, frames: Iterable[tuple[str, Any]]) -> None:
-        """As :meth:`receive`, but back as soon as the session closes: its POSTs are answered first.
-
-        :raises ProtocolError, HandlerError: as :meth:`receive`.
-        :raises RefusedError: 401, the connection has broken before all was handled.
-        """
-        handling = self.container.tasks.spawn(self.receive(frames))
+    async def finish_post(self, handling: "asyncio.Task[bool]") -> None:
+        """Wait for a task of :meth:`receive`, or until the session closes: its POSTs are answered first."""
+        if self._ended is None:
+            self._ended = self.container.loop.create_future()
+            if self.is_closed:
+                self._ended.set_result(None)
         await asyncio.wait((handling, self._ended), return_when=asyncio.FIRST_COMPLETED)
-        try:
-            all_handled = handling.done() and handling.result()
-        finally:
-            del handling  # its error knows this frame: in a circle both would wait for the collector
-        if not all_handled and self.state is State.CLOSED:
-            raise RefusedError(401, "the session has ended, and not all of this was handled")
 
-    @contextlib.contextmanager
-    def posting(self) -> Iterator[None]:
-        """While a POST is under way the session is neither expired nor ended towards the client.
+    def post_began(self) -> None:
+        """A POST is under way. Until :meth:`post_ended` the session is neither expired nor ended towards the client.
 
         The official client never posts again on a socket that ends while its POST is under way.
         """
         self._posts += 1
-        try:
-            yield
-        finally:
-            self._posts -= 1
-            self._post_answered()
 
-    def _post_answered(self) -> None:
+    def post_ended(self) -> None:
+        """The POST was answered, or its client has gone."""
+        self._posts -= 1
         self._settle()
 
     # -- Ends ----------------------------------------------------------------------------------------------------
@@ -231,26 +300,38 @@ class Session:
         """The one place where the state changes."""
         was, self.state = self.state, state
         self.container.moved(self, was)
-        if self.is_closed and not self._ended.done():
+        if self.is_closed or state not in (State.CLOSING, State.CLOSED):
+            return
+        self.is_closed = True
+        if self._ended is not None:
             self._ended.set_result(None)
-            self.container.tasks.spawn_goodbye(self._say_goodbye())
+        self.container.tasks.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
-        async with self._turn:
-            try:
-                await _result_of(self.connection.on_close)
-            except Exception:
-                logger.exception("%s: on_close failed", self)
-            finally:
-                self._connection = None  # which knows its session: in a circle both would wait for the collector
+        place = self._turns.take()
+        try:
+            if place is not None:
+                await place
+            await _result_of(self._call_on_close())
+        except Exception:
+            logger.exception("%s: on_close failed", self)
+        finally:
+            self._turns.give_back(place)
+            self._connection = None  # which knows its session: in a circle both would wait for the collector
+
+    def _call_on_close(self) -> Any:
+        try:
+            return self.connection.on_close()
+        except asyncio.CancelledError as error:
+            raise _was_cancelled() from error
 
     def _settle(self) -> None:
         """Let a closing session go as soon as nothing holds it: a queue, a batch under way, an open POST."""
         if self.state is not State.CLOSING or self._posts:
             return
         self.flush()
-        if self._outbox or self._busy:
+        if self._outbox.queue or self._busy:
             return
         channel, self._channel = self._channel, None
         self._enter(State.CLOSED)
@@ -259,19 +340,20 @@ class Session:
 
     # -- Towards the client --------------------------------------------------------------------------------------
 
-    def send(self, payload: str) -> None:
+    def send(self, payload: Payload) -> None:
         """Queue a payload; it leaves at the end of this turn of the loop. A closed session takes nothing."""
         if self.is_closed:
             logger.debug("%s: sent to after its end: dropped", self)
             return
-        limit = self._settings.max_send_buffer
-        self._outbox.put(payload)
-        if self._outbox.size > limit:
-            logger.warning("%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, limit)
+        outbox = self._outbox
+        if self._busy is None and not outbox.queue and self._channel is not None:
+            self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
+        outbox.put(payload)
+        if outbox.size > self._max_send_buffer:
+            logger.warning(
+                "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
+            )
             self.drop(1008, "too slow")
-            return
-        if self._channel is not None and self._busy is None:
-            self.container.flush_soon(self)
 
     def attach(self, channel: Channel) -> None:
         """Give the session a channel. One that is there already is replaced; what it has not delivered is kept."""
@@ -295,31 +377,20 @@ class Session:
         self.container.watch(self, self._heartbeat.due())
 
     def flush(self) -> None:
-        """Hand the channel its next batch, unless it is still busy with the last one."""
-        while self._outbox and self._channel is not None and self._busy is None:
-            channel = self._busy = self._take_channel(self._channel)
-            payload = self._next_batch()
-            self._heartbeat.sent(self.container.loop.time())
+        """Hand the channel its next batches, until it is busy with one."""
+        outbox = self._outbox
+        while outbox.queue and self._busy is None and self._channel is not None:
+            channel = self._busy = self._channel
+            payload = outbox.take(_BATCH_SIZE if self._greeted else 0)  # the session id travels alone, as of old
+            self._greeted = True
+            self._heartbeat.last_sent = self.container.now
             taken = channel.deliver(payload)
             if taken is None:
-                self._delivered()
+                outbox.delivered()
+                self._busy = None
             else:
                 self._taken = taken
-                self._waits_for_socket()
                 taken.add_done_callback(functools.partial(self._resolved, channel))
-
-    def _waits_for_socket(self) -> None:
-        """The batch in flight was not taken at once."""
-
-    def _take_channel(self, channel: Channel) -> Channel:
-        """The channel for the next batch; one that carries a single payload is let go of here."""
-        return channel
-
-    def _next_batch(self) -> str:
-        """Frames for one payload. The session id travels alone, as it does from both original servers."""
-        enough = _BATCH_SIZE if self._greeted else 0
-        self._greeted = True
-        return self._outbox.take(enough)
 
     def _resolved(self, channel: Channel, taken: "asyncio.Future[None]") -> None:
         succeeded = _has_succeeded(taken)  # looked at in any case, else asyncio complains of an error that nobody saw
@@ -350,7 +421,7 @@ class Session:
         """Send a heartbeat, or give up, if it is time; returns when to look again, in the loop's time."""
         if self.state is not State.OPEN:
             return None
-        if self._turn.locked():
+        if self._turns.is_taken:
             # A WebSocket is not read while a handler is at work: the answers wait where we can't see them.
             self._heartbeat.excuse(now)
         due = self._heartbeat.due()
@@ -360,11 +431,11 @@ class Session:
             logger.info("%s: closed, it left heartbeats unanswered", self)
             self.drop(1001, "no answer to heartbeats")
             return None
-        self.send(proto.encode_heartbeat(self._heartbeat.beat(now)))
+        self.send(Payload(proto.encode_heartbeat(self._heartbeat.beat(now))))
         return None if self.is_closed else self._heartbeat.due()
 
     def _new_heartbeat(self) -> Heartbeat:
-        settings = self._settings
+        settings = self.container.settings
         return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, self.container.loop.time())
 
     def expired(self, now: float) -> float | None:
@@ -377,214 +448,36 @@ class Session:
         return None
 
 
-S = TypeVar("S", bound=Session)
+def is_awaitable(answer: Any) -> bool:
+    """Whether a handler returned something that has to be awaited."""
+    return answer is not None and inspect.isawaitable(answer)
 
 
-class SessionContainer:
-    """The sessions of one router, with what they share: the loop, the timers, the end of the turn.
-
-    Its timers run while it holds a session.
-
-    :param settings: the router's.
-    :param loop: the event loop; ``None`` for the one that runs when the first session is made. Tests give one whose
-        time they move.
-    """
-
-    loop: "asyncio.AbstractEventLoop"
-
-    def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
-        self.settings = settings
-        self.draining = False
-        self._given_loop = loop
-        self._sessions: dict[str, Session] = {}
-        self._open: dict[Session, None] = {}
-        self._unflushed: dict[Session, None] = {}
-        self.tasks = Tasks(self._check_emptied)
-        self._emptied: asyncio.Event | None = None
-        self._expiry = Deadlines[Session](_expired)
-        self._timers = Deadlines[Session](_on_timer)
-        self._checks: Periodic | None = None
-        self._alarm: Alarm | None = None
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def __iter__(self) -> Iterator[Session]:
-        return iter(tuple(self._sessions.values()))
-
-    @property
-    def open_sessions(self) -> tuple[Session, ...]:
-        """Those whose ``on_open`` has returned and that are not closed, oldest first."""
-        return tuple(self._open)
-
-    def create(self, session_class: type[S], connection: "SocketConnection", transport: str) -> S:
-        """A new session with an id of 128 random bits.
-
-        :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``.
-        """
-        self.check_room()
-        if not self._sessions:
-            self._start()
-        session_id = secrets.token_hex(16)
-        session = session_class(session_id, connection, transport, self)
-        self._sessions[session_id] = session
-        return session
-
-    def check_room(self) -> None:
-        """:raises RefusedError: 503 where :meth:`create` would."""
-        if self.draining:
-            raise RefusedError(503, "this server is shutting down: connect again")
-        if len(self._sessions) >= self.settings.max_sessions:
-            logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
-            raise RefusedError(503, "too many sessions: try again later")
-
-    def get(self, session_id: str, transport: str) -> Session | None:
-        """The session of that id, if it is one of that transport."""
-        session = self._sessions.get(session_id)
-        return session if session is not None and session.transport == transport else None
-
-    def remove(self, session: Session) -> None:
-        """Forget a session. Timers stop with the last one."""
-        self._expiry.discard(session)
-        self._timers.discard(session)
-        if self._sessions.pop(session.session_id, None) is not None and not self._sessions:
-            self._stop()
-
-    def expire(self, current_time: float | None = None) -> None:
-        """End the sessions that have outlived their clients.
-
-        :param current_time: seconds, in the loop's time; ``None`` for now.
-        """
-        self._expiry.run(self.loop.time() if current_time is None else current_time)
-
-    # -- What sessions ask for -----------------------------------------------------------------------------------
-
-    def moved(self, session: Session, was: State) -> None:
-        """A session has changed its state."""
-        if session.state is State.OPEN:
-            self._open[session] = None
-        elif was is State.OPEN:
-            del self._open[session]
-        if session.state is State.CLOSING:
-            self.expire_at(session, self.loop.time() + self.settings.session_expiry)
-        elif session.state is State.CLOSED:
-            self.remove(session)
-
-    def expire_at(self, session: Session, when: float) -> None:
-        """Ask ``session.expired`` at ``when``, or at the first check after it."""
-        self._expiry.add(session, when)
-
-    def watch(self, session: Session, when: float) -> None:
-        """Call ``session.on_timer`` at ``when``."""
-        self._timers.add(session, when)
-        if self._alarm is not None:
-            self._alarm.reset()
-
-    def flush_soon(self, session: Session) -> None:
-        """Flush a session at the end of this turn: all that is sent to it in one turn travels together."""
-        if not self._unflushed:
-            self.loop.call_soon(self._flush)
-        self._unflushed[session] = None
-
-    def _flush(self) -> None:
-        sessions, self._unflushed = self._unflushed, {}
-        for session in sessions:
-            try:
-                session.flush()
-            except Exception:
-                logger.exception("%s: can't be written to", session)
-                session.drop(1011)
-
-    # -- Start and stop ------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        self.loop = self._given_loop or asyncio.get_running_loop()
-        clock: Clock = self.loop
-        self._alarm = Alarm(clock, self._timers)
-        self._checks = Periodic(clock, self.expire, self.settings.session_check_interval)
-        self._checks.start()
-
-    def _stop(self) -> None:
-        for timer in (self._alarm, self._checks):
-            if timer is not None:
-                timer.stop()
-        self._check_emptied()
-
-    def _check_emptied(self) -> None:
-        if self._emptied is not None and not self._sessions and not self.tasks.at_work:
-            self._emptied.set()
-
-    def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send a message to every open connection but those in ``exclude``. It is encoded once.
-
-        :raises EncodeError: the message can't be sent; then nobody gets it.
-        """
-        payload = proto.encode(message)
-        excluded = {id(connection) for connection in exclude}
-        for session in self.open_sessions:
-            if payload and id(session.connection) not in excluded:
-                session.send(payload)
-
-    async def drain(self, timeout: float) -> None:
-        """Refuse new sessions, close all, wait until what is queued was delivered and every ``on_close`` has run.
-
-        :param timeout: seconds; what is left then is dropped, handlers still at work are cancelled.
-        """
-        self.draining = True
-        for session in self:
-            session.close(1001, "the server is shutting down")
-        if not await self._wait_empty(timeout):
-            logger.warning(
-                "shutting down: %d sessions and %d handlers were not done in time",
-                len(self),
-                self.tasks.at_work,
-            )
-            for session in self:
-                session.drop(1001, "the server is shutting down")
-            self.tasks.cancel()
-        await self.tasks.wait()
-
-    async def _wait_empty(self, timeout: float) -> bool:
-        self._emptied = self._emptied or asyncio.Event()
-        self._check_emptied()
-        try:
-            await asyncio.wait_for(self._emptied.wait(), timeout)
-        except TimeoutError:
-            return False
-        return True
-
-
-def _expired(session: Session, now: float) -> float | None:
-    return session.expired(now)
-
-
-def _on_timer(session: Session, now: float) -> float | None:
-    return session.on_timer(now)
-
-
-def _has_succeeded(future: "asyncio.Future[None]") -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-async def _result_of(handler: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """What a handler returns, or what its coroutine or future comes to."""
-    value = None
+async def _result_of(answer: Any) -> Any:
+    """What a handler returned, or what its coroutine or future comes to."""
     try:
-        value = handler(*arguments, **keywords)
-        return await value if inspect.isawaitable(value) else value
+        return await answer if is_awaitable(answer) else answer
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        # Not this task was cancelled, but something that the handler waited for: a failure like any other.
-        raise RuntimeError("the handler waited for something that was cancelled") from error
+        raise _was_cancelled() from error
     finally:
-        del value  # a future's error knows this frame: in a circle both would wait for the collector
+        del answer  # a future's error knows this frame: in a circle both would wait for the collector
 
 
 def _is_cancelled() -> bool:
     """Whether the task that runs now is to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _was_cancelled() -> RuntimeError:
+    """Not the handler was cancelled, but something that it waited for: a failure like any other."""
+    return RuntimeError("the handler waited for something that was cancelled")
+
+
+def _has_succeeded(future: "asyncio.Future[None]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 __all__ = ["Channel", "Session", "SessionContainer", "State"]

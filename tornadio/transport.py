@@ -1,104 +1,117 @@
-"""What the request handlers of all six transports share: who may come in, sessions, POSTs, and how errors are told."""
+"""What the requests of all six transports share: who may come in, sessions, POSTs, and how errors are told.
+
+They stand on Tornado's HTTP connection and leave its ``RequestHandler`` out: what that does for a page (arguments,
+cookies, templates, ETags, XSRF tokens, buffers) costs half of a poll's time, and here nobody asks for it.
+"""
 
 import asyncio
 import contextlib
 import dataclasses
+import email.utils
+import functools
 import http
 import socket
 import sys
-from collections.abc import Awaitable, Iterator, Mapping
-from typing import Any, ClassVar, Final, TypeVar, cast
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
-import tornado.web
 from tornado.http1connection import HTTP1Connection
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tornadio import forms, proto
+from tornadio.accesslog import log_request
 from tornadio.conn import SocketConnection
+from tornadio.container import SessionContainer, State
 from tornadio.errors import PeerError, RefusedError, TooLargeError
 from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
-from tornadio.session import Session, SessionContainer, State
+from tornadio.session import Session
 from tornadio.settings import Settings
+from tornadio.wire import Wire, failed_future, say_last, take
 
 logger = get_logger(__name__)
 
 S = TypeVar("S", bound=Session)
 
-# After an answer that leaves a body unread, so much of it is read and thrown away, for so long: a socket that is closed
-# with unread data is reset, and the reset may overtake the answer.
+TEXT: Final = "text/plain; charset=UTF-8"
+
+# After an answer to a chunked body that has grown too large, so much of it is read and thrown away, for so long.
 _LINGER_BYTES: Final = 16 << 20
 _LINGER_SECONDS: Final = 5.0
 
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+_COMMON_HEADERS: Final = (
+    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n"
+)
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+
+@dataclasses.dataclass(slots=True, eq=False)
 class Resource:
-    """What one router serves: the part of it that handlers need."""
+    """What one router serves: the part of it that requests need."""
 
     name: str
     connection_class: type[SocketConnection]
     settings: Settings
     origins: OriginRule
     sessions: SessionContainer
+    log_request: Callable[[Any], None] = log_request
 
 
-@tornado.web.stream_request_body
-class TransportHandler(tornado.web.RequestHandler):
-    """Base of the transports. The body is streamed, so that one that is too large is refused before it is here."""
+class Address(NamedTuple):
+    """What a request's path says behind the transport's name, and between the resource and it."""
+
+    session_id: str = ""
+    tail: str = ""
+    extra: str = ""
+
+
+class TransportHandler(HTTPMessageDelegate):
+    """One request to a transport: Tornado's HTTP hands it in, piece by piece, and it answers.
+
+    The body comes as it arrives, so that one that is too large is refused before it is here.
+    """
 
     transport: ClassVar[str]
     is_websocket: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
-    resource: Resource | None = None
 
-    def initialize(self, resource: Resource) -> None:
-        self.resource = resource
+    def __init__(self, resource: Resource, request: HTTPServerRequest, address: Address) -> None:
+        self.here = resource
+        self.request = request
+        self.address = address
+        self._connection = cast(HTTP1Connection, request.connection)
         self._body = bytearray()
         self._received = 0
         self._refusal: PeerError | None = None
-        self._peer_gone = asyncio.Event()
-        self._set_cors_headers()
+        self._status = 0
 
-    @property
-    def here(self) -> Resource:
-        """The resource that was asked for."""
-        assert self.resource is not None
-        return self.resource
+    # -- What Tornado's HTTP tells -------------------------------------------------------------------------------
 
-    # -- Who may come in -----------------------------------------------------------------------------------------
-
-    def prepare(self) -> Awaitable[None] | None:
-        self._limit = forms.BODY_EXPANSION * self.here.settings.max_message_size + len("data=")
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
         try:
             self.check_admission()
         except RefusedError as refusal:
             self._refusal = refusal
-        if not self.is_websocket and asks_for_websocket(self.request.headers):
-            return self.refuse_unread(self.misplaced_upgrade())
-        declared = self.request.headers.get("Content-Length", "")
+        if not self.is_websocket and asks_for_websocket(headers):
+            self.refuse_unread(self.misplaced_upgrade())
+            return None
+        declared = headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._limit:
-            return self.refuse_unread(self._refusal or self._too_large())
+            self.refuse_unread(self._refusal or self._too_large())
+            return None
         # Tornado's own limit would answer 400; data_received sees to ours.
-        cast(HTTP1Connection, self.request.connection).set_max_body_size(sys.maxsize)
-        return None
-
-    def check_admission(self) -> None:
-        """:raises RefusedError: this request may not come in."""
-        if self.request.method not in self.methods:
-            raise RefusedError(405, f"{self.request.method} is not for {self.transport}: use {', '.join(self.methods)}")
-        if not self.is_allowed_origin():
-            logger.warning("refused %s: origin %r", self.transport, self.request.headers.get("Origin"))
-            raise RefusedError(403, "this origin may not connect: see the setting 'origins'")
-        if self.transport not in self.here.settings.enabled_protocols:
-            raise RefusedError(403, f"{self.transport} is not enabled here")
-
-    def misplaced_upgrade(self) -> RefusedError:
-        """What a request is told that wants a WebSocket where there is none. What follows it is never read as HTTP."""
-        return RefusedError(400, f"there is no WebSocket here: its address is /{self.here.name}/websocket")
-
-    def is_allowed_origin(self) -> bool:
-        """Whether the request's origin is one of those that may connect."""
-        return self.here.origins.allows(self.request.headers.get("Origin"), self.request.host)
+        self._connection.set_max_body_size(sys.maxsize)
+        return self.admitted()
 
     def data_received(self, chunk: bytes) -> None:
         before, self._received = self._received, self._received + len(chunk)
@@ -110,81 +123,50 @@ class TransportHandler(tornado.web.RequestHandler):
         elif self._refusal is None:
             self._body += chunk
 
-    def _refuse_rest(self) -> None:
-        """Answer a chunked body as soon as it has grown too large. Tornado reads on, and what comes is dropped.
+    def finish(self) -> None:
+        """The request is here: answer it."""
+        try:
+            self.raise_refusal()
+            if self.request.method == "GET":
+                self.read()
+            elif self.request.method == "POST":
+                self._write_session()
+            else:
+                self.respond(200, TEXT, b"", PREFLIGHT_HEADERS)
+        except PeerError as error:
+            self.respond_error(error)
+        except Exception:
+            self.respond_failure()
 
-        The answer at the body's end meets a socket that is half closed, and closes it.
+    def on_connection_close(self) -> None:
+        """The client has gone, before its answer was there."""
+        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+
+    # -- Who may come in -----------------------------------------------------------------------------------------
+
+    def check_admission(self) -> None:
+        """:raises RefusedError: this request may not come in."""
+        if self.request.method not in self.methods:
+            raise RefusedError(405, f"{self.request.method} is not for {self.transport}: use {', '.join(self.methods)}")
+        if not self.is_allowed_origin():
+            logger.warning("refused %s: origin %r", self.transport, self.request.headers.get("Origin"))
+            raise RefusedError(403, "this origin may not connect: see the setting 'origins'")
+        if self.transport not in self.here.settings.enabled_protocols:
+            raise RefusedError(403, f"{self.transport} is not enabled here")
+
+    def is_allowed_origin(self) -> bool:
+        """Whether the request's origin is one of those that may connect."""
+        return self.here.origins.allows(self.request.headers.get("Origin"), self.request.host)
+
+    def admitted(self) -> Awaitable[None] | None:
+        """The headers are here, and all that they forbid was seen to: the last moment to take the connection away.
+
+        :returns: what has to be awaited before Tornado reads on.
         """
-        self._body.clear()
-        self._refusal = self._refusal or self._too_large()
-        stream = self.stream
-        with contextlib.suppress(StreamClosedError):
-            stream.write(self._last_response(self._refusal))
-        half_close(stream)
-        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
-        self._close_session(self._refusal)
+        return None
 
-    async def refuse_unread(self, error: PeerError, headers: Mapping[str, str] | None = None) -> None:
-        """Answer with an error in :meth:`prepare`, and close without reading on.
-
-        :param headers: more headers for the answer.
-        """
-        await linger(self.detach(), self._last_response(error, headers))
-        self._close_session(error)
-
-    def _last_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
-        """A whole response, for a connection that Tornado's HTTP can't be left to answer."""
-        text = str(error).encode("utf-8")
-        head = [
-            f"HTTP/1.1 {error.http_status} {http.HTTPStatus(error.http_status).phrase}",
-            "Content-Type: text/plain; charset=UTF-8",
-            f"Content-Length: {len(text)}",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in {**self._cors_headers(), **(headers or {})}.items()),
-        ]
-        logger.info("%s: refused a request: %s", self._named_session() or self.transport, error)
-        return "\r\n".join([*head, "", ""]).encode("latin-1") + text
-
-    def _close_session(self, error: PeerError) -> None:
-        """End the session of a request that was too large."""
-        session = self._named_session()
-        if session is not None and isinstance(error, TooLargeError):
-            session.close(error.close_code, str(error))
-
-    def _named_session(self) -> Session | None:
-        """The session that the URL names, if there is one."""
-        return self.here.sessions.get(self.path_kwargs.get("session_id", ""), self.transport)
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body is larger than {self._limit} bytes: max_message_size percent-encoded")
-
-    # -- Requests ------------------------------------------------------------------------------------------------
-
-    async def get(self, session_id: str = "", tail: str = "", extra: str = "") -> None:
-        try:
-            self._raise_refusal()
-            await self.read(session_id, tail, extra)
-        except PeerError as error:
-            await self.answer(error.http_status, str(error))
-
-    async def post(self, session_id: str = "", tail: str = "", extra: str = "") -> None:
-        try:
-            self._raise_refusal()
-            await self.write_session(session_id)
-        except PeerError as error:
-            await self.answer(error.http_status, str(error))
-
-    async def options(self, **kwargs: str) -> None:
-        try:
-            self._raise_refusal()
-            for name, value in PREFLIGHT_HEADERS.items():
-                self.set_header(name, value)
-        except PeerError as error:
-            await self.answer(error.http_status, str(error))
-
-    head = put = patch = delete = options  # they end in check_admission's 405
-
-    def _raise_refusal(self) -> None:
+    def raise_refusal(self) -> None:
+        """:raises PeerError: this request may not come in."""
         refusal, self._refusal = self._refusal, None
         try:
             if refusal is not None:
@@ -192,31 +174,70 @@ class TransportHandler(tornado.web.RequestHandler):
         finally:
             del refusal  # it knows this frame: in a circle both would wait for the collector
 
-    async def read(self, session_id: str, tail: str, extra: str) -> None:
+    def misplaced_upgrade(self) -> PeerError:
+        """What a request is told that wants a WebSocket where there is none. What follows it is never read as HTTP."""
+        return RefusedError(400, f"there is no WebSocket here: its address is /{self.here.name}/websocket")
+
+    # -- What they ask for ---------------------------------------------------------------------------------------
+
+    def read(self) -> None:
         """Answer a GET: open a session, or carry one's payloads.
 
         :raises PeerError: what the answer will say.
         """
         raise NotImplementedError
 
-    async def write_session(self, session_id: str) -> None:
+    def _write_session(self) -> None:
         """Answer a POST: hand its frames to the session.
 
         :raises PeerError: what the answer will say.
         """
-        if not session_id:
+        if not self.address.session_id:
             raise RefusedError(400, "a POST needs a session: open one with a GET")
-        session = self.find_session(session_id)
+        session = self.find_session()
         if session.state is State.CLOSING:
-            raise self._unknown_session()
-        with session.posting():
-            try:
-                await session.receive_post(self.decode(self._payload()))
-                await self.answer(200, "ok")
-            except PeerError as error:
-                await self.answer(error.http_status, str(error))
-                if isinstance(error, TooLargeError):
-                    session.close(error.close_code, str(error))
+            raise self.unknown_session()
+        session.post_began()
+        try:
+            handled = session.receive(self.decode(self._payload()))
+        except PeerError as error:
+            self._end_post(session, error)  # here, where no name keeps the error: it knows this frame
+        except BaseException:
+            session.post_ended()
+            raise
+        else:
+            if isinstance(handled, bool):
+                self._end_post(session, handled)
+            else:
+                self.here.sessions.tasks.carry(self._finish_post(session, handled))
+
+    async def _finish_post(self, session: Session, handling: "asyncio.Task[bool]") -> None:
+        """Answer when the messages were handled, or as soon as the session closes."""
+        try:
+            await session.finish_post(handling)
+        except BaseException:
+            session.post_ended()
+            raise
+        error = handling.exception() if handling.done() and not handling.cancelled() else None
+        if isinstance(error, PeerError):
+            self._end_post(session, error)
+        else:
+            self._end_post(session, handling.done() and not handling.cancelled() and handling.result())
+
+    def _end_post(self, session: Session, handled: bool | PeerError) -> None:
+        if handled is False and session.state is State.CLOSED:
+            handled = RefusedError(401, "the session has ended, and not all of this was handled")
+        if isinstance(handled, PeerError):
+            self.respond_error(handled)
+            if isinstance(handled, TooLargeError):
+                session.close(handled.close_code, str(handled))
+        else:
+            self.respond(200, TEXT, b"ok")
+        taken = self.taken()
+        if taken is None:
+            session.post_ended()
+        else:
+            taken.add_done_callback(functools.partial(_post_taken, session))
 
     def _payload(self) -> str:
         """The payload in the body.
@@ -232,101 +253,162 @@ class TransportHandler(tornado.web.RequestHandler):
 
     # -- Sessions ------------------------------------------------------------------------------------------------
 
-    def find_session(self, session_id: str) -> Session:
+    def find_session(self) -> Session:
         """:raises RefusedError: 401, there is none of that id and transport."""
-        session = self.here.sessions.get(session_id, self.transport)
+        session = self._named_session()
         if session is None:
-            raise self._unknown_session()
+            raise self.unknown_session()
         session.asked_for()
         return session
 
-    def _unknown_session(self) -> RefusedError:
+    def _named_session(self) -> Session | None:
+        """The session that the path names, if there is one."""
+        return self.here.sessions.get(self.address.session_id, self.transport)
+
+    def unknown_session(self) -> RefusedError:
+        """For a session that is none of this transport's."""
         return RefusedError(401, "there is no such session: it has ended, or never was")
 
-    async def open_session(self, session_class: type[S], extra: str) -> S | None:
-        """A new session that ``on_open`` has accepted; ``None`` when its client has gone in the meantime.
-
-        :raises RefusedError: no room (503), or ``on_open`` refused (403).
-        :raises HandlerError: ``on_open`` raised.
-        """
-        session = self.here.sessions.create(session_class, self.here.connection_class(), self.transport)
-        opening = self.here.sessions.tasks.spawn(session.open(self.request, extra))
-        await asyncio.wait((opening,))
-        try:
-            if opening.cancelled():
-                raise RefusedError(503, "this server is shutting down: connect again")
-            if not opening.result():
-                raise RefusedError(403, "the application refused this connection")
-        finally:
-            del opening  # its error knows this frame: in a circle both would wait for the collector
-        if self._peer_gone.is_set():
-            session.drop()
-            return None
-        return session
-
-    def on_connection_close(self) -> None:
-        super().on_connection_close()
-        self._forget_templates()
-        self._body.clear()  # where the rest of it never comes, the collector alone frees the handler
-        self._peer_gone.set()
-
     # -- Answers -------------------------------------------------------------------------------------------------
-
-    def detach(self) -> IOStream:
-        self._forget_templates()
-        return super().detach()
-
-    def _forget_templates(self) -> None:
-        """Their namespace knows this handler: a circle, which in Tornado nothing but ``finish`` breaks."""
-        if self.ui:
-            self.ui.clear()
 
     @property
     def stream(self) -> IOStream:
         """The connection's stream, for what the socket has taken and what not."""
-        return cast(HTTP1Connection, self.request.connection).stream
+        return self._connection.stream
 
-    async def answer(self, status: int, text: str) -> None:
-        """Finish with a short text, and wait until it is written or the client has gone."""
-        if status == 405:
-            self.set_header("Allow", ", ".join(self.methods))
-        self.set_status(status)
-        self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        with contextlib.suppress(StreamClosedError):
-            await self.finish(text)
+    def respond(self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Answer, if the client is still there.
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        self.set_header("Content-Type", "text/plain; charset=UTF-8")
-        self.finish(f"{status_code} {http.HTTPStatus(status_code).phrase}")
+        :param headers: more headers.
+        """
+        if not self._connection.stream.closed():
+            fields = f"Content-Length: {len(body)}\r\n{self._connection_header()}"
+            head = self.make_head(status, content_type, fields, headers)
+            # Tornado's write_headers makes the same bytes, from an object for each header.
+            self._connection.write(head + body if self.request.method != "HEAD" else head)
+            self._connection.finish()
+        self.log(status)
 
-    def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("X-Accel-Buffering", "no")
-        self.set_header("Vary", "Origin")
-        if self.resource is not None:
-            self._set_cors_headers()
+    def log(self, status: int) -> None:
+        """Tell the access log."""
+        self._status = status
+        self.here.log_request(self)
 
-    def _set_cors_headers(self) -> None:
-        for name, value in self._cors_headers().items():
-            self.set_header(name, value)
+    def respond_error(self, error: PeerError) -> None:
+        """Answer with an error's status and text."""
+        headers = {"Allow": ", ".join(self.methods)} if error.http_status == 405 else None
+        self.respond(error.http_status, TEXT, str(error).encode("utf-8"), headers)
 
-    def _cors_headers(self) -> dict[str, str]:
+    def respond_failure(self) -> None:
+        """Answer to an error of the application's or of our own."""
+        self.respond_error(self.failure())
+
+    def failure(self) -> PeerError:
+        """What is told of an error of the application's or of our own, which is logged: it is being handled."""
+        logger.exception("%s: failed on %s %s", self.transport, self.request.method, self.request.path)
+        return PeerError("the server failed on this request", http_status=500, close_code=1011)
+
+    def make_head(self, status: int, content_type: str, fields: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """A response's head.
+
+        :param fields: lines about the body and the connection, each with its CRLF.
+        :param headers: more of them.
+        """
+        more = "".join([f"{name}: {value}\r\n" for name, value in (self.cors_headers() | dict(headers or {})).items()])
+        return (
+            f"HTTP/1.1 {status} {_PHRASES[status]}\r\nDate: {_date(int(time.time()))}\r\n"
+            f"{_COMMON_HEADERS}Content-Type: {content_type}\r\n{fields}{more}\r\n"
+        ).encode("latin-1")
+
+    def _connection_header(self) -> str:
+        """What Tornado's HTTP will do with the connection after this answer, as a header where it needs one."""
+        wanted = self.request.headers.get("Connection", "").lower()
+        if self.request.version == "HTTP/1.1":
+            return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
+        return "Connection: Keep-Alive\r\n" if wanted == "keep-alive" and not self._connection.no_keep_alive else ""
+
+    def cors_headers(self) -> dict[str, str]:
         """Without these a page on another port would see status 0, whatever the answer was."""
         origin = self.request.headers.get("Origin")
         if origin is None or not self.here.origins.allows(origin, self.request.host):
             return {}
         return cors_headers(origin)
 
-    def compute_etag(self) -> None:
-        """None: a 304 would be a disconnect to the client."""
+    def taken(self) -> "asyncio.Future[None] | None":
+        """Whether the socket has taken all of the answer: ``None`` if so, else a future of it."""
+        stream = self._connection.stream
+        if stream.closed():
+            return None if stream.error is None and self._status else failed_future()
+        return stream.write(b"") if stream.writing() else None
 
-    def check_xsrf_cookie(self) -> None:
-        """The rule of origins protects the transports; their clients know no XSRF token."""
+    # -- Connections that are not Tornado's any more ---------------------------------------------------------------
 
-    def check_trusted_origin(self, origin: str) -> bool:
-        """Left to the rule of origins, in :meth:`prepare`."""
-        return True
+    def take_wire(self) -> Wire:
+        """Take the connection away from Tornado's HTTP; only in :meth:`admitted`."""
+        return take(self._connection.detach())
+
+    def refuse_unread(self, error: PeerError, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with an error when only the headers were read, and close without reading on.
+
+        :param headers: more headers for the answer.
+        """
+        self._tell(error)
+        say_last(self.take_wire(), self._last_response(error, headers), self.here.sessions.departures)
+
+    def _refuse_rest(self) -> None:
+        """Answer a chunked body as soon as it has grown too large. Tornado reads on, and what comes is dropped.
+
+        The answer at the body's end meets a socket that is half closed, and closes it.
+        """
+        self._body.clear()
+        error = self._refusal = self._refusal or self._too_large()
+        stream = self.stream
+        with contextlib.suppress(StreamClosedError):
+            stream.write(self._last_response(error))
+        if not stream.closed() and not isinstance(stream, SSLIOStream):
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_WR)
+        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
+        self._tell(error)
+
+    def _last_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
+        """A whole response, for a connection that Tornado's HTTP can't be left to answer."""
+        text = str(error).encode("utf-8")
+        fields = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
+        return self.make_head(error.http_status, TEXT, fields, headers) + text
+
+    def _tell(self, error: PeerError) -> None:
+        """Say in the log what was wrong, and end the session of a request that was too large."""
+        session = self._named_session()
+        logger.info("%s: refused a request: %s", session or self.transport, error)
+        if session is not None and isinstance(error, TooLargeError):
+            session.close(error.close_code, str(error))
+
+    @property
+    def _limit(self) -> int:
+        """Bytes that a body may have."""
+        return forms.BODY_EXPANSION * self.here.settings.max_message_size + len("data=")
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body is larger than {self._limit} bytes: max_message_size percent-encoded")
+
+    # -- For the access log: what a log_function may ask of a RequestHandler -----------------------------------------
+
+    def get_status(self) -> int:
+        """The answer's status."""
+        return self._status
+
+    def _request_summary(self) -> str:
+        return f"{self.request.method} {self.request.uri} ({self.request.remote_ip})"
+
+
+def _post_taken(session: Session, taken: "asyncio.Future[None]") -> None:
+    session.post_ended()
+
+
+@functools.lru_cache(maxsize=1)
+def _date(now: int) -> str:
+    return email.utils.formatdate(now, usegmt=True)
 
 
 def asks_for_websocket(headers: Mapping[str, str]) -> bool:
@@ -345,48 +427,3 @@ def has_hung_up(stream: IOStream) -> bool:
         return False
     except OSError:
         return True
-
-
-def taken(stream: IOStream) -> "asyncio.Future[None] | None":
-    """Whether the socket has taken all that was written to a stream: ``None`` if so, else a future of it."""
-    try:
-        future = stream.write(b"")
-    except StreamClosedError as error:
-        return failed(error)
-    if not future.done():
-        return future
-    return None if future.exception() is None else future
-
-
-def failed(error: StreamClosedError) -> "asyncio.Future[None]":
-    """A future that has failed already, for a stream that is closed."""
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    future.set_exception(error.with_traceback(None))  # which may know who holds the future: a circle
-    future.exception()  # whoever looks at it has it; nobody else must hear of it
-    return future
-
-
-def half_close(stream: IOStream) -> None:
-    """Tell the peer that nothing more will come. TLS knows no such state: there the answer's headers have to do."""
-    if not stream.closed() and not isinstance(stream, SSLIOStream):
-        with contextlib.suppress(OSError):
-            stream.socket.shutdown(socket.SHUT_WR)
-
-
-async def linger(stream: IOStream, response: bytes) -> None:
-    """Write a last response, and close so that it arrives although the peer is still sending."""
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            await stream.write(response)
-            if isinstance(stream, SSLIOStream):
-                return
-            half_close(stream)
-            left = _LINGER_BYTES
-            while left > 0:
-                left -= len(await stream.read_bytes(min(left, 1 << 16), partial=True))
-    except (StreamClosedError, TimeoutError):
-        pass
-    finally:
-        stream.close()
-        if stream.error is not None:
-            stream.error.__traceback__ = None  # its frames lead to who wrote, and so to the stream: a circle

@@ -2,25 +2,26 @@
 
 The handler checks the handshake and takes the stream away from Tornado's HTTP, with the body unread: in draft-76 the
 body's eight bytes come only after the 101 went out, since a proxy holds them back until then. From there on a
-:class:`WebSocketChannel` carries the session; the handler is let go.
+:class:`WebSocketChannel` carries the session over a :class:`~tornadio.wire.Wire`; the handler is let go.
 """
 
 import asyncio
-import contextlib
+import functools
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from tornado.httputil import HTTPServerRequest
-from tornado.iostream import IOStream, StreamClosedError
 
 from tornadio import hixie, proto, rfc6455
 from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
 from tornadio.logs import get_logger
+from tornadio.outbox import Payload
 from tornadio.session import Session
-from tornadio.transport import Resource, TransportHandler, asks_for_websocket, failed, linger
+from tornadio.transport import Resource, TransportHandler, asks_for_websocket
+from tornadio.wire import Wire, say_last
 
 logger = get_logger(__name__)
 
-_CHUNK: Final = 1 << 16
 _KEY3_SECONDS: Final = 10.0
 _CLOSING_SECONDS: Final = 5.0
 
@@ -30,6 +31,7 @@ class Framer(Protocol):
 
     error: ProtocolError | None
     closed: bool
+    has_outgoing: bool
 
     def feed(self, data: bytes) -> list[str | bytes]: ...
 
@@ -47,21 +49,18 @@ class WebSocketHandler(TransportHandler):
     is_websocket = True
     methods = ("GET", "OPTIONS")
 
-    async def prepare(self) -> None:
-        refusal = super().prepare()
-        if refusal is not None:
-            await refusal
-        elif self.request.method == "GET":
-            await self._upgrade()
+    def admitted(self) -> None:
+        if self.request.method == "GET":
+            self._upgrade()
 
     def is_allowed_origin(self) -> bool:
         # Versions 7 and 8 call it Sec-WebSocket-Origin; where both stand, both count.
         drafts = self.request.headers.get("Sec-WebSocket-Origin")
         return super().is_allowed_origin() and self.here.origins.allows(drafts, self.request.host)
 
-    async def _upgrade(self) -> None:
+    def _upgrade(self) -> None:
         try:
-            self._raise_refusal()
+            self.raise_refusal()
             self._check_upgrade()
             version = self.request.headers.get("Sec-WebSocket-Version")
             if version is None and "Sec-WebSocket-Key" not in self.request.headers:
@@ -72,7 +71,7 @@ class WebSocketHandler(TransportHandler):
                 raise RefusedError(426, f"WebSocket version {version} is not spoken here")
         except PeerError as error:
             supported = {"Sec-WebSocket-Version": ", ".join(rfc6455.VERSIONS)} if error.http_status == 426 else None
-            await self.refuse_unread(error, supported)
+            self.refuse_unread(error, supported)
 
     def _check_upgrade(self) -> None:
         headers = self.request.headers
@@ -109,9 +108,8 @@ class WebSocketHandler(TransportHandler):
         self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        resource, request, extra = self.here, self.request, self.path_kwargs.get("extra", "")
-        channel = WebSocketChannel(self.detach(), framer, resource, self.transport)
-        resource.sessions.tasks.carry(channel.run(head, keys, request, extra))
+        channel = WebSocketChannel(self.take_wire(), framer, self.here, self.transport)
+        channel.start(head, keys, self.request, self.address.extra)
 
 
 class FlashSocketHandler(WebSocketHandler):
@@ -120,133 +118,262 @@ class FlashSocketHandler(WebSocketHandler):
     transport = "flashsocket"
 
 
+class _Handshake:
+    """What is kept of a handshake until the session is open.
+
+    :ivar keys: the numbers of a draft-76 handshake whose last eight bytes are to come.
+    :ivar early: what has come by then.
+    """
+
+    __slots__ = ("early", "extra", "keys", "request")
+
+    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+        self.keys = keys
+        self.request = request
+        self.extra = extra
+        self.early = b""
+
+
 class WebSocketChannel:
     """The connection from its handshake on, and the session's channel."""
 
-    def __init__(self, stream: IOStream, framer: Framer, resource: Resource, transport: str) -> None:
-        self._stream = stream
+    __slots__ = (
+        "__weakref__",
+        "_framer",
+        "_handshake",
+        "_is_lost",
+        "_pongs_wait",
+        "_resource",
+        "_session",
+        "_timer",
+        "_transport",
+        "_wire",
+    )
+
+    def __init__(self, wire: Wire, framer: Framer, resource: Resource, transport: str) -> None:
+        self._wire = wire
         self._framer = framer
         self._resource = resource
         self._transport = transport
         self._session: Session | None = None
-        self._closing: asyncio.TimerHandle | None = None
+        self._handshake: _Handshake | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_lost = False
         self._pongs_wait = False
 
     def __str__(self) -> str:
         return str(self._session or self._transport)
 
-    async def run(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
-        """Finish the handshake, open the session, and carry it to its end."""
+    # -- Handshake -----------------------------------------------------------------------------------------------
+
+    def start(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+        """Finish the handshake, open the session, and carry it to its end.
+
+        :param head: the 101.
+        :param keys: the numbers of a draft-76 handshake.
+        """
+        self._wire.write(head)
+        self._handshake = _Handshake(keys, request, extra)
+        self._wire.start(self)
+        if keys is None:
+            self._open(self._handshake)
+        else:
+            self._close_in(_KEY3_SECONDS)
+
+    def _advance(self, handshake: _Handshake, data: bytes) -> None:
+        """What comes before the session is open: key3, and messages that have to wait."""
+        handshake.early += data
+        if handshake.keys is not None:
+            key3, rest = handshake.early[: hixie.KEY3_LENGTH], handshake.early[hixie.KEY3_LENGTH :]
+            if len(key3) == hixie.KEY3_LENGTH:
+                self._wire.write(hixie.challenge_response(*handshake.keys, key3))
+                handshake.keys, handshake.early = None, rest
+                self._open(handshake)
+
+    def _open(self, handshake: _Handshake) -> None:
+        self._stop_timer()
+        self._wire.pause_reading()
         try:
-            self._stream.set_nodelay(True)
-            self._stream.write(head)
-            if keys is not None:
-                self._stream.write(hixie.challenge_response(*keys, await self._read_key3()))
-            await self._open(request, extra)
-            await self._read()
+            session = self._resource.sessions.create(Session, self._resource.connection_class(), self._transport)
+            opened = session.open(handshake.request, handshake.extra)
         except PeerError as error:
-            self._blame(error)
-        except (StreamClosedError, TimeoutError):
-            logger.debug("%s: the connection has gone", self)
+            self._fail(error)
         except Exception:
             logger.exception("%s: failed", self)
             self._fail(HandlerError())
-        except asyncio.CancelledError:
-            self._stream.close()
-            raise
-        finally:
-            if self._session is not None:
-                self._session.lost(self)
-            await linger(self._stream, b"")
-            if self._closing is not None:
-                self._closing.cancel()
-
-    async def _read_key3(self) -> bytes:
-        async with asyncio.timeout(_KEY3_SECONDS):
-            return await self._stream.read_bytes(hixie.KEY3_LENGTH)
-
-    async def _open(self, request: HTTPServerRequest, extra: str) -> None:
-        session = self._resource.sessions.create(Session, self._resource.connection_class(), self._transport)
-        if not await session.open(request, extra):
-            raise RefusedError(403, "the application refused this connection")
-        self._session = session
-        session.attach(self)
-
-    async def _read(self) -> None:
-        while not self._framer.closed:
-            arriving = asyncio.ensure_future(self._stream.read_bytes(_CHUNK, partial=True))
-            if arriving.done():
-                await asyncio.sleep(0)  # a busy connection takes turns with the others
-            try:
-                data = await arriving
-            finally:
-                del arriving  # its error knows this frame: in a circle both would wait for the collector
-            if self._session is not None:
-                self._session.heard()
-            messages = self._framer.feed(data)
-            self._answer_pings()
-            for message in messages:
-                await self._receive(message)
-        if self._framer.error is not None:
-            self._blame(self._framer.error)
         else:
-            self._write(self._framer.take_outgoing())  # the answer to the peer's close frame
+            if isinstance(opened, bool):
+                self._opened(session, opened)
+            else:
+                opened.add_done_callback(functools.partial(self._open_ended, session))
 
-    async def _receive(self, message: str | bytes) -> None:
-        if self._session is None:
-            return  # the session has ended, this is what was on its way
-        if not isinstance(message, str):
-            raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
-        with contextlib.suppress(HandlerError):  # it is logged, and the session ends by itself
-            await self._session.receive(proto.frames(message))
+    def _open_ended(self, session: Session, opened: "asyncio.Task[bool]") -> None:
+        error = None if opened.cancelled() else opened.exception()
+        if isinstance(error, PeerError):
+            self._fail(error)
+        elif opened.cancelled() or error is not None:
+            self._give_up()
+        else:
+            self._opened(session, opened.result())
+
+    def _opened(self, session: Session, accepted: bool) -> None:
+        if not accepted:
+            self._fail(RefusedError(403, "the application refused this connection"))
+            return
+        if self._is_lost:
+            session.drop()
+            return
+        early = self._handshake.early if self._handshake is not None else b""
+        self._handshake = None
+        self._session = session
+        self._wire.resume_reading()
+        session.attach(self)
+        if early:
+            self._receive(early)
+
+    # -- From the client -----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`tornadio.wire.Receiver`."""
+        if self._handshake is not None:
+            self._advance(self._handshake, data)
+        else:
+            self._receive(data)
+
+    def connection_lost(self) -> None:
+        """See :class:`tornadio.wire.Receiver`."""
+        logger.debug("%s: the connection has gone", self)
+        self._give_up()
+
+    def _receive(self, data: bytes) -> None:
+        framer = self._framer
+        messages = framer.feed(data)
+        if self._session is not None:
+            self._session.handled = 0
+            if not messages:
+                self._session.heard()
+        if framer.has_outgoing and not framer.closed:
+            self._answer_pings()
+        self._handle(iter(messages))
+
+    def _handle(self, messages: Iterator[str | bytes]) -> None:
+        """Hand on messages, until one has to be waited for: what comes behind it stays where it is."""
+        try:
+            for message in messages:
+                if self._session is None:
+                    continue  # it has ended, this is what was on its way
+                if not isinstance(message, str):
+                    raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
+                rest = self._session.receive(proto.frames(message))
+                if not isinstance(rest, bool):
+                    self._wire.pause_reading()
+                    rest.add_done_callback(functools.partial(self._handled, messages))
+                    return
+        except HandlerError:
+            self._handle(messages)  # it is logged, and the session ends by itself
+        except PeerError as error:
+            self._fail(error)
+        else:
+            if self._framer.error is not None:
+                self._fail(self._framer.error)
+            elif self._framer.closed:
+                self._close_ended()
+
+    def _handled(self, messages: Iterator[str | bytes], rest: "asyncio.Task[bool]") -> None:
+        error = None if rest.cancelled() else rest.exception()
+        if self._is_lost:
+            return
+        if rest.cancelled():
+            self._give_up()
+        elif isinstance(error, PeerError) and not isinstance(error, HandlerError):
+            self._fail(error)
+        else:
+            self._wire.resume_reading()
+            self._handle(messages)
 
     def _answer_pings(self) -> None:
         """Pongs wait while the peer takes nothing; the framer keeps some and lets the rest go."""
         if self._framer.closed or self._pongs_wait:
             return
-        if self._stream.writing():
-            self._pongs_wait = True
-            self._stream.write(b"").add_done_callback(self._send_pongs)
+        taken = self._wire.write(b"") if self._wire.is_writing else None
+        if taken is None:
+            self._wire.write(self._framer.take_outgoing())
         else:
-            self._write(self._framer.take_outgoing())
+            self._pongs_wait = True
+            taken.add_done_callback(self._send_pongs)
 
     def _send_pongs(self, taken: "asyncio.Future[None]") -> None:
         self._pongs_wait = False
-        if not self._framer.closed:
-            self._write(self._framer.take_outgoing())
+        if not self._is_lost:
+            self._answer_pings()
 
-    def _blame(self, error: PeerError) -> None:
-        logger.info("%s: closed: %s", self, error)
-        self._fail(error)
+    # -- Ends ----------------------------------------------------------------------------------------------------
 
     def _fail(self, error: PeerError) -> None:
+        """Close the connection with a frame that says why."""
+        logger.info("%s: closed: %s", self, error)
         session, self._session = self._session, None
         if session is not None:
             session.flush()  # the answers to what came before the error
-        self._write(self._framer.close(error.close_code, str(error)))
+        last = self._framer.close(error.close_code, str(error))
+        if not self._is_lost:
+            self._let_go()
+            say_last(self._wire, last, self._resource.sessions.departures)
         if session is not None:
             session.lost(self)
 
-    def _write(self, data: bytes) -> None:
-        if data and not self._stream.closed():
-            self._stream.write(data)
+    def _close_ended(self) -> None:
+        """The peer has sent its last frame; ours follows, if it has not gone before it."""
+        last = self._framer.take_outgoing()
+        taken = self._wire.write(last) if last or self._wire.is_writing else None
+        session, self._session = self._session, None
+        if taken is None:
+            self._give_up()
+        else:
+            self._let_go()
+            say_last(self._wire, b"", self._resource.sessions.departures)
+        if session is not None:
+            session.lost(self)
+
+    def _let_go(self) -> None:
+        """The connection is none of ours any more."""
+        self._is_lost = True
+        self._handshake = None
+        self._stop_timer()
+        self._resource.sessions.departures.discard(self)
+
+    def _close_in(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        """Close the TCP connection, whatever was still to be said."""
+        self._let_go()
+        self._wire.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.lost(self)
 
     # -- The session's channel -----------------------------------------------------------------------------------
 
-    def deliver(self, payload: str) -> "asyncio.Future[None] | None":
+    def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload as a message; see :meth:`tornadio.session.Channel.deliver`."""
-        try:
-            written = self._stream.write(self._framer.encode(payload))
-        except StreamClosedError as error:
-            return failed(error)
-        return None if written.done() and written.exception() is None else written
+        return self._wire.write(payload.encoded(self._framer.encode))
 
     def end(self, code: int, reason: str) -> None:
         """Send a close frame; the peer has some seconds to answer it."""
+        if self._session is None:
+            return  # the connection has gone before
         self._session = None
-        self._write(self._framer.close(code, reason))
-        loop = asyncio.get_running_loop()
-        self._closing = loop.call_later(_CLOSING_SECONDS, self._stream.close)
+        self._wire.write(self._framer.close(code, reason))
+        self._wire.resume_reading()
+        self._close_in(_CLOSING_SECONDS)
+        self._resource.sessions.departures.add(self)
 
     def replaced(self) -> None:
         """Never happens: a WebSocket has no URL by which another could take over."""
@@ -255,4 +382,4 @@ class WebSocketChannel:
     def abort(self) -> None:
         """Close the TCP connection at once."""
         self._session = None
-        self._stream.close()
+        self._give_up()

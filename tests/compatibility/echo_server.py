@@ -4,40 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
+import tornado.routing
 import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 from tornadio import SocketConnection
+from tornadio.container import SessionContainer
 from tornadio.origins import OriginRule
-from tornadio.session import SessionContainer
 from tornadio.settings import Settings
-from tornadio.transport import Resource
+from tornadio.transport import Address, Resource
 from tornadio.websocket import Framer, WebSocketChannel, WebSocketHandler
 
 
 class EchoChannel(WebSocketChannel):
     """Carries no session: what it receives goes back."""
 
-    async def _open(self, request: HTTPServerRequest, extra: str) -> None:
-        pass
+    def _open(self, handshake: Any) -> None:
+        self._handshake = None
 
-    async def _receive(self, message: str | bytes) -> None:
-        self._write(self._framer.encode(message))
+    def _receive(self, data: bytes) -> None:
+        messages = self._framer.feed(data)
+        if self._framer.has_outgoing and not self._framer.closed:
+            self._answer_pings()
+        for message in messages:
+            self._wire.write(self._framer.encode(message))
+        self._handle(iter(()))
 
 
 class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        channel = EchoChannel(self.detach(), framer, self.here, self.transport)
-        self.here.sessions.tasks.carry(channel.run(head, keys, self.request, ""))
+        EchoChannel(self.take_wire(), framer, self.here, self.transport).start(head, keys, self.request, "")
+
+
+class EchoRouter(tornado.routing.Router):
+    """Every path is the echo's."""
+
+    def __init__(self) -> None:
+        settings = Settings()
+        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), SessionContainer(settings))
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> EchoHandler:
+        return EchoHandler(self._resource, request, Address())
 
 
 async def serve(port: int) -> None:
-    settings = Settings()
-    resource = Resource("echo", SocketConnection, settings, OriginRule(None), SessionContainer(settings, None))
-    tornado.web.Application([("/", EchoHandler, {"resource": resource})]).listen(port, "127.0.0.1")
+    rule = tornado.routing.Rule(tornado.routing.AnyMatches(), EchoRouter())
+    tornado.web.Application([rule]).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
 

@@ -1,0 +1,228 @@
+"""The sessions of one router, with what they share: the event loop, the timers, the end of the turn."""
+
+import asyncio
+import enum
+import secrets
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tornadio import proto
+from tornadio.errors import RefusedError
+from tornadio.logs import get_logger
+from tornadio.outbox import Payload
+from tornadio.periodic import Alarm, Clock, Deadlines, Periodic
+from tornadio.settings import Settings
+from tornadio.tasks import Tasks
+from tornadio.wire import Departures
+
+if TYPE_CHECKING:
+    from tornadio.conn import SocketConnection
+    from tornadio.session import Session
+
+logger = get_logger("tornadio.session")
+
+# At shutdown, for peers to read their last frames.
+_GRACE_SECONDS = 1.0
+
+
+class State(enum.Enum):
+    """How far a session has come. It only moves forward."""
+
+    OPENING = "opening"  # on_open has not returned yet
+    OPEN = "open"
+    CLOSING = "closing"  # nothing new is taken; what is queued is still delivered
+    CLOSED = "closed"
+
+
+S = TypeVar("S", bound="Session")
+
+
+class SessionContainer:
+    """The sessions of one router, with what they share: the loop, the timers, the end of the turn.
+
+    Its timers run while it holds a session.
+
+    :param settings: the router's.
+    :param loop: the event loop; ``None`` for the one that runs when the first session is made. Tests give one whose
+        time they move.
+    """
+
+    loop: "asyncio.AbstractEventLoop"
+
+    def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
+        self.settings = settings
+        self.draining = False
+        self._given_loop = loop
+        self._sessions: dict[str, Session] = {}
+        self._open: dict[Session, None] = {}
+        self._unflushed: dict[Session, None] = {}
+        self.tasks = Tasks(self._check_emptied)
+        self.departures = Departures()
+        self._emptied: asyncio.Event | None = None
+        self._expiry = Deadlines["Session"](_expired)
+        self._timers = Deadlines["Session"](_on_timer)
+        self._checks: Periodic | None = None
+        self._alarm: Alarm | None = None
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> "Iterator[Session]":
+        return iter(tuple(self._sessions.values()))
+
+    @property
+    def open_sessions(self) -> "tuple[Session, ...]":
+        """Those whose ``on_open`` has returned and that are not closed, oldest first."""
+        return tuple(self._open)
+
+    def create(self, session_class: type[S], connection: "SocketConnection", transport: str) -> S:
+        """A new session with an id of 128 random bits.
+
+        :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``.
+        """
+        self.check_room()
+        if not self._sessions:
+            self._start()
+        session_id = secrets.token_hex(16)
+        session = session_class(session_id, connection, transport, self)
+        self._sessions[session_id] = session
+        return session
+
+    def check_room(self) -> None:
+        """:raises RefusedError: 503 where :meth:`create` would."""
+        if self.draining:
+            raise RefusedError(503, "this server is shutting down: connect again")
+        if len(self._sessions) >= self.settings.max_sessions:
+            logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
+            raise RefusedError(503, "too many sessions: try again later")
+
+    def get(self, session_id: str, transport: str) -> "Session | None":
+        """The session of that id, if it is one of that transport."""
+        session = self._sessions.get(session_id)
+        return session if session is not None and session.transport == transport else None
+
+    def remove(self, session: "Session") -> None:
+        """Forget a session. Timers stop with the last one."""
+        self._expiry.discard(session)
+        self._timers.discard(session)
+        if self._sessions.pop(session.session_id, None) is not None and not self._sessions:
+            self._stop()
+
+    def expire(self, current_time: float | None = None) -> None:
+        """End the sessions that have outlived their clients.
+
+        :param current_time: seconds, in the loop's time; ``None`` for now.
+        """
+        self._expiry.run(self.loop.time() if current_time is None else current_time)
+
+    @property
+    def now(self) -> float:
+        """The loop's time."""
+        return self.loop.time()
+
+    # -- What sessions ask for -----------------------------------------------------------------------------------
+
+    def moved(self, session: "Session", was: State) -> None:
+        """A session has changed its state."""
+        if session.state is State.OPEN:
+            self._open[session] = None
+        elif was is State.OPEN:
+            del self._open[session]
+        if session.state is State.CLOSING:
+            self.expire_at(session, self.loop.time() + self.settings.session_expiry)
+        elif session.state is State.CLOSED:
+            self.remove(session)
+
+    def expire_at(self, session: "Session", when: float) -> None:
+        """Ask ``session.expired`` at ``when``, or at the first check after it."""
+        self._expiry.add(session, when)
+
+    def watch(self, session: "Session", when: float) -> None:
+        """Call ``session.on_timer`` at ``when``."""
+        self._timers.add(session, when)
+        if self._alarm is not None:
+            self._alarm.reset()
+
+    def flush_soon(self, session: "Session") -> None:
+        """Flush a session at the end of this turn: all that is sent to it in one turn travels together."""
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed[session] = None
+
+    def _flush(self) -> None:
+        sessions, self._unflushed = self._unflushed, {}
+        for session in sessions:
+            try:
+                session.flush()
+            except Exception:
+                logger.exception("%s: can't be written to", session)
+                session.drop(1011)
+
+    # -- Start and stop ------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.loop = self._given_loop or asyncio.get_running_loop()
+        clock: Clock = self.loop
+        self._alarm = Alarm(clock, self._timers)
+        self._checks = Periodic(clock, self.expire, self.settings.session_check_interval)
+        self._checks.start()
+
+    def _stop(self) -> None:
+        for timer in (self._alarm, self._checks):
+            if timer is not None:
+                timer.stop()
+        self._check_emptied()
+
+    def _check_emptied(self) -> None:
+        if self._emptied is not None and not self._sessions and not self.tasks.at_work:
+            self._emptied.set()
+
+    def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
+        """Send a message to every open connection but those in ``exclude``. It is encoded once.
+
+        :raises EncodeError: the message can't be sent; then nobody gets it.
+        """
+        text = proto.encode(message)
+        if not text:
+            return
+        payload = Payload(text)
+        excluded = {id(connection) for connection in exclude}
+        for session in self.open_sessions:
+            if id(session.connection) not in excluded:
+                session.send(payload)
+
+    async def drain(self, timeout: float) -> None:
+        """Refuse new sessions, close all, wait until what is queued was delivered and every ``on_close`` has run.
+
+        :param timeout: seconds; what is left then is dropped, handlers still at work are cancelled.
+        """
+        self.draining = True
+        for session in self:
+            session.close(1001, "the server is shutting down")
+        if not await self._wait_empty(timeout):
+            logger.warning(
+                "shutting down: %d sessions and %d handlers were not done in time",
+                len(self),
+                self.tasks.at_work,
+            )
+            for session in self:
+                session.drop(1001, "the server is shutting down")
+            self.tasks.cancel()
+        await asyncio.gather(self.tasks.wait(), self.departures.wait(_GRACE_SECONDS))
+
+    async def _wait_empty(self, timeout: float) -> bool:
+        self._emptied = self._emptied or asyncio.Event()
+        self._check_emptied()
+        try:
+            await asyncio.wait_for(self._emptied.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _expired(session: "Session", now: float) -> float | None:
+    return session.expired(now)
+
+
+def _on_timer(session: "Session", now: float) -> float | None:
+    return session.on_timer(now)

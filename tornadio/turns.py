@@ -1,0 +1,48 @@
+"""Who may run a connection's handlers: one at a time, in the order in which they asked."""
+
+import asyncio
+import collections
+
+
+class Turns:
+    """A lock that is handed on. asyncio's own is free for a moment between two holders; who then came without waiting
+    would overtake those who wait.
+
+    Handlers that are no coroutines need no turn of their own: nothing else runs beside them. They only have to see that
+    it :meth:`is_taken <is_taken>` by nobody.
+    """
+
+    __slots__ = ("_is_taken", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._waiting: collections.deque[asyncio.Future[None]] | None = None  # rarely needed, and not small
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody has it."""
+        return self._is_taken
+
+    def take(self) -> "asyncio.Future[None] | None":
+        """Take the turn, or a place in the queue: a future of the turn. Either is to be given back."""
+        if not self._is_taken:
+            self._is_taken = True
+            return None
+        if self._waiting is None:
+            self._waiting = collections.deque()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        return place
+
+    def give_back(self, place: "asyncio.Future[None] | None") -> None:
+        """What :meth:`take` gave is not needed any more: the next one's turn, if this was one."""
+        if place is not None and (not place.done() or place.cancelled()):
+            place.cancel()
+            return
+        while self._waiting:
+            next_place = self._waiting.popleft()
+            if not next_place.done():
+                next_place.set_result(None)
+                return
+        self._is_taken = False
+        self._waiting = None

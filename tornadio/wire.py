@@ -1,0 +1,412 @@
+"""The bytes under a WebSocket once its handshake was read: two ways to carry them, behind one interface.
+
+:class:`SocketWire` leaves Tornado's ``IOStream`` and reads and writes the socket itself, with what asyncio's loops have
+for everybody. That is several times as fast: nothing is awaited, and what the socket takes at once needs no future.
+:class:`StreamWire` stays on the stream: TLS needs it, and so does a loop that can't watch sockets. Both use public
+interfaces alone, and :func:`take` chooses.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Final, Protocol
+
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+_CHUNK: Final = 1 << 16
+# What a stream has read ahead it hands out at once, and after it what came meanwhile. It is empty by the third time,
+# if the peer is not faster than we are: then it stays on its stream.
+_READ_AHEAD: Final = 1 << 18
+_READS_AHEAD: Final = 3
+
+_FAREWELL_BYTES: Final = 16 << 20
+_FAREWELL_SECONDS: Final = 5.0
+
+
+class Receiver(Protocol):
+    """Whom a wire tells what comes, on the loop's thread."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer, never empty. Not called any more after :meth:`Wire.close`."""
+
+    def connection_lost(self) -> None:
+        """The peer has closed, or the connection broke: once, and not after :meth:`Wire.close`."""
+
+
+class Wire(Protocol):
+    """One connection's bytes, to and fro."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the socket has not taken all yet."""
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to read, or go on for another receiver."""
+
+    def write(self, data: bytes) -> "asyncio.Future[None] | None":
+        """Send bytes. ``None`` when the socket took them at once, else a future of that; it fails when the connection
+        ends first."""
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the socket from now on."""
+
+    def resume_reading(self) -> None:
+        """Go on; nothing changes where reading was not paused."""
+
+    def end_writing(self) -> None:
+        """Tell the peer that nothing more will come. TLS knows no such state: there it shows when all is closed."""
+
+    def close(self) -> None:
+        """Close the connection; what the socket has not taken is lost."""
+
+
+def take(stream: IOStream) -> Wire:
+    """The fastest wire that will do for a stream which HTTP has let go of."""
+    loop = asyncio.get_running_loop()
+    stream.set_nodelay(True)
+    if isinstance(stream, SSLIOStream) or stream.writing() or not can_watch_sockets(loop):
+        return StreamWire(stream)
+    read_ahead: list[bytes] = []
+    for _ in range(_READS_AHEAD):
+        try:
+            reading = asyncio.ensure_future(stream.read_bytes(_READ_AHEAD, partial=True))
+        except StreamClosedError:
+            break
+        if not reading.done():  # it has nothing, so nothing is lost with it
+            duplicate = stream.socket.dup()
+            stream.close()
+            return SocketWire(loop, duplicate, b"".join(read_ahead))
+        if reading.exception() is not None:
+            break
+        read_ahead.append(reading.result())
+    if stream.error is not None:
+        stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
+    return StreamWire(stream, b"".join(read_ahead))
+
+
+class Departures:
+    """Connections that have said their last words, while their peers have a moment to read them."""
+
+    def __init__(self) -> None:
+        self._leaving: set[Leaving] = set()
+        self._all_left: asyncio.Event | None = None
+        self._is_over = False
+
+    def __len__(self) -> int:
+        return len(self._leaving)
+
+    def add(self, leaving: "Leaving") -> None:
+        """It leaves: soon, by itself. When the server has stopped it leaves at once."""
+        if self._is_over:
+            leaving.abort()
+        else:
+            self._leaving.add(leaving)
+
+    def discard(self, leaving: "Leaving") -> None:
+        """It has left, if it was about to."""
+        self._leaving.discard(leaving)
+        if self._all_left is not None and not self._leaving:
+            self._all_left.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until all have left; after so many seconds they are put out."""
+        self._all_left = asyncio.Event()
+        if self._leaving:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_left.wait(), seconds)
+        self._is_over = True
+        for leaving in tuple(self._leaving):
+            leaving.abort()
+
+
+class Leaving(Protocol):
+    """Who is among the :class:`Departures`."""
+
+    def abort(self) -> None:
+        """Close the TCP connection at once."""
+
+
+def say_last(wire: Wire, last: bytes, departures: Departures) -> None:
+    """Send last words, and close so that they arrive although the peer is still sending: a socket that is closed with
+    unread data is reset, and the reset may overtake them. So what still comes is read and thrown away, for a while."""
+    farewell = _Farewell(wire, departures)
+    wire.start(farewell)
+    wire.resume_reading()
+    taken = wire.write(last)
+    if taken is None:
+        wire.end_writing()
+    else:
+        taken.add_done_callback(farewell.end_writing)
+    departures.add(farewell)
+
+
+class _Farewell:
+    """Reads and throws away what comes, until the peer closes, or is given up."""
+
+    __slots__ = ("_departures", "_left", "_timer", "_wire")
+
+    def __init__(self, wire: Wire, departures: Departures) -> None:
+        self._wire = wire
+        self._departures = departures
+        self._left = _FAREWELL_BYTES
+        self._timer = asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self.abort)
+
+    def end_writing(self, taken: "asyncio.Future[None]") -> None:
+        self._wire.end_writing()
+
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self.abort()
+
+    def connection_lost(self) -> None:
+        self._timer.cancel()
+        self._departures.discard(self)
+
+    def abort(self) -> None:
+        self._wire.close()
+        self.connection_lost()
+
+
+def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop has ``add_reader``: Windows' default loop has not."""
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
+
+
+def failed_future() -> "asyncio.Future[None]":
+    """A future that has failed already, for a connection that has ended."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_exception(StreamClosedError())
+    future.exception()  # whoever looks at it has it; nobody else must hear of it
+    return future
+
+
+class SocketWire:
+    """The socket itself.
+
+    :param read_ahead: bytes that were read from it before.
+    """
+
+    __slots__ = (
+        "_fd",
+        "_is_paused",
+        "_is_watched",
+        "_loop",
+        "_read_ahead",
+        "_receiver",
+        "_socket",
+        "_taken",
+        "_unsent",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket, read_ahead: bytes = b"") -> None:
+        self._loop = loop
+        self._socket: socket.socket | None = connection
+        self._fd = connection.fileno()  # for the loop, which would describe a socket in words before it watches it
+        self._read_ahead = read_ahead
+        self._receiver: Receiver | None = None
+        self._is_paused = self._is_watched = False
+        self._unsent: memoryview | None = None
+        self._taken: asyncio.Future[None] | None = None
+
+    @property
+    def is_writing(self) -> bool:
+        return self._unsent is not None
+
+    # -- Reading -------------------------------------------------------------------------------------------------
+
+    def start(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._watch()
+        if self._read_ahead:
+            self._loop.call_soon(self._on_readable)
+
+    def _watch(self) -> None:
+        if not self._is_watched and self._socket is not None:
+            self._is_watched = True
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def _on_readable(self) -> None:
+        receiver, connection = self._receiver, self._socket
+        if connection is None or receiver is None:
+            return
+        if self._is_paused:
+            # Only now: most pauses are over before anything comes, and cost nothing.
+            self._is_watched = not self._loop.remove_reader(self._fd)
+            return
+        data, self._read_ahead = self._read_ahead, b""
+        if not data:
+            try:
+                data = connection.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                pass
+        if data:
+            receiver.data_received(data)
+        else:
+            self._lose()
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._watch()
+            if self._read_ahead:
+                self._loop.call_soon(self._on_readable)
+
+    def _lose(self) -> None:
+        receiver = self._receiver
+        self.close()
+        if receiver is not None:
+            receiver.connection_lost()
+
+    # -- Writing -------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> "asyncio.Future[None] | None":
+        connection = self._socket
+        if connection is None:
+            return failed_future()
+        if self._unsent is not None:
+            self._unsent = memoryview(b"".join((self._unsent, data)))
+            return self._taken
+        try:
+            sent = connection.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._loop.call_soon(self._lose)
+            return failed_future()
+        if sent == len(data):
+            return None
+        self._unsent = memoryview(data)[sent:]
+        self._taken = self._loop.create_future()
+        self._loop.add_writer(self._fd, self._on_writable)
+        return self._taken
+
+    def _on_writable(self) -> None:
+        connection, unsent = self._socket, self._unsent
+        if connection is None or unsent is None:
+            return
+        try:
+            sent = connection.send(unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._lose()
+            return
+        if sent < len(unsent):
+            self._unsent = unsent[sent:]
+            return
+        self._loop.remove_writer(self._fd)
+        taken, self._taken, self._unsent = self._taken, None, None
+        if taken is not None and not taken.done():
+            taken.set_result(None)
+
+    def end_writing(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is None:
+            return
+        if self._is_watched:
+            self._loop.remove_reader(self._fd)
+        if self._unsent is not None:
+            self._loop.remove_writer(self._fd)
+        connection.close()
+        self._receiver = self._unsent = None
+        taken, self._taken = self._taken, None
+        if taken is not None and not taken.done():
+            taken.set_exception(StreamClosedError())
+            taken.exception()  # as in failed_future
+
+
+class StreamWire:
+    """Tornado's stream.
+
+    :param read_ahead: bytes that were read from it before.
+    """
+
+    __slots__ = ("_is_paused", "_is_reading", "_read_ahead", "_receiver", "_stream")
+
+    def __init__(self, stream: IOStream, read_ahead: bytes = b"") -> None:
+        self._stream: IOStream | None = stream  # until the end: its error knows whoever read last
+        self._read_ahead = read_ahead
+        self._receiver: Receiver | None = None
+        self._is_paused = self._is_reading = False
+
+    @property
+    def is_writing(self) -> bool:
+        return self._stream is not None and self._stream.writing()
+
+    # -- Reading -------------------------------------------------------------------------------------------------
+
+    def start(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._read()
+
+    def _read(self) -> None:
+        stream = self._stream
+        if self._is_reading or self._is_paused or stream is None:
+            return
+        self._is_reading = True
+        loop = asyncio.get_running_loop()
+        if self._read_ahead:
+            loop.call_soon(self._hand_over, None)
+            return
+        try:
+            reading = asyncio.ensure_future(stream.read_bytes(_CHUNK, partial=True))
+        except StreamClosedError:
+            reading = failed_future()  # type: ignore[assignment]
+        reading.add_done_callback(self._hand_over)  # in another turn of the loop: a busy peer leaves others theirs
+
+    def _hand_over(self, reading: "asyncio.Future[bytes] | None") -> None:
+        self._is_reading = False
+        receiver = self._receiver
+        if receiver is None:
+            return
+        data, self._read_ahead = self._read_ahead, b""
+        if reading is not None:
+            data += b"" if reading.cancelled() or reading.exception() is not None else reading.result()
+        if not data:
+            self.close()
+            receiver.connection_lost()
+        elif self._is_paused:
+            self._read_ahead = data
+        else:
+            receiver.data_received(data)
+            self._read()
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        self._read()
+
+    # -- Writing -------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> "asyncio.Future[None] | None":
+        if self._stream is None:
+            return failed_future()
+        try:
+            written = self._stream.write(data)
+        except StreamClosedError:
+            return failed_future()
+        return None if written.done() and written.exception() is None else written
+
+    def end_writing(self) -> None:
+        stream = self._stream
+        if stream is not None and not stream.closed() and not isinstance(stream, SSLIOStream):
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        stream, self._stream, self._receiver = self._stream, None, None
+        if stream is not None:
+            stream.close()
