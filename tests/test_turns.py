@@ -9,7 +9,6 @@ from tornadio.turns import Turns
 
 async def test_the_first_has_the_turn_at_once_and_the_others_wait():
     turns = Turns()
-    assert not turns.is_taken
     assert turns.take() is None
     assert turns.is_taken
     second, third = turns.take(), turns.take()

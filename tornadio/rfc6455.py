@@ -65,13 +65,13 @@ class Framer:
     """
 
     __slots__ = (
-        "_buffer",
         "_close_reply",
         "_close_sent",
         "_frame",
         "_max_message_size",
         "_message",
         "_pongs",
+        "_rest",
         "closed",
         "error",
         "has_outgoing",
@@ -82,7 +82,7 @@ class Framer:
         self.closed = False
         self.has_outgoing = False
         self._max_message_size = max_message_size
-        self._buffer = bytearray()
+        self._rest = b""
         self._frame: _FrameHeader | None = None
         self._message: _Message | None = None
         self._pongs = bytearray()
@@ -98,28 +98,49 @@ class Framer:
         messages: list[str | bytes] = []
         if self.closed:
             return messages
-        if self._frame is None and self._message is None and not self._buffer:
-            position = self._parse_whole(data, messages)
-            if position == len(data):
-                return messages
-            data = data[position:]
-        self._buffer += data
+        if self._rest:
+            data = self._rest + data
         try:
-            self._parse(messages)
+            self._rest = data[self._parse(data, messages) :]
         except ProtocolError as error:
             self.error = error.with_traceback(None)  # which knows this object: a circle
             self.closed = True
         if self.closed:
-            self._buffer.clear()
+            self._rest = b""
             self._message = None
         return messages
 
-    def _parse_whole(self, data: bytes, messages: list[str | bytes]) -> int:
-        """Take what nearly everything is: whole messages of text in one frame each, below 64 KiB.
+    def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
+        """Take what is there.
 
-        :returns: where something else begins, which :meth:`_parse` has to look at.
+        :returns: where the rest begins that has to wait for more: half a header, or half a control frame.
         """
         position, end = 0, len(data)
+        while position < end and not self.closed:
+            if self._frame is None:
+                if self._message is None:
+                    position = self._parse_whole(data, position, messages)
+                self._frame = _FrameHeader.parse(data, position)
+                if self._frame is None:
+                    break
+                position += self._frame.size
+                self._admit(self._frame)
+            frame = self._frame
+            chunk = data[position : position + frame.remaining]
+            if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
+                break
+            position += len(chunk)
+            self._take(frame, frame.unmask(chunk), messages)
+            if not frame.remaining:
+                self._frame = None
+        return position
+
+    def _parse_whole(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        """Take what nearly everything is: whole messages of text in one frame each, below 64 KiB.
+
+        :returns: where something else begins, or nothing more.
+        """
+        end = len(data)
         while end - position >= 6 and data[position] == 0x80 | TEXT:
             start, length = position + 2, data[position + 1] ^ 0x80
             if length == 126:
@@ -135,29 +156,6 @@ class Framer:
                 break
             position = stop
         return position
-
-    def _parse(self, messages: list[str | bytes]) -> None:
-        buffer = self._buffer
-        position = 0
-        try:
-            while not self.closed:
-                if self._frame is None:
-                    self._frame = _FrameHeader.parse(buffer, position)
-                    if self._frame is None:
-                        return
-                    position += self._frame.size
-                    self._admit(self._frame)
-                frame = self._frame
-                chunk = bytes(buffer[position : position + frame.remaining])
-                if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
-                    return
-                position += len(chunk)
-                self._take(frame, frame.unmask(chunk), messages)
-                if frame.remaining:
-                    return
-                self._frame = None
-        finally:
-            del buffer[:position]
 
     def _admit(self, frame: "_FrameHeader") -> None:
         """Hold a new frame's header against what may come now (section 5.4)."""
@@ -252,7 +250,7 @@ class _FrameHeader:
         self._key = key
 
     @classmethod
-    def parse(cls, buffer: bytearray, position: int) -> "_FrameHeader | None":
+    def parse(cls, buffer: bytes, position: int) -> "_FrameHeader | None":
         """The header at ``position``, ``None`` while it is not whole (section 5.2).
 
         :raises ProtocolError: as soon as its first bytes show that it is illegal.
@@ -272,7 +270,7 @@ class _FrameHeader:
                 raise ProtocolError("a frame length that is not written in its shortest form", close_code=1002)
         if len(buffer) - position < size:
             return None
-        key = bytes(buffer[position + size - 4 : position + size])
+        key = buffer[position + size - 4 : position + size]
         return cls(bool(first & 0x80), first & 0x0F, length, key, size)
 
     def unmask(self, chunk: bytes) -> bytes:

@@ -192,7 +192,8 @@ def feed(framer: Framer, parts: Iterator[bytes]) -> tuple[list[str | bytes], str
     for part in parts:
         new = framer.feed(part)
         assert all(len(message.encode("utf-8") if isinstance(message, str) else message) <= LIMIT for message in new)
-        assert len(framer._buffer) <= MAX_HELD[type(framer)]
+        held = framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer
+        assert len(held) <= MAX_HELD[type(framer)]
         messages += new
         owed += framer.take_outgoing()
     return messages, reason_of(framer.error) if framer.error else None, framer.closed, owed

@@ -51,7 +51,7 @@ def test_a_framer_that_depends_on_the_cuts_is_found(monkeypatch):
 
 def test_a_framer_that_holds_more_than_it_must_is_found(monkeypatch):
     def feed(self: rfc6455.Framer, data: bytes) -> list[str | bytes]:
-        self._buffer += data
+        self._rest += data
         return []
 
     monkeypatch.setattr(rfc6455.Framer, "feed", feed)
