@@ -22,8 +22,8 @@ CONNECTIONS = 10
 BYTES_A_SESSION = 3 << 10
 # What a server comes to need once, for whatever client, and what the allocator keeps.
 SLACK = 2 << 20
-# After the second flood the allocator has all that it will ever need, but for one more of the arenas that it takes memory
-# in, of 1 MiB, which may or may not have come free again.
+# After the second flood the allocator has all that it will need, but for one more of the arenas of 1 MiB in which it
+# takes memory: whether one comes free again is chance.
 GROWTH = 3 << 19
 
 MAX_SESSIONS = 50
