@@ -6,8 +6,8 @@
 #
 # The suites: all tests on this Python with the newest dependencies, which also have to cover tornadio/; then, without the
 # browser's and those with programs of others, and with a short soak, on the oldest Python found (3.11 or newer) with the
-# oldest dependencies that setup.py admits and asyncio's debugging on, and on the newest Python found with the newest
-# dependencies. PYTHON names another Python for the first (default: python3).
+# oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and the chaos, on the
+# newest Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -129,22 +129,36 @@ read -r newest_version newest <<<"${pythons[-1]}"
 mapfile -t oldest_requirements < <(oldest_dependencies)
 say "Pythons found: ${pythons[*]%% *}"
 
+make_venv oldest "$oldest" "${oldest_requirements[@]}"
+[ "$newest_version" = "$(version_of "$PYTHON")" ] || make_venv newest "$newest"
+
+# The other suites run beside the first one, on the other core; what they print comes when it is done.
+OTHERS=$(mktemp -d)
+set -m  # a process group of their own, to be ended together
+(
+    PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
+        pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
+    if [ -d "$VENVS/newest" ] && [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
+        run_suite "Without the browser, the attacks and the chaos" newest \
+            pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
+            --basetemp "$OTHERS/newest" -p no:cacheprovider
+    else
+        RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
+    fi
+    printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results"
+) >"$OTHERS/output" 2>&1 &
+others=$!
+set +m
+trap 'kill -- -$others 2>/dev/null; rm -rf "$OTHERS"' EXIT
+
 "$VENVS/main/bin/coverage" erase
 run_suite "All tests" main coverage run -m pytest
 "$VENVS/main/bin/coverage" combine --quiet
 "$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
 
-make_venv oldest "$oldest" "${oldest_requirements[@]}"
-export PYTHONASYNCIODEBUG=1
-run_suite "Without the browser, asyncio's debugging on" oldest pytest "${WITHOUT_BROWSER[@]}"
-unset PYTHONASYNCIODEBUG
-
-if [ "$newest_version" = "$(version_of "$PYTHON")" ]; then
-    RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
-else
-    make_venv newest "$newest"
-    run_suite "Without the browser" newest pytest "${WITHOUT_BROWSER[@]}"
-fi
+wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
+cat "$OTHERS/output"
+mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
 case $oldest_version in
     3.11.*) ;;
     *) RESULTS+=("there is no Python 3.11 here, the oldest that it could be tested on is $oldest_version") ;;

@@ -114,7 +114,7 @@ async def test_another_method_is_405(serve, transport, method):
         assert response.headers["allow"] == "GET, POST, OPTIONS"
         assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:8080"
         if method != "HEAD":
-            assert_told(response, 405, f"{method} is not for {transport}: use GET, POST, OPTIONS")
+            assert_told(response, 405, f"this method is not for {transport}: use GET, POST, OPTIONS")
     assert len(Recorder.opened) == 1
     assert (await served.post(session_id, "x", transport=transport)).text == "ok"
 
@@ -123,7 +123,7 @@ async def test_another_method_is_405(serve, transport, method):
 @pytest.mark.parametrize("method", ["PROPFIND", "TRACE", "get"])
 async def test_a_method_that_nobody_knows_is_405(serve, transport, method):
     response = await serve().request(method, f"/socket.io/{transport}/", PAGE)
-    assert_told(response, 405, f"{method} is not for {transport}: use GET, POST, OPTIONS")
+    assert_told(response, 405, f"this method is not for {transport}: use GET, POST, OPTIONS")
 
 
 async def test_another_method_with_a_body_leaves_the_connection_in_order(serve):

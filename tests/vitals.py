@@ -25,7 +25,7 @@ def vitals(router: tornadio.Router) -> dict[str, Any]:
     gc.collect()
     loop = asyncio.get_running_loop()
     kinds = (type(thing) for thing in gc.get_objects())
-    ours = (kind.__name__ for kind in kinds if kind.__module__.startswith("tornadio."))
+    ours = (kind.__name__ for kind in kinds if str(kind.__module__).startswith("tornadio."))
     return {
         "rss": resident_bytes(),
         "descriptors": len(os.listdir("/proc/self/fd")),

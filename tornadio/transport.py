@@ -147,7 +147,8 @@ class TransportHandler(HTTPMessageDelegate):
     def check_admission(self) -> None:
         """:raises RefusedError: this request may not come in."""
         if self.request.method not in self.methods:
-            raise RefusedError(405, f"{self.request.method} is not for {self.transport}: use {', '.join(self.methods)}")
+            # What the client chose is not repeated, least of all at the beginning, where it could be that of a movie.
+            raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
         if not self.is_allowed_origin():
             logger.warning("refused %s: origin %r", self.transport, self.request.headers.get("Origin"))
             raise RefusedError(403, "this origin may not connect: see the setting 'origins'")

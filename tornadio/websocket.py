@@ -68,7 +68,7 @@ class WebSocketHandler(TransportHandler):
             elif version in rfc6455.VERSIONS:
                 self._upgrade_rfc6455()
             else:
-                raise RefusedError(426, f"WebSocket version {version} is not spoken here")
+                raise RefusedError(426, f"not a WebSocket version that is spoken here: {', '.join(rfc6455.VERSIONS)}")
         except PeerError as error:
             supported = {"Sec-WebSocket-Version": ", ".join(rfc6455.VERSIONS)} if error.http_status == 426 else None
             self.refuse_unread(error, supported)
