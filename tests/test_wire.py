@@ -13,7 +13,8 @@ import trustme
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tests.support import limit, until
-from tornadio.wire import Departures, SocketWire, StreamWire, Wire, can_watch_sockets, say_last, take
+from tornadio.departures import Departures, say_last
+from tornadio.wire import SocketWire, StreamWire, Wire, can_watch_sockets, take
 
 LARGE = b"0123456789abcdef" * (1 << 18)
 

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tornadio import proto
+from tornadio.departures import Departures
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.outbox import Payload
 from tornadio.periodic import Alarm, Clock, Deadlines, Periodic
 from tornadio.settings import Settings
 from tornadio.tasks import Tasks
-from tornadio.wire import Departures
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection

@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Awaitable
 from typing import Protocol
 
+from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.outbox import Payload
 from tornadio.polling import script_string
 from tornadio.session import Session
 from tornadio.transport import TransportHandler
-from tornadio.wire import Wire, say_last
+from tornadio.wire import Wire
 
 
 class Format(Protocol):

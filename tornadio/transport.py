@@ -30,12 +30,13 @@ from tornadio import forms, proto
 from tornadio.accesslog import log_request
 from tornadio.conn import SocketConnection
 from tornadio.container import SessionContainer, State
+from tornadio.departures import say_last
 from tornadio.errors import PeerError, RefusedError, TooLargeError
 from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
 from tornadio.session import Session
 from tornadio.settings import Settings
-from tornadio.wire import Wire, failed_future, say_last, take
+from tornadio.wire import Wire, failed_future, take
 
 logger = get_logger(__name__)
 

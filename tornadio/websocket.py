@@ -13,12 +13,13 @@ from typing import Final, Protocol
 from tornado.httputil import HTTPServerRequest
 
 from tornadio import hixie, proto, rfc6455
+from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.outbox import Payload
 from tornadio.session import Session
 from tornadio.transport import Resource, TransportHandler, asks_for_websocket
-from tornadio.wire import Wire, say_last
+from tornadio.wire import Wire
 
 logger = get_logger(__name__)
 

@@ -19,9 +19,6 @@ _CHUNK: Final = 1 << 16
 _READ_AHEAD: Final = 1 << 18
 _READS_AHEAD: Final = 3
 
-_FAREWELL_BYTES: Final = 16 << 20
-_FAREWELL_SECONDS: Final = 5.0
-
 
 class Receiver(Protocol):
     """Whom a wire tells what comes, on the loop's thread."""
@@ -82,90 +79,6 @@ def take(stream: IOStream) -> Wire:
     if stream.error is not None:
         stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
     return StreamWire(stream, b"".join(read_ahead))
-
-
-class Departures:
-    """Connections that have said their last words, while their peers have a moment to read them."""
-
-    def __init__(self) -> None:
-        self._leaving: set[Leaving] = set()
-        self._all_left: asyncio.Event | None = None
-        self._is_over = False
-
-    def __len__(self) -> int:
-        return len(self._leaving)
-
-    def add(self, leaving: "Leaving") -> None:
-        """It leaves: soon, by itself. When the server has stopped it leaves at once."""
-        if self._is_over:
-            leaving.abort()
-        else:
-            self._leaving.add(leaving)
-
-    def discard(self, leaving: "Leaving") -> None:
-        """It has left, if it was about to."""
-        self._leaving.discard(leaving)
-        if self._all_left is not None and not self._leaving:
-            self._all_left.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until all have left; after so many seconds they are put out."""
-        self._all_left = asyncio.Event()
-        if self._leaving:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_left.wait(), seconds)
-        self._is_over = True
-        for leaving in tuple(self._leaving):
-            leaving.abort()
-
-
-class Leaving(Protocol):
-    """Who is among the :class:`Departures`."""
-
-    def abort(self) -> None:
-        """Close the TCP connection at once."""
-
-
-def say_last(wire: Wire, last: bytes, departures: Departures) -> None:
-    """Send last words, and close so that they arrive although the peer is still sending: a socket that is closed with
-    unread data is reset, and the reset may overtake them. So what still comes is read and thrown away, for a while."""
-    farewell = _Farewell(wire, departures)
-    wire.start(farewell)
-    wire.resume_reading()
-    taken = wire.write(last)
-    if taken is None:
-        wire.end_writing()
-    else:
-        taken.add_done_callback(farewell.end_writing)
-    departures.add(farewell)
-
-
-class _Farewell:
-    """Reads and throws away what comes, until the peer closes, or is given up."""
-
-    __slots__ = ("_departures", "_left", "_timer", "_wire")
-
-    def __init__(self, wire: Wire, departures: Departures) -> None:
-        self._wire = wire
-        self._departures = departures
-        self._left = _FAREWELL_BYTES
-        self._timer = asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self.abort)
-
-    def end_writing(self, taken: "asyncio.Future[None]") -> None:
-        self._wire.end_writing()
-
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.abort()
-
-    def connection_lost(self) -> None:
-        self._timer.cancel()
-        self._departures.discard(self)
-
-    def abort(self) -> None:
-        self._wire.close()
-        self.connection_lost()
 
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:
