@@ -15,7 +15,7 @@ from tests.clients import KEY3, NONCE, UPGRADE, connect, frame, opened
 from tests.support import POLLING, Recorder, Served
 from tornadio import logs, proto
 
-REPETITIONS = 500
+REPETITIONS = 150
 # Two kinds of line for each fault: the library's, and that of the access log.
 MAX_LINES = 2 * logs.LINES
 MAX_BYTES = 8000
