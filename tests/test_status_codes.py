@@ -126,6 +126,40 @@ async def test_a_method_that_nobody_knows_is_405(serve, transport, method):
     assert_told(response, 405, f"this method is not for {transport}: use GET, POST, OPTIONS")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+        {"Content-Length": "99999999"},
+        {"Transfer-Encoding": "chunked"},
+    ],
+    ids=["plain", "an upgrade", "a large body", "a chunked body"],
+)
+async def test_the_answer_to_head_has_no_body(serve, headers):
+    wire = await serve(settings={"max_message_size": 100}).connect()
+    body = b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n" if "Transfer-Encoding" in headers else b""
+    await wire.send_request("HEAD", "/socket.io/xhr-polling//1", {**headers, "X-Last": "1"}, body)
+    head = await wire.read_head()
+    assert head.status in (400, 405, 413)
+    assert int(head.headers["content-length"]) > 0
+    wire.writer.write_eof()
+    assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize(("method", "kept"), [("GET", True), ("OPTIONS", False)])
+async def test_http_1_0_keeps_a_connection_only_where_it_says_so(serve, method, kept):
+    wire = await serve().connect()
+    await wire.send(f"{method} /socket.io/xhr-polling//1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
+    response = await wire.read_response()
+    assert response.status == 200
+    assert (response.headers.get("connection") == "Keep-Alive") == kept
+    if kept:
+        await wire.send(b"OPTIONS /socket.io/xhr-polling//1 HTTP/1.0\r\n\r\n")
+        assert (await wire.read_response()).status == 200
+    assert await wire.read_to_end() == b""
+
+
 async def test_another_method_with_a_body_leaves_the_connection_in_order(serve):
     wire = await serve().connect()
     for _ in range(2):

@@ -84,7 +84,12 @@ class SessionContainer:
         if not self._sessions:
             self._start()
         session_id = secrets.token_hex(16)
-        session = session_class(session_id, connection, transport, self)
+        try:
+            session = session_class(session_id, connection, transport, self)
+        except BaseException:
+            if not self._sessions:
+                self._stop()
+            raise
         self._sessions[session_id] = session
         return session
 

@@ -72,16 +72,19 @@ def say_last(wire: Wire, last: bytes, departures: Departures) -> None:
 class _Farewell:
     """Reads and throws away what comes, until the peer closes, or is given up."""
 
-    __slots__ = ("_departures", "_left", "_timer", "_wire")
+    __slots__ = ("_departures", "_is_lost", "_left", "_timer", "_wire")
 
     def __init__(self, wire: Wire, departures: Departures) -> None:
         self._wire = wire
         self._departures = departures
         self._left = _BYTES
+        self._is_lost = False
         self._timer = asyncio.get_running_loop().call_later(_SECONDS, self.abort)
 
     def end_writing(self, taken: "asyncio.Future[None]") -> None:
         self._wire.end_writing()
+        if self._is_lost:
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         self._left -= len(data)
@@ -89,9 +92,11 @@ class _Farewell:
             self.abort()
 
     def connection_lost(self) -> None:
-        self._timer.cancel()
-        self._departures.discard(self)
+        self._is_lost = True
+        if not self._wire.is_writing:  # else the peer still listens
+            self.abort()
 
     def abort(self) -> None:
         self._wire.close()
-        self.connection_lost()
+        self._timer.cancel()
+        self._departures.discard(self)

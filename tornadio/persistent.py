@@ -101,12 +101,18 @@ class StreamingHandler(TransportHandler):
             self._refusal = RefusedError(503, "this server is shutting down: connect again")
         elif isinstance(error, PeerError):
             self._refusal = error.with_traceback(None)
+        elif error is not None:
+            self._refusal = HandlerError()
         else:
             self._opened(session, opened.result())
 
     def _opened(self, session: Session, accepted: bool) -> None:
         if accepted:
-            self._begin(session)
+            try:
+                self._begin(session)
+            except BaseException:
+                session.drop()
+                raise
         else:
             self._refusal = RefusedError(403, "the application refused this connection")
 

@@ -9,7 +9,8 @@ from typing import Any
 from simplejson.encoder import JSONEncoderForHTML
 
 from tornadio import forms
-from tornadio.errors import PeerError, RefusedError
+from tornadio.container import State
+from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
 from tornadio.transport import TEXT, TransportHandler, has_hung_up
@@ -52,8 +53,8 @@ class PollingHandler(TransportHandler):
         error = None if opened.cancelled() else opened.exception()
         if opened.cancelled():
             self.respond_error(RefusedError(503, "this server is shutting down: connect again"))
-        elif isinstance(error, PeerError):
-            self.respond_error(error)
+        elif error is not None:
+            self.respond_error(error if isinstance(error, PeerError) else HandlerError())
         else:
             self._opened(session, opened.result())
 
@@ -62,6 +63,8 @@ class PollingHandler(TransportHandler):
             self.respond_error(RefusedError(403, "the application refused this connection"))
         elif self._has_gone:
             session.drop()
+        elif session.state is State.CLOSED:
+            self.respond_error(self.unknown_session())
         else:
             self._attach(session)
 

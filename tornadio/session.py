@@ -129,6 +129,9 @@ class Session:
             answer = self.connection.on_open(request, extra=extra)
         except (Exception, asyncio.CancelledError):
             raise self._open_failed() from None
+        except BaseException:
+            self.drop()
+            raise
         if is_awaitable(answer):
             return self._spawn(self._open_later(answer), self._turns.take(), answer)
         return self._opened(answer)
@@ -138,6 +141,9 @@ class Session:
             accepted = await _result_of(answer)
         except Exception:
             raise self._open_failed() from None
+        except BaseException:
+            self.drop()
+            raise
         finally:
             del answer  # as in _result_of
         return self._opened(accepted)
@@ -215,6 +221,9 @@ class Session:
                     await _result_of(answer)
                 except Exception:
                     raise self._message_failed() from None
+                except BaseException:
+                    self.close(1011, "the application failed")
+                    raise
                 finally:
                     answer = None  # as in _result_of
             done = self._receive_now(frames)
@@ -357,6 +366,9 @@ class Session:
 
     def attach(self, channel: Channel) -> None:
         """Give the session a channel. One that is there already is replaced; what it has not delivered is kept."""
+        if self.state is State.CLOSED:
+            channel.end(1008, "the session has ended")
+            return
         waiting, busy = self._channels()
         self._take_back()
         self._channel = channel

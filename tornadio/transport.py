@@ -31,7 +31,7 @@ from tornadio.accesslog import log_request
 from tornadio.conn import SocketConnection
 from tornadio.container import SessionContainer, State
 from tornadio.departures import say_last
-from tornadio.errors import PeerError, RefusedError, TooLargeError
+from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
 from tornadio.session import Session
@@ -92,6 +92,7 @@ class TransportHandler(HTTPMessageDelegate):
         self._body = bytearray()
         self._received = 0
         self._refusal: PeerError | None = None
+        self._is_answered = False  # before the body was here
         self._status = 0
 
     # -- What Tornado's HTTP tells -------------------------------------------------------------------------------
@@ -126,6 +127,13 @@ class TransportHandler(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """The request is here: answer it."""
+        if self._is_answered:
+            taken = self.taken()
+            if taken is None:
+                self.stream.close()
+            else:
+                taken.add_done_callback(self._close_answered)
+            return
         try:
             self.raise_refusal()
             if self.request.method == "GET":
@@ -220,11 +228,14 @@ class TransportHandler(HTTPMessageDelegate):
         except BaseException:
             session.post_ended()
             raise
-        error = handling.exception() if handling.done() and not handling.cancelled() else None
-        if isinstance(error, PeerError):
-            self._end_post(session, error)
+        if not handling.done():
+            self._end_post(session, False)
+        elif handling.cancelled():
+            self._end_post(session, HandlerError())
+        elif (error := handling.exception()) is not None:
+            self._end_post(session, error if isinstance(error, PeerError) else HandlerError())
         else:
-            self._end_post(session, handling.done() and not handling.cancelled() and handling.result())
+            self._end_post(session, handling.result())
 
     def _end_post(self, session: Session, handled: bool | PeerError) -> None:
         if handled is False and session.state is State.CLOSED:
@@ -238,8 +249,14 @@ class TransportHandler(HTTPMessageDelegate):
         taken = self.taken()
         if taken is None:
             session.post_ended()
-        else:
-            taken.add_done_callback(functools.partial(_post_taken, session))
+        else:  # a client that posts and reads no answers is given up, as one that answers no heartbeats
+            give_up = self.stream.io_loop.call_later(self.here.settings.heartbeat_timeout, self.stream.close)
+            taken.add_done_callback(functools.partial(self._post_taken, session, give_up))
+
+    def _post_taken(self, session: Session, give_up: object, taken: "asyncio.Future[None]") -> None:
+        if self._connection.stream is not None:
+            self._connection.stream.io_loop.remove_timeout(give_up)
+        session.post_ended()
 
     def _payload(self) -> str:
         """The payload in the body.
@@ -327,7 +344,13 @@ class TransportHandler(HTTPMessageDelegate):
         wanted = self.request.headers.get("Connection", "").lower()
         if self.request.version == "HTTP/1.1":
             return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
-        return "Connection: Keep-Alive\r\n" if wanted == "keep-alive" and not self._connection.no_keep_alive else ""
+        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._has_known_end()
+        return "Connection: Keep-Alive\r\n" if is_kept else ""
+
+    def _has_known_end(self) -> bool:
+        """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
+        headers = self.request.headers
+        return self.request.method in ("GET", "HEAD") or "Content-Length" in headers or "Transfer-Encoding" in headers
 
     def cors_headers(self) -> dict[str, str]:
         """Without these a page on another port would see status 0, whatever the answer was."""
@@ -360,8 +383,9 @@ class TransportHandler(HTTPMessageDelegate):
     def _refuse_rest(self) -> None:
         """Answer a chunked body as soon as it has grown too large. Tornado reads on, and what comes is dropped.
 
-        The answer at the body's end meets a socket that is half closed, and closes it.
+        At the body's end the connection is closed.
         """
+        self._is_answered = True
         self._body.clear()
         error = self._refusal = self._refusal or self._too_large()
         stream = self.stream
@@ -373,11 +397,15 @@ class TransportHandler(HTTPMessageDelegate):
         stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
         self._tell(error)
 
+    def _close_answered(self, taken: "asyncio.Future[None]") -> None:
+        self.stream.close()
+
     def _last_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
         """A whole response, for a connection that Tornado's HTTP can't be left to answer."""
         text = str(error).encode("utf-8")
         fields = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
-        return self.make_head(error.http_status, TEXT, fields, headers) + text
+        head = self.make_head(error.http_status, TEXT, fields, headers)
+        return head if self.request.method == "HEAD" else head + text
 
     def _tell(self, error: PeerError) -> None:
         """Say in the log what was wrong, and end the session of a request that was too large."""
@@ -402,10 +430,6 @@ class TransportHandler(HTTPMessageDelegate):
 
     def _request_summary(self) -> str:
         return f"{self.request.method} {self.request.uri} ({self.request.remote_ip})"
-
-
-def _post_taken(session: Session, taken: "asyncio.Future[None]") -> None:
-    session.post_ended()
 
 
 @functools.lru_cache(maxsize=1)

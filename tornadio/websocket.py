@@ -212,7 +212,9 @@ class WebSocketChannel:
         error = None if opened.cancelled() else opened.exception()
         if isinstance(error, PeerError):
             self._fail(error)
-        elif opened.cancelled() or error is not None:
+        elif error is not None:
+            self._fail(HandlerError())
+        elif opened.cancelled():
             self._give_up()
         else:
             self._opened(session, opened.result())
@@ -381,6 +383,7 @@ class WebSocketChannel:
         self.abort()
 
     def abort(self) -> None:
-        """Close the TCP connection at once."""
+        """Close the TCP connection at once, unless last words are on their way."""
         self._session = None
-        self._give_up()
+        if not self._is_lost:
+            self._give_up()

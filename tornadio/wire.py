@@ -61,7 +61,11 @@ def take(stream: IOStream) -> Wire:
     """The fastest wire that will do for a stream which HTTP has let go of."""
     loop = asyncio.get_running_loop()
     stream.set_nodelay(True)
-    if isinstance(stream, SSLIOStream) or stream.writing() or not can_watch_sockets(loop):
+    if isinstance(stream, SSLIOStream) or stream.closed() or stream.writing() or not can_watch_sockets(loop):
+        return StreamWire(stream)
+    try:
+        duplicate = stream.socket.dup()
+    except OSError:  # no descriptor is left
         return StreamWire(stream)
     read_ahead: list[bytes] = []
     for _ in range(_READS_AHEAD):
@@ -70,12 +74,12 @@ def take(stream: IOStream) -> Wire:
         except StreamClosedError:
             break
         if not reading.done():  # it has nothing, so nothing is lost with it
-            duplicate = stream.socket.dup()
             stream.close()
             return SocketWire(loop, duplicate, b"".join(read_ahead))
         if reading.exception() is not None:
             break
         read_ahead.append(reading.result())
+    duplicate.close()
     if stream.error is not None:
         stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
     return StreamWire(stream, b"".join(read_ahead))
@@ -102,6 +106,7 @@ class SocketWire:
 
     __slots__ = (
         "_fd",
+        "_has_ended",
         "_is_paused",
         "_is_watched",
         "_loop",
@@ -118,7 +123,7 @@ class SocketWire:
         self._fd = connection.fileno()  # for the loop, which would describe a socket in words before it watches it
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_watched = False
+        self._is_paused = self._is_watched = self._has_ended = False
         self._unsent: memoryview | None = None
         self._taken: asyncio.Future[None] | None = None
 
@@ -145,7 +150,7 @@ class SocketWire:
             return
         if self._is_paused:
             # Only now: most pauses are over before anything comes, and cost nothing.
-            self._is_watched = not self._loop.remove_reader(self._fd)
+            self._unwatch()
             return
         data, self._read_ahead = self._read_ahead, b""
         if not data:
@@ -154,17 +159,28 @@ class SocketWire:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                pass
+                self._lose()
+                return
         if data:
             receiver.data_received(data)
-        else:
+        elif self._unsent is None:
             self._lose()
+        else:  # who has nothing more to say may still listen
+            self._unwatch()
+            self._receiver = None
+            self._has_ended = True
+            receiver.connection_lost()
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._fd)
 
     def pause_reading(self) -> None:
         self._is_paused = True
 
     def resume_reading(self) -> None:
-        if self._is_paused:
+        if self._is_paused and not self._has_ended:
             self._is_paused = False
             self._watch()
             if self._read_ahead:
@@ -183,7 +199,8 @@ class SocketWire:
         if connection is None:
             return failed_future()
         if self._unsent is not None:
-            self._unsent = memoryview(b"".join((self._unsent, data)))
+            if data:
+                self._unsent = memoryview(b"".join((self._unsent, data)))
             return self._taken
         try:
             sent = connection.send(data)
@@ -215,6 +232,8 @@ class SocketWire:
             return
         self._loop.remove_writer(self._fd)
         taken, self._taken, self._unsent = self._taken, None, None
+        if self._has_ended:
+            self.close()
         if taken is not None and not taken.done():
             taken.set_result(None)
 
@@ -227,8 +246,7 @@ class SocketWire:
         connection, self._socket = self._socket, None
         if connection is None:
             return
-        if self._is_watched:
-            self._loop.remove_reader(self._fd)
+        self._unwatch()
         if self._unsent is not None:
             self._loop.remove_writer(self._fd)
         connection.close()
