@@ -12,6 +12,7 @@ import logging
 from typing import Any, NamedTuple
 
 import pytest
+import tornado
 
 from tests.clients import NONCE, UPGRADE
 from tests.support import (
@@ -99,6 +100,8 @@ BAD_POSTS = {
     "no last chunk": Bad(FIN, b"8\r\ndata=~m~\r\n", CHUNKED),
     "a whole one, and a reset": Bad(RST, body_of("nonsense")),
 }
+if tornado.version_info < (6, 6):  # which fails on it itself, with a traceback
+    del BAD_POSTS["a chunk that is longer than it says"]
 
 # These end their sessions.
 ENDING_POSTS = {
