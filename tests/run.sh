@@ -2,12 +2,13 @@
 # Sets up all that the tests need and runs them:
 #
 #   tests/run.sh              every suite, see below
-#   tests/run.sh ARGUMENTS    the first suite alone, with these arguments for pytest (paths from the repository's root)
+#   tests/run.sh ARGUMENTS    the first of them alone, with these arguments for pytest (paths from the repository's root)
 #
-# The suites: all tests on this Python with the newest dependencies, which also have to cover tornadio/; then, without the
-# browser's and those with programs of others, and with a short soak, on the oldest Python found (3.11 or newer) with the
-# oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and the chaos, on the
-# newest Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
+# The suites: all tests on this Python with the newest dependencies, in two halves side by side, which together have to
+# cover tornadio/; without the browser's and those with programs of others, and with a short soak, on the oldest Python
+# found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without
+# the attacks and the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the
+# first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -132,13 +133,16 @@ say "Pythons found: ${pythons[*]%% *}"
 make_venv oldest "$oldest" "${oldest_requirements[@]}"
 [ "$newest_version" = "$(version_of "$PYTHON")" ] || make_venv newest "$newest"
 
-# The other suites run beside the first one, on the other core; what they print comes when it is done.
+"$VENVS/main/bin/coverage" erase
+
+# Half of the suites run beside the first one, on the other core; what they print comes when it is done.
 OTHERS=$(mktemp -d)
 set -m  # a process group of their own, to be ended together
 (
+    run_suite "The attacks" main coverage run -m pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
-    if [ -d "$VENVS/newest" ] && [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
+    if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
         run_suite "Without the browser, the attacks and the chaos" newest \
             pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
             --basetemp "$OTHERS/newest" -p no:cacheprovider
@@ -151,14 +155,12 @@ others=$!
 set +m
 trap 'kill -- -$others 2>/dev/null; rm -rf "$OTHERS"' EXIT
 
-"$VENVS/main/bin/coverage" erase
-run_suite "All tests" main coverage run -m pytest
-"$VENVS/main/bin/coverage" combine --quiet
-"$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
-
+run_suite "All tests but the attacks" main coverage run -m pytest --ignore=tests/attacks
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
 cat "$OTHERS/output"
 mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
+"$VENVS/main/bin/coverage" combine --quiet
+"$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
 case $oldest_version in
     3.11.*) ;;
     *) RESULTS+=("there is no Python 3.11 here, the oldest that it could be tested on is $oldest_version") ;;

@@ -384,7 +384,7 @@ def test_heartbeat_echoed_while_a_message_is_handled(
     assert socket.wait_for_messages(2) == ["a heartbeat was sent", "after"]
     if transport in STREAMING:  # nothing is posted while a POST is under way
         assert payloads[1].startswith("~m~4~m~~h~1")
-        assert payloads[1].endswith("~m~5~m~after")
+        assert "~m~5~m~after" in payloads[1]
     else:
         assert "~m~4~m~~h~1" in payloads[: payloads.index("~m~5~m~after")]
 
