@@ -48,7 +48,7 @@ LAYOUT = {
         "settings",
         "wire",
     ],
-    "polling": ["errors", "forms", "outbox", "pollingsession", "transport", "wire"],
+    "polling": ["container", "errors", "forms", "outbox", "pollingsession", "transport", "wire"],
     "persistent": ["departures", "errors", "outbox", "polling", "session", "transport", "wire"],
     "websocket": [
         "departures",
