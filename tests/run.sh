@@ -153,7 +153,7 @@ set -m  # a process group of their own, to be ended together
 ) >"$OTHERS/output" 2>&1 &
 others=$!
 set +m
-trap 'kill -- -$others 2>/dev/null; rm -rf "$OTHERS"' EXIT
+trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
 
 run_suite "All tests but the attacks" main coverage run -m pytest --ignore=tests/attacks
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
