@@ -13,6 +13,7 @@ import pytest
 import tornado.web
 
 import tornadio
+import tornadio.entrance
 import tornadio.wire
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import FLOOD_LIMIT, FloodLimit
@@ -45,6 +46,17 @@ def log_limit() -> FloodLimit:
 @pytest.fixture(params=["socket", "stream"])
 def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: over sockets that left Tornado's streams, and as on a loop that can't watch sockets."""
+    if request.param == "stream":
+        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+    return str(request.param)
+
+
+@pytest.fixture(params=["plain", "socket", "stream"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For tests to run three times: with plain requests read at the entrance, with all of them read by Tornado's HTTP,
+    and so on a loop that can't watch sockets, where connections stay on Tornado's streams."""
+    if request.param != "plain":
+        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
     if request.param == "stream":
         monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
     return str(request.param)

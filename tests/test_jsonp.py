@@ -6,6 +6,8 @@ import simplejson
 from tests.support import Recorder, jsonp_payload
 from tornadio import proto
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 
 

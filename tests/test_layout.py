@@ -34,12 +34,14 @@ LAYOUT = {
     "session": ["container", "errors", "heartbeat", "logs", "outbox", "proto", "turns"],
     "conn": ["logs", "outbox", "proto"],
     "pollingsession": ["container", "logs", "session"],
+    "exchange": ["wire"],
     "transport": [
         "accesslog",
         "conn",
         "container",
         "departures",
         "errors",
+        "exchange",
         "forms",
         "logs",
         "origins",
@@ -69,6 +71,7 @@ LAYOUT = {
         "conn",
         "container",
         "errors",
+        "exchange",
         "logs",
         "origins",
         "persistent",
@@ -77,7 +80,9 @@ LAYOUT = {
         "transport",
         "websocket",
     ],
-    "server": ["accesslog", "errors", "flashserver", "logs", "origins", "router"],
+    "plainhttp": [],
+    "entrance": ["exchange", "logs", "periodic", "plainhttp", "router", "transport", "wire"],
+    "server": ["accesslog", "entrance", "errors", "flashserver", "logs", "origins", "router"],
     "__init__": ["conn", "router", "server"],
 }
 
@@ -94,6 +99,7 @@ PURE = {
     "heartbeat": [],
     "outbox": [],
     "origins": [],
+    "plainhttp": [],
 }
 IO = {
     "asyncio",

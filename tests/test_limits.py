@@ -8,7 +8,7 @@ import pytest
 from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Served, Wire, jsonp_payload
 from tornadio import proto
 
-pytestmark = pytest.mark.usefixtures("each_wire")
+pytestmark = pytest.mark.usefixtures("each_way")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 PAGE = {"Origin": "http://127.0.0.1:8080"}

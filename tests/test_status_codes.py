@@ -8,6 +8,8 @@ import pytest
 from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Response
 from tornadio.settings import PROTOCOLS
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 # A page on another port, which is allowed, but would see status 0 without CORS headers.
 PAGE = {"Origin": "http://127.0.0.1:8080"}

@@ -7,7 +7,7 @@ import pytest
 from tests.support import STREAMING, Recorder, Served, Stream, until
 from tornadio import proto
 
-pytestmark = [pytest.mark.parametrize("transport", STREAMING), pytest.mark.usefixtures("each_wire")]
+pytestmark = [pytest.mark.parametrize("transport", STREAMING), pytest.mark.usefixtures("each_way")]
 
 LARGE = "0123456789abcdef" * (12 << 16)
 

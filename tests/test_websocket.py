@@ -36,7 +36,7 @@ from tests.clients import (
 from tests.support import Recorder, Response, Served, Wire, limit, until
 from tornadio import proto
 
-pytestmark = pytest.mark.usefixtures("each_wire")
+pytestmark = pytest.mark.usefixtures("each_way")
 
 every_version = pytest.mark.parametrize("version", [*HYBI, *HIXIE])
 

@@ -74,7 +74,7 @@ class StreamingHandler(TransportHandler):
     """A GET becomes a stream, unless it is refused."""
 
     def admitted(self) -> Awaitable[None] | None:
-        if self.request.method != "GET" or self._refusal is not None:
+        if self.exchange.method != "GET" or self._refusal is not None:
             return None
         try:
             if self.address.session_id:
@@ -118,7 +118,7 @@ class StreamingHandler(TransportHandler):
 
     def _begin(self, session: Session) -> None:
         form = self.make_format()
-        is_chunked = self.request.version == "HTTP/1.1"
+        is_chunked = self.exchange.version == "HTTP/1.1"
         length = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
         head = self.make_head(200, form.content_type, f"{length}Connection: close\r\n")
         wire = self.take_wire()

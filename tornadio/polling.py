@@ -13,7 +13,7 @@ from tornadio.container import State
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
-from tornadio.transport import TEXT, TransportHandler, has_hung_up
+from tornadio.transport import TEXT, TransportHandler
 from tornadio.wire import failed_future
 
 _script_string = JSONEncoderForHTML().encode
@@ -32,8 +32,7 @@ class PollingHandler(TransportHandler):
     _has_gone = False
 
     def read(self) -> None:
-        # From here on the connection is silent until the answer: Tornado tells when it breaks to whom it was asked to.
-        self._connection.set_close_callback(self.on_connection_close)
+        self.exchange.on_close(self.on_connection_close)
         if self.address.session_id:
             session = self.find_session()
             assert isinstance(session, PollingSession)
@@ -73,7 +72,6 @@ class PollingHandler(TransportHandler):
         session.attach(self)
 
     def on_connection_close(self) -> None:
-        super().on_connection_close()
         self._has_gone = True
         session, self._session = self._session, None
         if session is not None:
@@ -87,11 +85,11 @@ class PollingHandler(TransportHandler):
 
     def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Answer with a payload; see :meth:`tornadio.session.Channel.deliver`."""
-        if has_hung_up(self.stream):
-            self.stream.close()
+        if self.exchange.has_hung_up():
+            self.exchange.close()
             return failed_future()
         self.respond(200, self.content_type, self.format_payload(payload.text).encode("utf-8"))
-        return self.taken()
+        return self.exchange.taken()
 
     def end(self, code: int, reason: str) -> None:
         """Answer with nothing, which is no news."""
@@ -105,7 +103,7 @@ class PollingHandler(TransportHandler):
 
     def abort(self) -> None:
         """Cut off an answer under way."""
-        self.stream.close()
+        self.exchange.close()
 
 
 class XHRPollingHandler(PollingHandler):
@@ -126,7 +124,7 @@ class JSONPPollingHandler(PollingHandler):
     _index = ""
 
     def is_allowed_origin(self) -> bool:
-        return self.here.origins.allows_script(self.request.headers, self.request.host)
+        return self.here.origins.allows_script(self.exchange.fields, self.exchange.host)
 
     def read(self) -> None:
         address = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.address.tail)

@@ -16,12 +16,13 @@ from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
 from tornadio.container import SessionContainer
 from tornadio.errors import PeerError, RefusedError, SettingsError
+from tornadio.exchange import Exchange, TornadoExchange
 from tornadio.logs import get_logger
 from tornadio.origins import OriginRule
 from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
 from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
 from tornadio.settings import Settings, make_settings
-from tornadio.transport import Address, Resource, TransportHandler
+from tornadio.transport import Address, Resource, TornadoDelegate, TransportHandler
 from tornadio.websocket import FlashSocketHandler, WebSocketHandler
 
 logger = get_logger(__name__)
@@ -52,8 +53,9 @@ class UnknownTransportHandler(TransportHandler):
 
     def _hint(self) -> str:
         root = f"/{self.here.name}"
-        if _is_newer_client(self.request) or re.search(r"/1(/|$)", self.request.path.removeprefix(root)):
-            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", self.request.path)
+        path = self.exchange.path
+        if _is_newer_client(self.exchange.query) or re.search(r"/1(/|$)", path.removeprefix(root)):
+            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", path)
             return (
                 "this server speaks Socket.IO 0.6, not 0.7 or newer: "
                 f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
@@ -62,9 +64,9 @@ class UnknownTransportHandler(TransportHandler):
         return f"not a transport of this resource: there are {names}"
 
 
-def _is_newer_client(request: HTTPServerRequest) -> bool:
+def _is_newer_client(query: str) -> bool:
     """Whether this is how clients of Socket.IO 1.0 and newer begin: ``/socket.io/?EIO=4&transport=polling``."""
-    return "EIO=" in (request.query or "")
+    return "EIO=" in query
 
 
 class BadPathHandler(UnknownTransportHandler):
@@ -87,20 +89,26 @@ class TransportRouter(tornado.routing.Router):
         self._path = re.compile(f"{re.escape(prefix)}(?:{extra_re}){_REST}")
         self._client = f"/{resource.name}/socket.io.js"
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TransportHandler | None:
-        path = request.path
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate | None:
+        exchange = TornadoExchange(request)
+        handler = self.handler_of(exchange)
+        return None if handler is None else TornadoDelegate(handler, exchange)
+
+    def handler_of(self, exchange: Exchange) -> TransportHandler | None:
+        """The handler for a request below the resource; ``None`` for the client's script, which is no transport's."""
+        path = exchange.path
         if path == self._client:
             return None
         found = self._path.fullmatch(path)
         if found is None:
-            return UnknownTransportHandler(self._resource, request, Address())
+            return UnknownTransportHandler(self._resource, exchange, Address())
         address = Address(found["session_id"] or "", found["tail"] or "", path[len(self._prefix) : found.start("rest")])
         if "%" in path:
             try:
                 address = Address(*(unquote_to_bytes(part).decode("utf-8") for part in address))
             except UnicodeDecodeError:
-                return BadPathHandler(self._resource, request, Address())
-        return _BY_NAME[found["socket"] or found["other"]](self._resource, request, address)
+                return BadPathHandler(self._resource, exchange, Address())
+        return _BY_NAME[found["socket"] or found["other"]](self._resource, exchange, address)
 
 
 class ResourceMatches(Matcher):
@@ -115,16 +123,26 @@ class ResourceMatches(Matcher):
         self._below = re.compile(f"{re.escape(root)}(?:{extra_re})?/.+")
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        is_ours = self._below.fullmatch(request.path) or (request.path in self._roots and _is_newer_client(request))
-        return {} if is_ours else None
+        return {} if self.covers(request.path, request.query or "") else None
+
+    def covers(self, path: str, query: str) -> bool:
+        """Whether a request of this path is the resource's."""
+        return self._below.fullmatch(path) is not None or (path in self._roots and _is_newer_client(query))
 
 
 class RouterRule(Rule):
     """An application's rule that remembers its router, for those who look for routers in an application."""
 
-    def __init__(self, router: "Router", matcher: Matcher, target: list[Any]) -> None:
-        super().__init__(matcher, target)
+    def __init__(self, router: "Router", resource: ResourceMatches, transports: TransportRouter) -> None:
+        super().__init__(resource, [Rule(AnyMatches(), transports), Rule(AnyMatches(), ClientHandler)])
         self.router = router
+        self._resource = resource
+        self._transports = transports
+
+    def handler_of(self, exchange: Exchange) -> TransportHandler | None:
+        """The handler for a request, if it is one to a transport of this router."""
+        is_ours = self._resource.covers(exchange.path, exchange.query)
+        return self._transports.handler_of(exchange) if is_ours else None
 
 
 class Router:
@@ -152,9 +170,8 @@ class Router:
         """
         root = f"/{self._resource.name}"
         transports = TransportRouter(self._resource, root + self._extra_sep, self._extra_re)
-        rules = [Rule(AnyMatches(), transports), Rule(AnyMatches(), ClientHandler)]
         extra = f"{re.escape(self._extra_sep)}(?:{self._extra_re})"
-        return RouterRule(self, ResourceMatches(root, extra), rules)
+        return RouterRule(self, ResourceMatches(root, extra), transports)
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:

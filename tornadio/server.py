@@ -1,17 +1,17 @@
 """``SocketServer``: Tornado's HTTP server with what a 0.6 server needs around it.
 
 It listens where the application's settings say, starts the Flash policy server, answers Flash policy requests on its
-own port, limits the time that headers and bodies may take, and stops gracefully.
+own port, and plain requests without Tornado's HTTP (see :mod:`tornadio.entrance`), limits the time that headers and
+bodies may take, and stops gracefully.
 """
 
 import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
 
 from tornadio.accesslog import log_request
+from tornadio.entrance import Entrance
 from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
 from tornadio.logs import LINE_FILTER, get_logger
@@ -91,9 +92,11 @@ class SocketServer(HTTPServer):
             idle_connection_timeout=header_timeout,
             body_timeout=body_timeout,
         )
-        self._header_timeout = header_timeout
+        is_tornados = type(application).find_handler is not tornado.web.Application.find_handler
+        self._entrance = Entrance(
+            application, not (xheaders or no_keep_alive or is_tornados), header_timeout, self._serve
+        )
         self._descriptor_limit = _descriptor_limit()
-        self._silent: set[_FirstByte] = set()
         self._policy_answers: set[asyncio.Task[None]] = set()
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -180,7 +183,7 @@ class SocketServer(HTTPServer):
         elif isinstance(stream, SSLIOStream):
             super().handle_stream(stream, address)
         else:
-            _FirstByte(stream, self._header_timeout, self._silent, lambda byte: self._serve(stream, address, byte))
+            self._entrance.enter(stream, address)
 
     def _serve(self, stream: IOStream, address: tuple[Any, ...], first: bytes) -> None:
         if first == POLICY_REQUEST[:1]:
@@ -202,8 +205,7 @@ class SocketServer(HTTPServer):
         if self._flash_server is not None:
             self._flash_server.stop()
         await asyncio.gather(*(router.drain(timeout) for router in self.routers))
-        for connection in tuple(self._silent):
-            connection.close()
+        self._entrance.close()
         for task in tuple(self._policy_answers):
             task.cancel()
         await self.close_all_connections()
@@ -226,55 +228,6 @@ class NotFoundHandler(tornado.web.ErrorHandler):
         raise tornado.web.HTTPError(404)
 
     head = post = put = patch = delete = options = get
-
-
-class _FirstByte:
-    """Waits for the first byte of a connection and looks at it, without reading it.
-
-    :param timeout: seconds; then the connection is closed.
-    :param waiting: this object is a member for as long as it waits.
-    :param found: called with the byte.
-    """
-
-    def __init__(
-        self, stream: IOStream, timeout: float, waiting: "set[_FirstByte]", found: Callable[[bytes], None]
-    ) -> None:
-        self._stream = stream
-        self._waiting = waiting
-        self._found = found
-        if not self._look():
-            waiting.add(self)
-            stream.io_loop.add_handler(stream.socket, self._on_readable, IOLoop.READ)
-            self._timer = stream.io_loop.call_later(timeout, self.close)
-
-    def _look(self) -> bool:
-        """Whether the wait is over."""
-        try:
-            first = self._stream.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            first = b""
-        if first:
-            self._found(first)
-        else:
-            self._stream.close()
-        return True
-
-    def _on_readable(self, connection: Any, events: int) -> None:
-        self._stop_waiting()
-        if not self._look():  # readable, yet nothing there: a peer that plays games
-            self._stream.close()
-
-    def _stop_waiting(self) -> None:
-        self._waiting.discard(self)
-        self._stream.io_loop.remove_timeout(self._timer)
-        self._stream.io_loop.remove_handler(self._stream.socket)
-
-    def close(self) -> None:
-        """Give up on the connection."""
-        self._stop_waiting()
-        self._stream.close()
 
 
 def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,22 +1,19 @@
 """What the requests of all six transports share: who may come in, sessions, POSTs, and how errors are told.
 
-They stand on Tornado's HTTP connection and leave its ``RequestHandler`` out: what that does for a page (arguments,
-cookies, templates, ETags, XSRF tokens, buffers) costs half of a poll's time, and here nobody asks for it.
+They stand on an :class:`~tornadio.exchange.Exchange` and leave Tornado's ``RequestHandler`` out: what that does for a
+page (arguments, cookies, templates, ETags, XSRF tokens, buffers) would be half of a poll's time, for nobody's benefit.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import email.utils
 import functools
 import http
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
     HTTPHeaders,
     HTTPMessageDelegate,
@@ -24,7 +21,6 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tornadio import forms, proto
 from tornadio.accesslog import log_request
@@ -32,11 +28,12 @@ from tornadio.conn import SocketConnection
 from tornadio.container import SessionContainer, State
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
+from tornadio.exchange import Exchange, TornadoExchange
 from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
 from tornadio.session import Session
 from tornadio.settings import Settings
-from tornadio.wire import Wire, failed_future, take
+from tornadio.wire import Wire
 
 logger = get_logger(__name__)
 
@@ -44,9 +41,8 @@ S = TypeVar("S", bound=Session)
 
 TEXT: Final = "text/plain; charset=UTF-8"
 
-# After an answer to a chunked body that has grown too large, so much of it is read and thrown away, for so long.
+# After an answer to a chunked body that has grown too large, so much of it is read and thrown away.
 _LINGER_BYTES: Final = 16 << 20
-_LINGER_SECONDS: Final = 5.0
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _COMMON_HEADERS: Final = (
@@ -74,72 +70,59 @@ class Address(NamedTuple):
     extra: str = ""
 
 
-class TransportHandler(HTTPMessageDelegate):
-    """One request to a transport: Tornado's HTTP hands it in, piece by piece, and it answers.
-
-    The body comes as it arrives, so that one that is too large is refused before it is here.
-    """
+class TransportHandler:
+    """One request to a transport, and its answer."""
 
     transport: ClassVar[str]
     is_websocket: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
 
-    def __init__(self, resource: Resource, request: HTTPServerRequest, address: Address) -> None:
+    def __init__(self, resource: Resource, exchange: Exchange, address: Address) -> None:
         self.here = resource
-        self.request = request
+        self.exchange = exchange
         self.address = address
-        self._connection = cast(HTTP1Connection, request.connection)
-        self._body = bytearray()
-        self._received = 0
         self._refusal: PeerError | None = None
-        self._is_answered = False  # before the body was here
         self._status = 0
 
-    # -- What Tornado's HTTP tells -------------------------------------------------------------------------------
+    @property
+    def request(self) -> HTTPServerRequest:
+        """The request as Tornado's users know it."""
+        return self.exchange.request
 
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
+    # -- The request's way ---------------------------------------------------------------------------------------
+
+    def begin(self) -> Awaitable[None] | None:
+        """The headers are here. What they forbid is answered when the body is here, too, unless nobody may read it.
+
+        :returns: what has to be awaited before the body is read.
+        """
         try:
             self.check_admission()
         except RefusedError as refusal:
             self._refusal = refusal
-        if not self.is_websocket and asks_for_websocket(headers):
+        fields = self.exchange.fields
+        if not self.is_websocket and asks_for_websocket(fields):
             self.refuse_unread(self.misplaced_upgrade())
             return None
-        declared = headers.get("Content-Length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._limit:
+        declared = fields.get("Content-Length", "")
+        if declared.isdecimal() and int(declared[:20]) > self.limit:
             self.refuse_unread(self._refusal or self._too_large())
             return None
-        # Tornado's own limit would answer 400; data_received sees to ours.
-        self._connection.set_max_body_size(sys.maxsize)
         return self.admitted()
 
-    def data_received(self, chunk: bytes) -> None:
-        before, self._received = self._received, self._received + len(chunk)
-        if self._received > self._limit + _LINGER_BYTES:
-            self.stream.close()
-        elif self._received > self._limit:
-            if before <= self._limit:
-                self._refuse_rest()
-        elif self._refusal is None:
-            self._body += chunk
+    @property
+    def wants_body(self) -> bool:
+        """Whether the body is to be kept for :meth:`finish`."""
+        return self._refusal is None
 
-    def finish(self) -> None:
+    def finish(self, body: bytes = b"") -> None:
         """The request is here: answer it."""
-        if self._is_answered:
-            taken = self.taken()
-            if taken is None:
-                self.stream.close()
-            else:
-                taken.add_done_callback(self._close_answered)
-            return
         try:
             self.raise_refusal()
-            if self.request.method == "GET":
+            if self.exchange.method == "GET":
                 self.read()
-            elif self.request.method == "POST":
-                self._write_session()
+            elif self.exchange.method == "POST":
+                self._write_session(body)
             else:
                 self.respond(200, TEXT, b"", PREFLIGHT_HEADERS)
         except PeerError as error:
@@ -149,24 +132,23 @@ class TransportHandler(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """The client has gone, before its answer was there."""
-        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
 
     # -- Who may come in -----------------------------------------------------------------------------------------
 
     def check_admission(self) -> None:
         """:raises RefusedError: this request may not come in."""
-        if self.request.method not in self.methods:
+        if self.exchange.method not in self.methods:
             # What the client chose is not repeated, least of all at the beginning, where it could be that of a movie.
             raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
         if not self.is_allowed_origin():
-            logger.warning("refused %s: origin %r", self.transport, self.request.headers.get("Origin"))
+            logger.warning("refused %s: origin %r", self.transport, self.exchange.fields.get("Origin"))
             raise RefusedError(403, "this origin may not connect: see the setting 'origins'")
         if self.transport not in self.here.settings.enabled_protocols:
             raise RefusedError(403, f"{self.transport} is not enabled here")
 
     def is_allowed_origin(self) -> bool:
         """Whether the request's origin is one of those that may connect."""
-        return self.here.origins.allows(self.request.headers.get("Origin"), self.request.host)
+        return self.here.origins.allows(self.exchange.fields.get("Origin"), self.exchange.host)
 
     def admitted(self) -> Awaitable[None] | None:
         """The headers are here, and all that they forbid was seen to: the last moment to take the connection away.
@@ -197,7 +179,7 @@ class TransportHandler(HTTPMessageDelegate):
         """
         raise NotImplementedError
 
-    def _write_session(self) -> None:
+    def _write_session(self, body: bytes) -> None:
         """Answer a POST: hand its frames to the session.
 
         :raises PeerError: what the answer will say.
@@ -209,7 +191,7 @@ class TransportHandler(HTTPMessageDelegate):
             raise self.unknown_session()
         session.post_began()
         try:
-            handled = session.receive(self.decode(self._payload()))
+            handled = session.receive(self.decode(self._payload(body)))
         except PeerError as error:
             self._end_post(session, error)  # here, where no name keeps the error: it knows this frame
         except BaseException:
@@ -246,25 +228,24 @@ class TransportHandler(HTTPMessageDelegate):
                 session.close(handled.close_code, str(handled))
         else:
             self.respond(200, TEXT, b"ok")
-        taken = self.taken()
+        taken = self.exchange.taken()
         if taken is None:
             session.post_ended()
         else:  # a client that posts and reads no answers is given up, as one that answers no heartbeats
-            give_up = self.stream.io_loop.call_later(self.here.settings.heartbeat_timeout, self.stream.close)
+            give_up = self.here.sessions.loop.call_later(self.here.settings.heartbeat_timeout, self.exchange.close)
             taken.add_done_callback(functools.partial(self._post_taken, session, give_up))
 
-    def _post_taken(self, session: Session, give_up: object, taken: "asyncio.Future[None]") -> None:
-        if self._connection.stream is not None:
-            self._connection.stream.io_loop.remove_timeout(give_up)
+    def _post_taken(self, session: Session, give_up: asyncio.TimerHandle, taken: "asyncio.Future[None]") -> None:
+        give_up.cancel()
         session.post_ended()
 
-    def _payload(self) -> str:
+    def _payload(self, body: bytes) -> str:
         """The payload in the body.
 
         :raises ProtocolError: there is none in it.
         """
-        content_type = self.request.headers.get("Content-Type", "")
-        return forms.payload_of(bytes(self._body), content_type, self.here.settings.max_message_size)
+        content_type = self.exchange.fields.get("Content-Type", "")
+        return forms.payload_of(body, content_type, self.here.settings.max_message_size)
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         """The frames of a POST's payload."""
@@ -290,22 +271,15 @@ class TransportHandler(HTTPMessageDelegate):
 
     # -- Answers -------------------------------------------------------------------------------------------------
 
-    @property
-    def stream(self) -> IOStream:
-        """The connection's stream, for what the socket has taken and what not."""
-        return self._connection.stream
-
     def respond(self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Answer, if the client is still there.
 
         :param headers: more headers.
         """
-        if not self._connection.stream.closed():
-            fields = f"Content-Length: {len(body)}\r\n{self._connection_header()}"
+        if not self.exchange.is_closed:
+            fields = f"Content-Length: {len(body)}\r\n{self.exchange.connection_header()}"
             head = self.make_head(status, content_type, fields, headers)
-            # Tornado's write_headers makes the same bytes, from an object for each header.
-            self._connection.write(head + body if self.request.method != "HEAD" else head)
-            self._connection.finish()
+            self.exchange.answer(head + body if self.exchange.method != "HEAD" else head)
         self.log(status)
 
     def log(self, status: int) -> None:
@@ -324,7 +298,7 @@ class TransportHandler(HTTPMessageDelegate):
 
     def failure(self) -> PeerError:
         """What is told of an error of the application's or of our own, which is logged: it is being handled."""
-        logger.exception("%s: failed on %s %s", self.transport, self.request.method, self.request.path)
+        logger.exception("%s: failed on %s %s", self.transport, self.exchange.method, self.exchange.path)
         return PeerError("the server failed on this request", http_status=500, close_code=1011)
 
     def make_head(self, status: int, content_type: str, fields: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -339,38 +313,18 @@ class TransportHandler(HTTPMessageDelegate):
             f"{_COMMON_HEADERS}Content-Type: {content_type}\r\n{fields}{more}\r\n"
         ).encode("latin-1")
 
-    def _connection_header(self) -> str:
-        """What Tornado's HTTP will do with the connection after this answer, as a header where it needs one."""
-        wanted = self.request.headers.get("Connection", "").lower()
-        if self.request.version == "HTTP/1.1":
-            return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
-        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._has_known_end()
-        return "Connection: Keep-Alive\r\n" if is_kept else ""
-
-    def _has_known_end(self) -> bool:
-        """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
-        headers = self.request.headers
-        return self.request.method in ("GET", "HEAD") or "Content-Length" in headers or "Transfer-Encoding" in headers
-
     def cors_headers(self) -> dict[str, str]:
         """Without these a page on another port would see status 0, whatever the answer was."""
-        origin = self.request.headers.get("Origin")
-        if origin is None or not self.here.origins.allows(origin, self.request.host):
+        origin = self.exchange.fields.get("Origin")
+        if origin is None or not self.here.origins.allows(origin, self.exchange.host):
             return {}
         return cors_headers(origin)
 
-    def taken(self) -> "asyncio.Future[None] | None":
-        """Whether the socket has taken all of the answer: ``None`` if so, else a future of it."""
-        stream = self._connection.stream
-        if stream.closed():
-            return None if stream.error is None and self._status else failed_future()
-        return stream.write(b"") if stream.writing() else None
-
-    # -- Connections that are not Tornado's any more ---------------------------------------------------------------
+    # -- Connections that are not HTTP's any more ------------------------------------------------------------------
 
     def take_wire(self) -> Wire:
-        """Take the connection away from Tornado's HTTP; only in :meth:`admitted`."""
-        return take(self._connection.detach())
+        """Take the connection away from HTTP; only in :meth:`admitted`."""
+        return self.exchange.take_wire()
 
     def refuse_unread(self, error: PeerError, headers: Mapping[str, str] | None = None) -> None:
         """Answer with an error when only the headers were read, and close without reading on.
@@ -380,32 +334,18 @@ class TransportHandler(HTTPMessageDelegate):
         self._tell(error)
         say_last(self.take_wire(), self._last_response(error, headers), self.here.sessions.departures)
 
-    def _refuse_rest(self) -> None:
-        """Answer a chunked body as soon as it has grown too large. Tornado reads on, and what comes is dropped.
-
-        At the body's end the connection is closed.
-        """
-        self._is_answered = True
-        self._body.clear()
+    def refuse_rest(self) -> bytes:
+        """A chunked body has grown too large: the response to it, before its end."""
         error = self._refusal = self._refusal or self._too_large()
-        stream = self.stream
-        with contextlib.suppress(StreamClosedError):
-            stream.write(self._last_response(error))
-        if not stream.closed() and not isinstance(stream, SSLIOStream):
-            with contextlib.suppress(OSError):
-                stream.socket.shutdown(socket.SHUT_WR)
-        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
         self._tell(error)
-
-    def _close_answered(self, taken: "asyncio.Future[None]") -> None:
-        self.stream.close()
+        return self._last_response(error)
 
     def _last_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
         """A whole response, for a connection that Tornado's HTTP can't be left to answer."""
         text = str(error).encode("utf-8")
         fields = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
         head = self.make_head(error.http_status, TEXT, fields, headers)
-        return head if self.request.method == "HEAD" else head + text
+        return head if self.exchange.method == "HEAD" else head + text
 
     def _tell(self, error: PeerError) -> None:
         """Say in the log what was wrong, and end the session of a request that was too large."""
@@ -415,12 +355,12 @@ class TransportHandler(HTTPMessageDelegate):
             session.close(error.close_code, str(error))
 
     @property
-    def _limit(self) -> int:
+    def limit(self) -> int:
         """Bytes that a body may have."""
         return forms.BODY_EXPANSION * self.here.settings.max_message_size + len("data=")
 
     def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body is larger than {self._limit} bytes: max_message_size percent-encoded")
+        return TooLargeError(f"the body is larger than {self.limit} bytes: max_message_size percent-encoded")
 
     # -- For the access log: what a log_function may ask of a RequestHandler -----------------------------------------
 
@@ -429,7 +369,7 @@ class TransportHandler(HTTPMessageDelegate):
         return self._status
 
     def _request_summary(self) -> str:
-        return f"{self.request.method} {self.request.uri} ({self.request.remote_ip})"
+        return f"{self.exchange.method} {self.exchange.uri} ({self.request.remote_ip})"
 
 
 @functools.lru_cache(maxsize=1)
@@ -443,13 +383,45 @@ def asks_for_websocket(headers: Mapping[str, str]) -> bool:
     return "websocket" in (token.strip().lower() for token in headers.get("Upgrade", "").split(","))
 
 
-def has_hung_up(stream: IOStream) -> bool:
-    """Whether the peer has closed, although what it sent last was not read yet. Into TLS nobody can look ahead."""
-    if stream.closed() or isinstance(stream, SSLIOStream):
-        return stream.closed()
-    try:
-        return stream.socket.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+class TornadoDelegate(HTTPMessageDelegate):
+    """A handler's side towards Tornado's HTTP, which hands a request in piece by piece.
+
+    The body comes as it arrives, so that one that is too large is refused before it is here.
+    """
+
+    def __init__(self, handler: TransportHandler, exchange: TornadoExchange) -> None:
+        self._handler = handler
+        self._exchange = exchange
+        self._body = bytearray()
+        self._received = 0
+        self._is_answered = False  # before the body was here
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        # Tornado's own limit would answer 400; data_received sees to ours.
+        self._exchange.allow_body(sys.maxsize)
+        return self._handler.begin()
+
+    def data_received(self, chunk: bytes) -> None:
+        limit = self._handler.limit
+        self._received += len(chunk)
+        if self._received > limit + _LINGER_BYTES:
+            self._exchange.close()
+        elif self._received > limit:
+            if not self._is_answered:
+                self._is_answered = True
+                self._body.clear()
+                self._exchange.answer_early(self._handler.refuse_rest())
+        elif self._handler.wants_body:
+            self._body += chunk
+
+    def finish(self) -> None:
+        if self._is_answered:
+            self._exchange.close_answered()
+        else:
+            self._handler.finish(bytes(self._body))
+
+    def on_connection_close(self) -> None:
+        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+        self._handler.on_connection_close()

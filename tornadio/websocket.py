@@ -51,20 +51,20 @@ class WebSocketHandler(TransportHandler):
     methods = ("GET", "OPTIONS")
 
     def admitted(self) -> None:
-        if self.request.method == "GET":
+        if self.exchange.method == "GET":
             self._upgrade()
 
     def is_allowed_origin(self) -> bool:
         # Versions 7 and 8 call it Sec-WebSocket-Origin; where both stand, both count.
-        drafts = self.request.headers.get("Sec-WebSocket-Origin")
-        return super().is_allowed_origin() and self.here.origins.allows(drafts, self.request.host)
+        drafts = self.exchange.fields.get("Sec-WebSocket-Origin")
+        return super().is_allowed_origin() and self.here.origins.allows(drafts, self.exchange.host)
 
     def _upgrade(self) -> None:
         try:
             self.raise_refusal()
             self._check_upgrade()
-            version = self.request.headers.get("Sec-WebSocket-Version")
-            if version is None and "Sec-WebSocket-Key" not in self.request.headers:
+            version = self.exchange.fields.get("Sec-WebSocket-Version")
+            if version is None and "Sec-WebSocket-Key" not in self.exchange.fields:
                 self._upgrade_hixie()
             elif version in rfc6455.VERSIONS:
                 self._upgrade_rfc6455()
@@ -75,7 +75,7 @@ class WebSocketHandler(TransportHandler):
             self.refuse_unread(error, supported)
 
     def _check_upgrade(self) -> None:
-        headers = self.request.headers
+        headers = self.exchange.fields
         if not asks_for_websocket(headers):
             raise RefusedError(400, 'this is a WebSocket: "Upgrade: websocket" is missing')
         if "upgrade" not in (token.strip().lower() for token in headers.get("Connection", "").split(",")):
@@ -85,25 +85,25 @@ class WebSocketHandler(TransportHandler):
         self.here.sessions.check_room()
 
     def _upgrade_rfc6455(self) -> None:
-        if self.request.headers.get("Content-Length", "0") != "0":
+        if self.exchange.fields.get("Content-Length", "0") != "0":
             raise RefusedError(400, "this WebSocket handshake has no body")
-        headers = rfc6455.handshake_headers(self.request.headers)
+        headers = rfc6455.handshake_headers(self.exchange.fields)
         lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self._start(rfc6455.Framer(self.here.settings.max_message_size), "\r\n".join(lines).encode("ascii"), None)
 
     def _upgrade_hixie(self) -> None:
-        headers = self.request.headers
+        headers = self.exchange.fields
         keys: tuple[int, int] | None = None
         if "Sec-WebSocket-Key1" in headers or "Sec-WebSocket-Key2" in headers:
             key1, key2 = headers.get("Sec-WebSocket-Key1", ""), headers.get("Sec-WebSocket-Key2", "")
             keys = hixie.key_number(key1), hixie.key_number(key2)
         if headers.get("Content-Length", "0") not in (("0", "8") if keys else ("0",)):
             raise RefusedError(400, "this WebSocket handshake has a body of 8 bytes in draft-76, of none in draft-75")
-        scheme = "wss" if self.request.protocol == "https" else "ws"
+        scheme = "wss" if self.exchange.protocol == "https" else "ws"
         head = hixie.handshake_response(
             76 if keys else 75,
             headers.get("Origin", "null"),
-            f"{scheme}://{self.request.host}{self.request.uri}",
+            f"{scheme}://{self.exchange.host}{self.exchange.uri}",
             headers.get("Sec-WebSocket-Protocol" if keys else "WebSocket-Protocol"),
         )
         self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)

@@ -12,9 +12,10 @@ from tornado.httputil import HTTPServerRequest
 
 from tornadio import SocketConnection
 from tornadio.container import SessionContainer
+from tornadio.exchange import TornadoExchange
 from tornadio.origins import OriginRule
 from tornadio.settings import Settings
-from tornadio.transport import Address, Resource
+from tornadio.transport import Address, Resource, TornadoDelegate
 from tornadio.websocket import Framer, WebSocketChannel, WebSocketHandler
 
 
@@ -47,8 +48,9 @@ class EchoRouter(tornado.routing.Router):
         settings = Settings()
         self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), SessionContainer(settings))
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> EchoHandler:
-        return EchoHandler(self._resource, request, Address())
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate:
+        exchange = TornadoExchange(request)
+        return TornadoDelegate(EchoHandler(self._resource, exchange, Address()), exchange)
 
 
 async def serve(port: int) -> None:

@@ -1,0 +1,390 @@
+"""The way into the server: what a new connection wants shows in its first bytes, which are looked at and not yet read.
+
+Flash asks for its policy. A plain request (:mod:`tornadio.plainhttp`) to a transport is answered right here, and so are
+those that follow it on the same connection: that costs a fraction of what Tornado's HTTP takes, which awaits each line,
+and a poll is little else. The first request of any other kind makes the connection Tornado's, unread, from there on.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
+
+import tornado.web
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+from tornado.routing import PathMatches
+
+from tornadio.exchange import has_hung_up
+from tornadio.logs import get_logger
+from tornadio.periodic import Alarm, Deadlines
+from tornadio.plainhttp import PlainRequest, parse
+from tornadio.router import RouterRule
+from tornadio.transport import TransportHandler
+from tornadio.wire import SocketWire, Wire, can_watch_sockets, failed_future, take
+
+logger = get_logger(__name__)
+
+# A request with its body is plain only if it is no larger. Larger ones take a while anyway.
+_LOOK: Final = 1 << 14
+
+
+class Entrance:
+    """What the connections share that are still here.
+
+    :param application: whose routers are asked for transports.
+    :param is_plain_served: whether plain requests are answered here at all.
+    :param timeout: seconds that a connection may be silent: before its first request, and between two.
+    :param hand_over: called with the stream of a connection that is not for here, its address, and its first byte.
+    """
+
+    def __init__(
+        self,
+        application: tornado.web.Application,
+        is_plain_served: bool,
+        timeout: float,
+        hand_over: Callable[[IOStream, Any, bytes], None],
+    ) -> None:
+        self.is_plain_served = is_plain_served
+        self.hand_over = hand_over
+        self._application = application
+        self._timeout = timeout
+        self._connections: dict[PlainConnection, None] = {}
+        self._silences = Deadlines["PlainConnection"](_is_silent)
+        self._alarm: Alarm | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def enter(self, stream: IOStream, address: Any) -> None:
+        """A new connection."""
+        connection = PlainConnection(self, stream, address)
+        self._connections[connection] = None
+        connection.look()
+
+    def leave(self, connection: "PlainConnection") -> None:
+        """A connection is not for here any more, or closed."""
+        self._connections.pop(connection, None)
+        self._silences.discard(connection)
+        if not self._connections and self._alarm is not None:
+            self._alarm.stop()
+
+    def wait(self, connection: "PlainConnection") -> None:
+        """A connection is silent from now on."""
+        loop = asyncio.get_running_loop()
+        connection.silent_until = loop.time() + self._timeout
+        self._silences.add(connection, connection.silent_until)
+        self._alarm = self._alarm or Alarm(loop, self._silences)
+        self._alarm.reset()
+
+    def handler_of(self, exchange: "PlainExchange") -> TransportHandler | None:
+        """The handler that the application's rules have for a request, if it is a transport's.
+
+        The rules before the routers are asked in their order, as Tornado does. What they can't be asked for without
+        Tornado's HTTP, such as rules for a host, makes a request Tornado's.
+        """
+        application = self._application
+        if len(application.default_router.rules) != 1:
+            return None
+        for rule in application.wildcard_router.rules:
+            if isinstance(rule, RouterRule):
+                handler = rule.handler_of(exchange)
+                if handler is not None:
+                    return handler
+            elif type(rule.matcher) is not PathMatches or rule.matcher.regex.match(exchange.path):
+                return None
+        return None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a request waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Close every connection that is still here."""
+        for connection in tuple(self._connections):
+            connection.close()
+
+
+def _is_silent(connection: "PlainConnection", now: float) -> float | None:
+    return connection.on_silence(now)
+
+
+class PlainConnection:
+    """One connection: silent, or with one request that waits for its answer.
+
+    :ivar silent_until: when it is closed if it stays silent, in the loop's time.
+    """
+
+    __slots__ = ("__weakref__", "_address", "_entrance", "_exchange", "_is_watched", "_stream", "silent_until")
+
+    def __init__(self, entrance: Entrance, stream: IOStream, address: Any) -> None:
+        self.silent_until = 0.0
+        self._entrance = entrance
+        self._stream = stream
+        self._address = address
+        self._exchange: PlainExchange | None = None
+        self._is_watched = False
+
+    # -- Requests ------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """See what is there, and serve it if it is a plain request to a transport."""
+        try:
+            data = self._stream.socket.recv(_LOOK, socket.MSG_PEEK)
+        except BlockingIOError:
+            self._wait()
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        request = parse(data) if self._entrance.is_plain_served else None
+        if request is not None:
+            exchange = PlainExchange(self, request)
+            handler = self._entrance.handler_of(exchange)
+            if handler is not None:
+                self._stream.socket.recv(request.size)
+                self._serve(exchange, handler, request.body)
+                return
+        self.leave()
+        self._entrance.hand_over(self._stream, self._address, data[:1])
+
+    def _wait(self) -> None:
+        """Nothing is there yet, or not known."""
+        self._entrance.wait(self)
+        self._watch()
+
+    def _serve(self, exchange: "PlainExchange", handler: TransportHandler, body: bytes) -> None:
+        self._exchange = exchange
+        try:
+            beginning = handler.begin()
+            if beginning is not None:
+                self._entrance.spawn(self._serve_later(exchange, handler, beginning))
+            elif exchange.is_open:
+                handler.finish(body)
+        except Exception:
+            logger.exception("failed on a request of %s", self.remote_ip)
+            self.close()
+        if exchange.is_open:
+            self._watch()
+
+    async def _serve_later(
+        self, exchange: "PlainExchange", handler: TransportHandler, beginning: Awaitable[None]
+    ) -> None:
+        try:
+            await beginning
+            if exchange.is_open:
+                handler.finish()
+        except Exception:
+            logger.exception("failed on a request of %s", self.remote_ip)
+            self.close()
+
+    def answered(self) -> None:
+        """The socket has taken the answer: it is another request's turn."""
+        self._exchange = None
+        self._wait()
+
+    def answered_slowly(self) -> None:
+        """As :meth:`answered`, but the stream watches the socket from now on: the connection is Tornado's."""
+        self._exchange = None
+        self.leave()
+        self._entrance.hand_over(self._stream, self._address, b"")
+
+    # -- The socket ----------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self._stream.io_loop.add_handler(self._stream.socket, self._on_readable, IOLoop.READ)
+
+    def unwatch(self) -> None:
+        """Look no more."""
+        if self._is_watched:
+            self._is_watched = False
+            self._stream.io_loop.remove_handler(self._stream.socket)
+
+    def _on_readable(self, connection: Any, events: int) -> None:
+        if self._exchange is None:
+            self.look()
+        elif has_hung_up(self._stream.socket):
+            self.close()
+        else:
+            self.unwatch()  # the next request: its turn comes
+
+    def on_silence(self, now: float) -> float | None:
+        """Close a connection that has been silent for too long; returns when to look again."""
+        if self._exchange is not None:
+            return None  # it is added again with its answer
+        if now < self.silent_until:
+            return self.silent_until
+        self.close()
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.leave()
+        self._stream.close()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost()
+
+    def leave(self) -> None:
+        """It is not for here any more."""
+        self.unwatch()
+        self._entrance.leave(self)
+
+    @property
+    def stream(self) -> IOStream:
+        """Untouched as long as the connection is here, but for answers that the socket does not take at once."""
+        return self._stream
+
+    # -- What Tornado's requests ask of their connection -----------------------------------------------------------
+
+    @property
+    def context(self) -> "PlainConnection":
+        """Who the client is."""
+        return self
+
+    @property
+    def remote_ip(self) -> str:
+        """The client's address; as Tornado says it for one without, on a Unix socket."""
+        return str(self._address[0]) if isinstance(self._address, tuple) and self._address else "0.0.0.0"
+
+    @property
+    def protocol(self) -> str:
+        """TLS is Tornado's."""
+        return "http"
+
+
+class PlainExchange:
+    """A plain request, and its answer: see :class:`tornadio.exchange.Exchange`."""
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_request",
+        "_started",
+        "_taken",
+        "fields",
+        "host",
+        "is_open",
+        "method",
+        "path",
+        "query",
+        "uri",
+    )
+
+    version = "HTTP/1.1"
+    protocol = "http"
+
+    def __init__(self, connection: PlainConnection, request: PlainRequest) -> None:
+        self.method = request.method
+        self.uri = request.uri
+        self.path, _, self.query = request.uri.partition("?")
+        self.fields: Mapping[str, str] = request.fields
+        self.host = request.fields["host"]
+        self.is_open = True  # until the answer, or the connection's end
+        self._connection = connection
+        self._request: HTTPServerRequest | None = None
+        self._started = time.time()
+        self._closed: Callable[[], None] | None = None
+        self._taken: asyncio.Future[None] | None = None
+
+    @property
+    def request(self) -> HTTPServerRequest:
+        if self._request is None:
+            self._request = _Request(self, self._connection, self._started)
+        return self._request
+
+    @property
+    def is_closed(self) -> bool:
+        return self._connection.stream.closed()
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        if self.is_open:
+            self._closed = callback
+        else:
+            callback()
+
+    def lost(self) -> None:
+        """The connection has gone before the answer was taken."""
+        self.is_open = False
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
+
+    def has_hung_up(self) -> bool:
+        stream = self._connection.stream
+        return stream.closed() or has_hung_up(stream.socket)
+
+    def connection_header(self) -> str:
+        return ""
+
+    def answer(self, response: bytes) -> None:
+        self.is_open = False
+        self._closed = None
+        connection, stream = self._connection, self._connection.stream
+        try:
+            sent = stream.socket.send(response)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._taken = failed_future()
+            connection.close()
+            return
+        if sent == len(response):
+            connection.answered()
+        else:
+            connection.unwatch()
+            self._taken = stream.write(response[sent:])
+            self._taken.add_done_callback(self._answer_taken)
+
+    def _answer_taken(self, taken: "asyncio.Future[None]") -> None:
+        if taken.cancelled() or taken.exception() is not None:
+            self._connection.close()
+        else:
+            self._connection.answered_slowly()
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        taken = self._taken
+        if taken is None:
+            return failed_future() if self.is_open else None
+        return None if taken.done() and not taken.cancelled() and taken.exception() is None else taken
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def take_wire(self) -> Wire:
+        self.is_open = False
+        self._closed = None
+        connection, stream = self._connection, self._connection.stream
+        connection.leave()
+        loop = asyncio.get_running_loop()
+        if stream.closed() or not can_watch_sockets(loop):
+            return take(stream)
+        stream.set_nodelay(True)
+        ours = stream.socket
+        taken = socket.socket(ours.family, ours.type, ours.proto, fileno=ours.detach())
+        stream.close()
+        return SocketWire(loop, taken)
+
+
+class _Request(HTTPServerRequest):
+    """A plain request as Tornado's users know it."""
+
+    def __init__(self, exchange: PlainExchange, connection: PlainConnection, started: float) -> None:
+        headers = HTTPHeaders()
+        for name, value in exchange.fields.items():
+            headers.add(name, value)
+        start_line = RequestStartLine(exchange.method, exchange.uri, exchange.version)
+        super().__init__(start_line=start_line, headers=headers, connection=connection)  # type: ignore[arg-type]
+        self._started = started
+
+    def request_time(self) -> float:
+        return time.time() - self._started

@@ -1,0 +1,177 @@
+"""One HTTP request, and the way its answer takes: what transports need of HTTP, whoever reads and writes it.
+
+:class:`TornadoExchange` stands on Tornado's HTTP connection. That of plain requests, which were read without it, is
+:class:`tornadio.entrance.PlainExchange`.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+from tornadio.wire import Wire, failed_future, take
+
+# After an answer that came before the end of a body, the rest of it is read for so long.
+_LINGER_SECONDS: Final = 5.0
+
+
+class Exchange(Protocol):
+    """What a transport's handler knows of its request, and does with its connection.
+
+    :ivar uri: path and query.
+    :ivar fields: the header fields, by their names in any case.
+    """
+
+    method: str
+    uri: str
+    path: str
+    query: str
+    version: str
+    host: str
+    protocol: str
+    fields: Mapping[str, str]
+
+    @property
+    def request(self) -> HTTPServerRequest:
+        """The request as Tornado's users know it."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has gone."""
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have it called if the client goes before its answer is there."""
+
+    def has_hung_up(self) -> bool:
+        """Whether the peer has closed, although what it sent last was not read yet."""
+
+    def connection_header(self) -> str:
+        """What becomes of the connection after the answer, as a header line where one is needed."""
+
+    def answer(self, response: bytes) -> None:
+        """Send the whole response, once."""
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        """Whether the socket has taken all of the answer: ``None`` if so, else a future of it."""
+
+    def close(self) -> None:
+        """Close the connection at once."""
+
+    def take_wire(self) -> Wire:
+        """Take the connection away from HTTP, before the answer."""
+
+
+class TornadoExchange:
+    """On Tornado's HTTP connection, which is at this request's headers or behind them."""
+
+    __slots__ = (
+        "_connection",
+        "_is_answered",
+        "fields",
+        "host",
+        "method",
+        "path",
+        "protocol",
+        "query",
+        "request",
+        "uri",
+        "version",
+    )
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        self.request = request
+        self.method, self.uri, self.version = request.method or "", request.uri or "", request.version
+        self.path, self.query = request.path, request.query or ""
+        self.host, self.protocol = request.host, request.protocol
+        self.fields: Mapping[str, str] = request.headers
+        self._connection = cast(HTTP1Connection, request.connection)
+        self._is_answered = False
+
+    @property
+    def _stream(self) -> IOStream:
+        return self._connection.stream
+
+    @property
+    def is_closed(self) -> bool:
+        return self._stream.closed()
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        self._connection.set_close_callback(callback)
+
+    def has_hung_up(self) -> bool:
+        stream = self._stream
+        if stream.closed() or isinstance(stream, SSLIOStream):  # into TLS nobody can look ahead
+            return stream.closed()
+        return has_hung_up(stream.socket)
+
+    def connection_header(self) -> str:
+        wanted = self.fields.get("Connection", "").lower()
+        if self.version == "HTTP/1.1":
+            return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
+        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._has_known_end()
+        return "Connection: Keep-Alive\r\n" if is_kept else ""
+
+    def _has_known_end(self) -> bool:
+        """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
+        return self.method in ("GET", "HEAD") or "Content-Length" in self.fields or "Transfer-Encoding" in self.fields
+
+    def answer(self, response: bytes) -> None:
+        self._is_answered = True
+        # Tornado's write_headers makes the same bytes, from an object for each header.
+        self._connection.write(response)
+        self._connection.finish()
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        stream = self._stream
+        if stream.closed():
+            return None if stream.error is None and self._is_answered else failed_future()
+        return stream.write(b"") if stream.writing() else None
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def take_wire(self) -> Wire:
+        return take(self._connection.detach())
+
+    # -- Bodies that are still coming ----------------------------------------------------------------------------
+
+    def allow_body(self, size: int) -> None:
+        """Have Tornado hand on bodies of up to ``size`` bytes."""
+        self._connection.set_max_body_size(size)
+
+    def answer_early(self, response: bytes) -> None:
+        """Answer while the body still comes. What comes is read until its end, but not for long."""
+        self._is_answered = True
+        stream = self._stream
+        with contextlib.suppress(StreamClosedError):
+            stream.write(response)
+        if not stream.closed() and not isinstance(stream, SSLIOStream):
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_WR)
+        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
+
+    def close_answered(self) -> None:
+        """Close the connection when the socket has taken the answer."""
+        taken = self.taken()
+        if taken is None:
+            self.close()
+        else:
+            taken.add_done_callback(self._close_taken)
+
+    def _close_taken(self, taken: "asyncio.Future[None]") -> None:
+        self.close()
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether a socket's peer has closed, although what it sent last was not read yet."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
