@@ -53,11 +53,11 @@ class SocketConnection:
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
         session = self._tornadio_session
-        if session.is_closed:
-            logger.debug("%s: send after its end does nothing", session)
-            return
         last, payload = _last_sent
         if message is not last:
+            if session.is_closed:
+                logger.debug("%s: send after its end does nothing", session)
+                return
             payload = _payload_of(message)
         if payload.size:
             session.send(payload)

@@ -3,7 +3,7 @@
 import asyncio
 import enum
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tornadio import proto
@@ -45,9 +45,11 @@ class SessionContainer:
     :param settings: the router's.
     :param loop: the event loop; ``None`` for the one that runs when the first session is made. Tests give one whose
         time they move.
+    :ivar time: the loop's time, in seconds.
     """
 
     loop: "asyncio.AbstractEventLoop"
+    time: "Callable[[], float]"
 
     def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
         self.settings = settings
@@ -120,11 +122,6 @@ class SessionContainer:
         """
         self._expiry.run(self.loop.time() if current_time is None else current_time)
 
-    @property
-    def now(self) -> float:
-        """The loop's time."""
-        return self.loop.time()
-
     # -- What sessions ask for -----------------------------------------------------------------------------------
 
     def moved(self, session: "Session", was: State) -> None:
@@ -167,6 +164,7 @@ class SessionContainer:
 
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
+        self.time = self.loop.time
         clock: Clock = self.loop
         self._alarm = Alarm(clock, self._timers)
         self._checks = Periodic(clock, self.expire, self.settings.session_check_interval)

@@ -17,18 +17,27 @@ class Payload:
     :ivar size: their UTF-8 bytes.
     """
 
-    __slots__ = ("_encoded", "size", "text")
+    __slots__ = ("_data", "_encode", "_others", "size", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.size = len(text) if text.isascii() else len(text.encode("utf-8"))
-        self._encoded: dict[Callable[[str], bytes], bytes] = {}
+        self._encode: Callable[[str], bytes] | None = None
+        self._data = b""
+        self._others: dict[Callable[[str], bytes], bytes] | None = None  # rarely are there two kinds of receivers
 
     def encoded(self, encode: Callable[[str], bytes]) -> bytes:
         """The text as ``encode`` has it for a transport: a pure function."""
-        data = self._encoded.get(encode)
+        if encode is self._encode:
+            return self._data
+        if self._encode is None:
+            self._encode, self._data = encode, encode(self.text)
+            return self._data
+        if self._others is None:
+            self._others = {}
+        data = self._others.get(encode)
         if data is None:
-            data = self._encoded[encode] = encode(self.text)
+            data = self._others[encode] = encode(self.text)
         return data
 
 

@@ -7,7 +7,7 @@ more. So a stream is as fast as a WebSocket.
 import asyncio
 import secrets
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Final, Protocol
 
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError
@@ -21,48 +21,75 @@ from tornadio.wire import Wire
 class Format(Protocol):
     """How a stream carries payloads.
 
-    :ivar content_type: the response's.
     :ivar start: what stands before the first payload.
     """
 
-    content_type: str
     start: bytes
 
     def part(self, payload: Payload) -> bytes:
         """A payload as a part of the stream."""
 
 
+_BOUNDARY_BYTES: Final = 16
+
+
 class Multipart:
-    """Each payload a part of a ``multipart/x-mixed-replace`` response."""
+    """Each payload a part of a ``multipart/x-mixed-replace`` response.
 
-    __slots__ = ("_after", "content_type", "start")
+    :param is_chunked: whether each is a chunk of a chunked response, too.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_encode", "_end", "boundary", "start")
+
+    def __init__(self, is_chunked: bool) -> None:
         # A boundary that a message could hold would let one client forge parts in the streams of others.
-        boundary = f"socketio-{secrets.token_hex(16)}"
-        self.content_type = f'multipart/x-mixed-replace;boundary="{boundary}"'
-        self.start = f"--{boundary}\n".encode("ascii")
+        self.boundary = f"socketio-{secrets.token_hex(_BOUNDARY_BYTES)}"
+        line = f"--{self.boundary}\n".encode("ascii")
+        self.start = _chunk(line) if is_chunked else line
+        # All that differs from stream to stream is its end.
+        self._encode = _part_in_chunk if is_chunked else _part
+        self._end = line + b"\r\n" if is_chunked else line
 
     def part(self, payload: Payload) -> bytes:
-        return b"".join(
-            (b"Content-Type: text/plain; charset=UTF-8\n\n", payload.encoded(str.encode), b"\n", self.start)
-        )
+        return payload.encoded(self._encode) + self._end
+
+
+_LINE_LENGTH: Final = len(f"--socketio-{'':{2 * _BOUNDARY_BYTES}}\n")
+
+
+def _part(text: str) -> bytes:
+    """A part without the boundary that ends it."""
+    return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text.encode("utf-8")
+
+
+def _part_in_chunk(text: str) -> bytes:
+    part = _part(text)
+    return b"%x\r\n%b" % (len(part) + _LINE_LENGTH, part)
 
 
 class Scripts:
-    """Each payload a script in a page that never finishes loading."""
+    """Each payload a script in a page that never finishes loading.
 
-    __slots__ = ()
+    :param is_chunked: whether each is a chunk of a chunked response, too.
+    """
 
-    content_type = "text/html; charset=UTF-8"
-    start = b"<html><body>".ljust(256)  # Internet Explorer renders nothing before 256 bytes have come
+    __slots__ = ("_encode", "start")
+
+    def __init__(self, is_chunked: bool) -> None:
+        page = b"<html><body>".ljust(256)  # Internet Explorer renders nothing before 256 bytes have come
+        self.start = _chunk(page) if is_chunked else page
+        self._encode = _script_in_chunk if is_chunked else _script
 
     def part(self, payload: Payload) -> bytes:
-        return payload.encoded(_script)
+        return payload.encoded(self._encode)
 
 
 def _script(text: str) -> bytes:
     return f"<script>parent.s._({script_string(text)}, document);</script>".encode("ascii")
+
+
+def _script_in_chunk(text: str) -> bytes:
+    return _chunk(_script(text))
 
 
 def _chunk(data: bytes) -> bytes:
@@ -117,22 +144,22 @@ class StreamingHandler(TransportHandler):
             self._refusal = RefusedError(403, "the application refused this connection")
 
     def _begin(self, session: Session) -> None:
-        form = self.make_format()
         is_chunked = self.exchange.version == "HTTP/1.1"
+        content_type, form = self.make_format(is_chunked)
         length = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
-        head = self.make_head(200, form.content_type, f"{length}Connection: close\r\n")
+        head = self.make_head(200, content_type, f"{length}Connection: close\r\n")
         wire = self.take_wire()
         channel = StreamChannel(wire, session, form, is_chunked)
         wire.start(channel)
-        wire.write(head + (_chunk(form.start) if is_chunked else form.start))
+        wire.write(head + form.start)
         self.log(200)
         session.attach(channel)
 
     def read(self) -> None:
         raise HandlerError  # never: a GET ends in admitted, as a stream or with a refusal
 
-    def make_format(self) -> Format:
-        """The form of a new stream."""
+    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
+        """The content type of a new stream, and its form."""
         raise NotImplementedError
 
 
@@ -141,8 +168,9 @@ class XHRMultipartHandler(StreamingHandler):
 
     transport = "xhr-multipart"
 
-    def make_format(self) -> Format:
-        return Multipart()
+    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
+        form = Multipart(is_chunked)
+        return f'multipart/x-mixed-replace;boundary="{form.boundary}"', form
 
 
 class HTMLFileHandler(StreamingHandler):
@@ -150,8 +178,8 @@ class HTMLFileHandler(StreamingHandler):
 
     transport = "htmlfile"
 
-    def make_format(self) -> Format:
-        return Scripts()
+    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
+        return "text/html; charset=UTF-8", Scripts(is_chunked)
 
 
 class StreamChannel:
@@ -176,8 +204,7 @@ class StreamChannel:
 
     def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload; see :meth:`tornadio.session.Channel.deliver`."""
-        part = self._format.part(payload)
-        return self._wire.write(_chunk(part) if self._is_chunked else part)
+        return self._wire.write(self._format.part(payload))
 
     def end(self, code: int, reason: str) -> None:
         """End the response."""

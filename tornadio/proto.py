@@ -61,6 +61,8 @@ def encode(message: Any) -> str:
     :raises EncodeError: bytes that are not UTF-8, a number that JSON has no word for (NaN, infinities), an object
         that JSON can't hold, a list that holds itself.
     """
+    if type(message) is str and message.isascii() and message[:1] != "~":  # most messages
+        return f"{FRAME}{len(message)}{FRAME}{message}"
     if isinstance(message, str):
         return _text_frame(_well_formed(message))
     if isinstance(message, list):

@@ -18,6 +18,7 @@ VERSIONS: Final = ("13", "8", "7")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_CONTROL: Final = 125
+_TINY: Final = 4096  # characters of a piece of text that is kept as it is
 _MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
@@ -120,6 +121,8 @@ class Framer:
             if self._frame is None:
                 if self._message is None:
                     position = self._parse_whole(data, position, messages)
+                    if position == end:
+                        break
                 self._frame = _FrameHeader.parse(data, position)
                 if self._frame is None:
                     break
@@ -297,26 +300,40 @@ def _check_first_bytes(first: int, second: int) -> None:
 
 
 class _Message:
-    """A message under way. Its bytes are kept in one piece, since tiny fragments would take many times their size each.
+    """A message under way. What comes in tiny fragments is kept in one piece: each would take many times its size.
 
     Text is checked as it comes, so that bad UTF-8 is refused at its first byte.
     """
 
-    __slots__ = ("_decoder", "_payload", "size")
+    __slots__ = ("_bytes", "_decoder", "_texts", "size")
 
     def __init__(self, opcode: int) -> None:
         self.size = 0
-        self._payload = bytearray()
+        self._bytes = bytearray()  # all of a binary message; of a text what stands behind the _texts
+        self._texts: list[str] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
 
     def add(self, payload: bytes, final: bool = False) -> None:
-        self._payload += payload
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(payload, final)
-            except UnicodeDecodeError:
-                raise ProtocolError("a text message that is not UTF-8") from None
+        if self._decoder is None:
+            self._bytes += payload
+            return
+        try:
+            text = self._decoder.decode(payload, final)
+        except UnicodeDecodeError:
+            raise ProtocolError("a text message that is not UTF-8") from None
+        if len(text) < _TINY:
+            self._bytes += text.encode("utf-8")
+        if len(text) >= _TINY or len(self._bytes) >= _TINY:
+            if self._bytes:
+                self._texts.append(self._bytes.decode("utf-8"))
+                self._bytes.clear()
+            if len(text) >= _TINY:
+                self._texts.append(text)
 
     def finish(self) -> str | bytes:
+        if self._decoder is None:
+            return bytes(self._bytes)
         self.add(b"", final=True)
-        return bytes(self._payload) if self._decoder is None else self._payload.decode("utf-8")
+        if self._bytes:
+            self._texts.append(self._bytes.decode("utf-8"))
+        return "".join(self._texts)

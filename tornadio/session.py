@@ -173,7 +173,6 @@ class Session:
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
         :raises HandlerError: ``on_message`` raised; the session is closing.
         """
-        self.heard()
         remaining = iter(frames)
         answer = None
         if not self._turns.is_taken:
@@ -254,7 +253,7 @@ class Session:
 
     def heard(self) -> None:
         """The client has sent something, be it half a message."""
-        self._heartbeat.received(self.container.now)
+        self._heartbeat.received(self.container.time())
 
     def asked_for(self) -> None:
         """A request has come that names this session."""
@@ -355,7 +354,7 @@ class Session:
             logger.debug("%s: sent to after its end: dropped", self)
             return
         outbox = self._outbox
-        if self._busy is None and not outbox.queue and self._channel is not None:
+        if not outbox.queue and self._busy is None and self._channel is not None:
             self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
         outbox.put(payload)
         if outbox.size > self._max_send_buffer:
@@ -395,7 +394,7 @@ class Session:
             channel = self._busy = self._channel
             payload = outbox.take(_BATCH_SIZE if self._greeted else 0)  # the session id travels alone, as of old
             self._greeted = True
-            self._heartbeat.last_sent = self.container.now
+            self._heartbeat.last_sent = self.container.time()
             taken = channel.deliver(payload)
             if taken is None:
                 outbox.delivered()

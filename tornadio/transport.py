@@ -190,6 +190,7 @@ class TransportHandler:
         if session.state is State.CLOSING:
             raise self.unknown_session()
         session.post_began()
+        session.heard()
         try:
             handled = session.receive(self.decode(self._payload(body)))
         except PeerError as error:

@@ -9,24 +9,21 @@ class Turns:
     would overtake those who wait.
 
     Handlers that are no coroutines need no turn of their own: nothing else runs beside them. They only have to see that
-    it :meth:`is_taken <is_taken>` by nobody.
+    it is taken by nobody.
+
+    :ivar is_taken: whether somebody has it.
     """
 
-    __slots__ = ("_is_taken", "_waiting")
+    __slots__ = ("_waiting", "is_taken")
 
     def __init__(self) -> None:
-        self._is_taken = False
+        self.is_taken = False
         self._waiting: collections.deque[asyncio.Future[None]] | None = None  # rarely needed, and not small
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether somebody has it."""
-        return self._is_taken
 
     def take(self) -> "asyncio.Future[None] | None":
         """Take the turn, or a place in the queue: a future of the turn. Either is to be given back."""
-        if not self._is_taken:
-            self._is_taken = True
+        if not self.is_taken:
+            self.is_taken = True
             return None
         if self._waiting is None:
             self._waiting = collections.deque()
@@ -44,5 +41,5 @@ class Turns:
             if not next_place.done():
                 next_place.set_result(None)
                 return
-        self._is_taken = False
+        self.is_taken = False
         self._waiting = None

@@ -251,10 +251,10 @@ class WebSocketChannel:
     def _receive(self, data: bytes) -> None:
         framer = self._framer
         messages = framer.feed(data)
-        if self._session is not None:
-            self._session.handled = 0
-            if not messages:
-                self._session.heard()
+        session = self._session
+        if session is not None:
+            session.handled = 0
+            session.heard()
         if framer.has_outgoing and not framer.closed:
             self._answer_pings()
         self._handle(iter(messages))
