@@ -16,13 +16,13 @@ def outbox_of(*payloads: str) -> Outbox:
 def test_payloads_leave_together_and_in_order():
     outbox = outbox_of("a", "b", "c")
     assert outbox.take(math.inf).text == "abc"
-    assert not outbox.queue
+    assert outbox.first is None
 
 
 def test_a_batch_ends_with_the_payload_that_makes_it_long_enough():
     outbox = outbox_of("aa", "bb", "cc")
     assert outbox.take(3).text == "aabb"
-    assert outbox.queue
+    assert outbox.first is not None
 
 
 def test_one_payload_leaves_however_little_is_enough():
@@ -53,7 +53,7 @@ def test_a_batch_is_delivered_or_taken_back_once():
     outbox.delivered()
     outbox.take_back()
     outbox.delivered()
-    assert not outbox.queue
+    assert outbox.first is None
     assert outbox.size == 0
 
 
@@ -62,7 +62,7 @@ def test_what_is_cleared_counts_no_more():
     outbox.take(0)
     outbox.clear()
     outbox.take_back()
-    assert not outbox.queue
+    assert outbox.first is None
     assert outbox.size == 0
 
 

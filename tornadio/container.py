@@ -57,7 +57,7 @@ class SessionContainer:
         self._given_loop = loop
         self._sessions: dict[str, Session] = {}
         self._open: dict[Session, None] = {}
-        self._unflushed: dict[Session, None] = {}
+        self._unflushed: list[Session] = []
         self.tasks = Tasks(self._check_emptied)
         self.departures = Departures()
         self._emptied: asyncio.Event | None = None
@@ -149,10 +149,10 @@ class SessionContainer:
         """Flush a session at the end of this turn: all that is sent to it in one turn travels together."""
         if not self._unflushed:
             self.loop.call_soon(self._flush)
-        self._unflushed[session] = None
+        self._unflushed.append(session)
 
     def _flush(self) -> None:
-        sessions, self._unflushed = self._unflushed, {}
+        sessions, self._unflushed = self._unflushed, []
         for session in sessions:
             try:
                 session.flush()

@@ -234,6 +234,11 @@ class PlainConnection:
         if exchange is not None:
             exchange.lost()
 
+    def let_go(self) -> None:
+        """The socket belongs to the request that was made on it."""
+        self._exchange = None  # which knows this object: in a circle both would wait for the collector
+        self.leave()
+
     def leave(self) -> None:
         """It is not for here any more."""
         self.unwatch()
@@ -364,7 +369,7 @@ class PlainExchange:
         self.is_open = False
         self._closed = None
         connection, stream = self._connection, self._connection.stream
-        connection.leave()
+        connection.let_go()
         loop = asyncio.get_running_loop()
         if stream.closed() or not can_watch_sockets(loop):
             return take(stream)

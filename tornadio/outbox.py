@@ -45,39 +45,52 @@ class Outbox:
     """A queue of payloads.
 
     :ivar size: UTF-8 bytes queued and in flight.
-    :ivar queue: the payloads that are not in flight.
+    :ivar first: the payload that goes next, ``None`` where none is queued.
     """
 
-    __slots__ = ("_in_flight", "queue", "size")
+    __slots__ = ("_in_flight", "_rest", "first", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self.queue: list[Payload] = []  # a deque would be 600 bytes of every idle connection
+        self.first: Payload | None = None
+        self._rest: list[Payload] | None = None  # mostly there is one: a list for it would be made for each receiver
         self._in_flight: Payload | None = None
 
     def put(self, payload: Payload) -> None:
         """Queue a payload."""
         self.size += payload.size
-        self.queue.append(payload)
+        if self.first is None:
+            self.first = payload
+        elif self._rest is None:
+            self._rest = [payload]
+        else:
+            self._rest.append(payload)
 
     def take(self, enough: float) -> Payload:
-        """Payloads from the front, together, until there are ``enough`` bytes: now they are in flight."""
-        queue = self.queue
-        if len(queue) == 1:
-            self._in_flight = queue.pop()
-        elif self.size <= enough:
-            self.queue = []
-            self._in_flight = _joined(queue)
-        else:
-            size = count = 0
-            for payload in queue:
-                size += payload.size
+        """Payloads from the front, together, until there are ``enough`` bytes: now they are in flight.
+
+        There has to be a :attr:`first`.
+        """
+        first, rest = self.first, self._rest
+        assert first is not None
+        if rest is None:
+            self.first = None
+            self._in_flight = first
+            return first
+        count = len(rest)
+        if self.size > enough:
+            size, count = first.size, 0
+            while size < enough and count < len(rest):
+                size += rest[count].size
                 count += 1
-                if size >= enough:
-                    break
-            self._in_flight = _joined(queue[:count])
-            del queue[:count]
+        self._in_flight = _joined([first, *rest[:count]])
+        self._queue(rest[count:])
         return self._in_flight
+
+    def _queue(self, payloads: list[Payload]) -> None:
+        """These are what is queued."""
+        self.first = payloads[0] if payloads else None
+        self._rest = payloads[1:] or None
 
     def delivered(self) -> None:
         """The socket has taken the batch in flight, if there is one."""
@@ -88,13 +101,13 @@ class Outbox:
     def take_back(self) -> None:
         """The batch in flight, if there is one, has not arrived: it is the first to go again."""
         if self._in_flight is not None:
-            self.queue.insert(0, self._in_flight)
+            queued = [] if self.first is None else [self.first, *(self._rest or ())]
+            self._queue([self._in_flight, *queued])
             self._in_flight = None
 
     def clear(self) -> None:
         """Nobody will come for it."""
-        self.queue.clear()
-        self._in_flight = None
+        self.first = self._rest = self._in_flight = None
         self.size = 0
 
 

@@ -75,7 +75,7 @@ class PollingSession(Session):
 
     def flush(self) -> None:
         """Answer the poll that waits with all that is queued: it carries one payload only."""
-        while self._outbox.queue and self._busy is None and self._channel is not None:
+        while self._outbox.first is not None and self._busy is None and self._channel is not None:
             channel = self._busy = self._channel
             self._channel = None
             taken = channel.deliver(self._outbox.take(math.inf))

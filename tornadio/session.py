@@ -339,7 +339,7 @@ class Session:
         if self.state is not State.CLOSING or self._posts:
             return
         self.flush()
-        if self._outbox.queue or self._busy:
+        if self._outbox.first is not None or self._busy:
             return
         channel, self._channel = self._channel, None
         self._enter(State.CLOSED)
@@ -354,7 +354,7 @@ class Session:
             logger.debug("%s: sent to after its end: dropped", self)
             return
         outbox = self._outbox
-        if not outbox.queue and self._busy is None and self._channel is not None:
+        if outbox.first is None and self._busy is None and self._channel is not None:
             self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
         outbox.put(payload)
         if outbox.size > self._max_send_buffer:
@@ -390,7 +390,7 @@ class Session:
     def flush(self) -> None:
         """Hand the channel its next batches, until it is busy with one."""
         outbox = self._outbox
-        while outbox.queue and self._busy is None and self._channel is not None:
+        while outbox.first is not None and self._busy is None and self._channel is not None:
             channel = self._busy = self._channel
             payload = outbox.take(_BATCH_SIZE if self._greeted else 0)  # the session id travels alone, as of old
             self._greeted = True

@@ -286,7 +286,10 @@ class TransportHandler:
     def log(self, status: int) -> None:
         """Tell the access log."""
         self._status = status
-        self.here.log_request(self)
+        try:
+            self.here.log_request(self)
+        except Exception:  # the answer is on its way: there must be no second one, and nobody who sends must hear of it
+            logger.exception("%s: log_function failed", self.transport)
 
     def respond_error(self, error: PeerError) -> None:
         """Answer with an error's status and text."""

@@ -140,6 +140,7 @@ class WebSocketChannel:
 
     __slots__ = (
         "__weakref__",
+        "_encode",
         "_framer",
         "_handshake",
         "_is_lost",
@@ -154,6 +155,7 @@ class WebSocketChannel:
     def __init__(self, wire: Wire, framer: Framer, resource: Resource, transport: str) -> None:
         self._wire = wire
         self._framer = framer
+        self._encode = framer.encode  # the class's, the same for all receivers
         self._resource = resource
         self._transport = transport
         self._session: Session | None = None
@@ -366,7 +368,7 @@ class WebSocketChannel:
 
     def deliver(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload as a message; see :meth:`tornadio.session.Channel.deliver`."""
-        return self._wire.write(payload.encoded(self._framer.encode))
+        return self._wire.write(payload.encoded(self._encode))
 
     def end(self, code: int, reason: str) -> None:
         """Send a close frame; the peer has some seconds to answer it."""
