@@ -374,8 +374,7 @@ class PlainExchange:
         if stream.closed() or not can_watch_sockets(loop):
             return take(stream)
         stream.set_nodelay(True)
-        ours = stream.socket
-        taken = socket.socket(ours.family, ours.type, ours.proto, fileno=ours.detach())
+        taken = socket.socket(fileno=stream.socket.detach())
         stream.close()
         return SocketWire(loop, taken)
 

@@ -92,7 +92,10 @@ class SocketServer(HTTPServer):
             idle_connection_timeout=header_timeout,
             body_timeout=body_timeout,
         )
-        is_tornados = type(application).find_handler is not tornado.web.Application.find_handler
+        is_tornados = any(
+            getattr(type(application), name) is not getattr(tornado.web.Application, name)
+            for name in ("find_handler", "start_request")
+        )
         self._entrance = Entrance(
             application, not (xheaders or no_keep_alive or is_tornados), header_timeout, self._serve
         )

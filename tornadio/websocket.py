@@ -122,13 +122,15 @@ class FlashSocketHandler(WebSocketHandler):
 class _Handshake:
     """What is kept of a handshake until the session is open.
 
+    :ivar head: the 101, until it is written.
     :ivar keys: the numbers of a draft-76 handshake whose last eight bytes are to come.
     :ivar early: what has come by then.
     """
 
-    __slots__ = ("early", "extra", "keys", "request")
+    __slots__ = ("early", "extra", "head", "keys", "request")
 
-    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+    def __init__(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+        self.head = head
         self.keys = keys
         self.request = request
         self.extra = extra
@@ -175,13 +177,25 @@ class WebSocketChannel:
         :param head: the 101.
         :param keys: the numbers of a draft-76 handshake.
         """
-        self._wire.write(head)
-        self._handshake = _Handshake(keys, request, extra)
+        self._handshake = _Handshake(head, keys, request, extra)
+        if not isinstance(self._framer, rfc6455.Framer):
+            self._write_head()
         self._wire.start(self)
         if keys is None:
             self._open(self._handshake)
         else:
             self._close_in(_KEY3_SECONDS)
+
+    def _write_head(self) -> None:
+        """Write the 101, if that was not done before.
+
+        In the usual case it was not: it travels with the session id, in one piece. The drafts' clients are not asked to
+        understand that.
+        """
+        handshake = self._handshake
+        if handshake is not None and handshake.head:
+            self._wire.write(handshake.head)
+            handshake.head = b""
 
     def _advance(self, handshake: _Handshake, data: bytes) -> None:
         """What comes before the session is open: key3, and messages that have to wait."""
@@ -208,6 +222,7 @@ class WebSocketChannel:
             if isinstance(opened, bool):
                 self._opened(session, opened)
             else:
+                self._write_head()
                 opened.add_done_callback(functools.partial(self._open_ended, session))
 
     def _open_ended(self, session: Session, opened: "asyncio.Task[bool]") -> None:
@@ -228,13 +243,20 @@ class WebSocketChannel:
         if self._is_lost:
             session.drop()
             return
-        early = self._handshake.early if self._handshake is not None else b""
-        self._handshake = None
+        handshake, self._handshake = self._handshake, None
+        assert handshake is not None
         self._session = session
         self._wire.resume_reading()
+        if handshake.head:
+            self._encode = functools.partial(self._encode_first, handshake.head)
         session.attach(self)
-        if early:
-            self._receive(early)
+        self._encode = self._framer.encode
+        if handshake.early:
+            self._receive(handshake.early)
+
+    def _encode_first(self, head: bytes, text: str) -> bytes:
+        self._encode = self._framer.encode
+        return head + self._encode(text)
 
     # -- From the client -----------------------------------------------------------------------------------------
 
@@ -322,6 +344,7 @@ class WebSocketChannel:
             session.flush()  # the answers to what came before the error
         last = self._framer.close(error.close_code, str(error))
         if not self._is_lost:
+            self._write_head()
             self._let_go()
             say_last(self._wire, last, self._resource.sessions.departures)
         if session is not None:

@@ -163,11 +163,12 @@ async def test_what_is_under_way_arrives_whole_and_the_close_frame_behind_it(ser
 
 
 @pytest.mark.parametrize("transport", STREAMING)
-async def test_a_client_that_posts_and_reads_no_answers_is_given_up(serve, clock, transport, monkeypatch):
+async def test_a_client_that_posts_and_reads_no_answers_is_given_up(serve, clock, transport, monkeypatch, each_way):
     served = serve(settings={"heartbeat_timeout": 5})
     session_id = await served.start(transport)
     never = clock.create_future()
-    monkeypatch.setattr("tornadio.transport.TransportHandler.taken", lambda self: never)
+    for exchange in "tornadio.entrance.PlainExchange", "tornadio.exchange.TornadoExchange":
+        monkeypatch.setattr(f"{exchange}.taken", lambda self: never)
     wire = await served.connect()
     await wire.send_request("POST", f"/socket.io/{transport}/{session_id}/send", {}, b"data=" + b"~m~2~m~hi")
     await wire.read_response()
