@@ -129,11 +129,29 @@ async def test_routers_are_found_wherever_they_are_in_the_rules():
     assert all(recorder.is_closed for recorder in Recorder.opened)
 
 
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ({}, ("127.0.0.1", "http")),
+        ({"X-Real-Ip": "192.0.2.1"}, ("192.0.2.1", "http")),
+        ({"X-Forwarded-For": "192.0.2.2"}, ("192.0.2.2", "http")),
+        ({"X-Forwarded-For": "192.0.2.3, 2001:db8::1"}, ("2001:db8::1", "http")),
+        ({"X-Forwarded-For": "192.0.2.2", "X-Real-Ip": "192.0.2.1"}, ("192.0.2.1", "http")),
+        ({"X-Forwarded-For": "somewhere"}, ("127.0.0.1", "http")),
+        ({"X-Real-Ip": "", "X-Forwarded-For": "192.0.2.2"}, ("127.0.0.1", "http")),
+        ({"X-Scheme": "https"}, ("127.0.0.1", "https")),
+        ({"X-Forwarded-Proto": "http, https"}, ("127.0.0.1", "https")),
+        ({"X-Forwarded-Proto": "https, http"}, ("127.0.0.1", "http")),
+        ({"X-Scheme": "http", "X-Forwarded-Proto": "https"}, ("127.0.0.1", "http")),
+        ({"X-Scheme": "gopher"}, ("127.0.0.1", "http")),
+    ],
+)
 @pytest.mark.parametrize("xheaders", [False, True])
-async def test_xheaders_says_whether_a_proxy_is_believed(serve, xheaders):
+async def test_xheaders_says_whether_a_proxy_is_believed(serve, each_way, headers, client, xheaders):
     served = serve(server={"xheaders": xheaders})
-    await served.request("GET", "/socket.io/xhr-polling/", {"X-Real-Ip": "192.0.2.1"})
-    assert Recorder.opened[0].request.remote_ip == ("192.0.2.1" if xheaders else "127.0.0.1")
+    await served.request("GET", "/socket.io/xhr-polling/", headers)
+    request = Recorder.opened[0].request
+    assert (request.remote_ip, request.protocol) == (client if xheaders else ("127.0.0.1", "http"))
 
 
 # -- Time limits -------------------------------------------------------------------------------------------------------

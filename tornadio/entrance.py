@@ -15,6 +15,7 @@ import tornado.web
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
+from tornado.netutil import is_valid_ip
 from tornado.routing import PathMatches
 
 from tornadio.exchange import has_hung_up
@@ -36,6 +37,7 @@ class Entrance:
 
     :param application: whose routers are asked for transports.
     :param is_plain_served: whether plain requests are answered here at all.
+    :param xheaders: whether a proxy is believed about its clients.
     :param timeout: seconds that a connection may be silent: before its first request, and between two.
     :param hand_over: called with the stream of a connection that is not for here, its address, and its first byte.
     """
@@ -44,10 +46,12 @@ class Entrance:
         self,
         application: tornado.web.Application,
         is_plain_served: bool,
+        xheaders: bool,
         timeout: float,
         hand_over: Callable[[IOStream, Any, bytes], None],
     ) -> None:
         self.is_plain_served = is_plain_served
+        self.xheaders = xheaders
         self.hand_over = hand_over
         self._application = application
         self._timeout = timeout
@@ -146,7 +150,7 @@ class PlainConnection:
             return
         request = parse(data) if self._entrance.is_plain_served else None
         if request is not None:
-            exchange = PlainExchange(self, request)
+            exchange = PlainExchange(self, request, self._entrance.xheaders)
             handler = self._entrance.handler_of(exchange)
             if handler is not None:
                 self._stream.socket.recv(request.size)
@@ -249,22 +253,10 @@ class PlainConnection:
         """Untouched as long as the connection is here, but for answers that the socket does not take at once."""
         return self._stream
 
-    # -- What Tornado's requests ask of their connection -----------------------------------------------------------
-
-    @property
-    def context(self) -> "PlainConnection":
-        """Who the client is."""
-        return self
-
     @property
     def remote_ip(self) -> str:
-        """The client's address; as Tornado says it for one without, on a Unix socket."""
+        """The peer's address; as Tornado says it for one without, on a Unix socket."""
         return str(self._address[0]) if isinstance(self._address, tuple) and self._address else "0.0.0.0"
-
-    @property
-    def protocol(self) -> str:
-        """TLS is Tornado's."""
-        return "http"
 
 
 class PlainExchange:
@@ -273,6 +265,7 @@ class PlainExchange:
     __slots__ = (
         "_closed",
         "_connection",
+        "_is_proxied",
         "_request",
         "_started",
         "_taken",
@@ -281,20 +274,26 @@ class PlainExchange:
         "is_open",
         "method",
         "path",
+        "protocol",
         "query",
         "uri",
     )
 
     version = "HTTP/1.1"
-    protocol = "http"
 
-    def __init__(self, connection: PlainConnection, request: PlainRequest) -> None:
+    def __init__(self, connection: PlainConnection, request: PlainRequest, xheaders: bool) -> None:
         self.method = request.method
         self.uri = request.uri
         self.path, _, self.query = request.uri.partition("?")
         self.fields: Mapping[str, str] = request.fields
         self.host = request.fields["host"]
         self.is_open = True  # until the answer, or the connection's end
+        self.protocol = "http"  # TLS is Tornado's, or a proxy's
+        if xheaders:
+            # The last in a list is what the proxy has added, as Tornado has it.
+            scheme = request.fields.get("X-Scheme", request.fields.get("X-Forwarded-Proto", ""))
+            self.protocol = "https" if scheme.split(",")[-1].strip() == "https" else "http"
+        self._is_proxied = xheaders
         self._connection = connection
         self._request: HTTPServerRequest | None = None
         self._started = time.time()
@@ -304,8 +303,18 @@ class PlainExchange:
     @property
     def request(self) -> HTTPServerRequest:
         if self._request is None:
-            self._request = _Request(self, self._connection, self._started)
+            self._request = _Request(self, self._started)
         return self._request
+
+    @property
+    def remote_ip(self) -> str:
+        """The client's address."""
+        peer = self._connection.remote_ip
+        if self._is_proxied:
+            forwarded = self.fields.get("X-Forwarded-For", "").split(",")[-1].strip()
+            client = self.fields.get("X-Real-Ip", forwarded)
+            return client if is_valid_ip(client) else peer
+        return peer
 
     @property
     def is_closed(self) -> bool:
@@ -379,15 +388,30 @@ class PlainExchange:
         return SocketWire(loop, taken)
 
 
+class _Client:
+    """What Tornado's requests ask of their connection: who the client is."""
+
+    __slots__ = ("protocol", "remote_ip")
+
+    def __init__(self, remote_ip: str, protocol: str) -> None:
+        self.remote_ip = remote_ip
+        self.protocol = protocol
+
+    @property
+    def context(self) -> "_Client":
+        return self
+
+
 class _Request(HTTPServerRequest):
     """A plain request as Tornado's users know it."""
 
-    def __init__(self, exchange: PlainExchange, connection: PlainConnection, started: float) -> None:
+    def __init__(self, exchange: PlainExchange, started: float) -> None:
         headers = HTTPHeaders()
         for name, value in exchange.fields.items():
             headers.add(name, value)
+        client = _Client(exchange.remote_ip, exchange.protocol)
         start_line = RequestStartLine(exchange.method, exchange.uri, exchange.version)
-        super().__init__(start_line=start_line, headers=headers, connection=connection)  # type: ignore[arg-type]
+        super().__init__(start_line=start_line, headers=headers, connection=client)  # type: ignore[arg-type]
         self._started = started
 
     def request_time(self) -> float:

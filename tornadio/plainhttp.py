@@ -7,7 +7,7 @@ read in two ways, so no proxy in front has read it otherwise (request smuggling,
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, overload
 
 _HEAD: Final = re.compile(
     rb"(GET|POST|OPTIONS) (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n"
@@ -34,7 +34,11 @@ class Fields(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
 
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
         """The value of a field, or the default."""
         return self._fields.get(name.lower(), default)
 

@@ -97,7 +97,7 @@ class SocketServer(HTTPServer):
             for name in ("find_handler", "start_request")
         )
         self._entrance = Entrance(
-            application, not (xheaders or no_keep_alive or is_tornados), header_timeout, self._serve
+            application, not (no_keep_alive or is_tornados), xheaders, header_timeout, self._serve
         )
         self._descriptor_limit = _descriptor_limit()
         self._policy_answers: set[asyncio.Task[None]] = set()
