@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import simplejson
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
 
 from tornadio import forms, hixie, proto, rfc6455
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
 from tornadio.origins import Origin, OriginRule, host_of, parse_origin
+from tornadio.plainhttp import parse
 
 Framer = rfc6455.Framer | hixie.Framer
 Outcome = tuple[list[Any], str | None]
@@ -246,6 +248,31 @@ def check_closing(data: bytes) -> None:
     assert (echo.closed, echo.error) == (True, None)
 
 
+# -- Plain requests ----------------------------------------------------------------------------------------------------
+
+
+def check_plain(data: bytes) -> None:
+    """A plain request is whole, does not depend on what follows it, and Tornado reads its head as the same."""
+    request = parse(data)
+    if request is None:
+        return
+    whole = data[: request.size]
+    again = parse(whole)
+    assert again is not None
+    assert (again.method, again.uri, dict(again.fields), again.body, again.size) == (
+        *(request.method, request.uri, dict(request.fields), request.body),
+        len(whole),
+    )
+    assert parse(whole[:-1]) is None
+    head = whole.removesuffix(request.body) if request.body else whole
+    line, _, lines = head.decode("ascii").partition("\r\n")
+    start_line, headers = parse_request_start_line(line), HTTPHeaders.parse(lines)
+    assert start_line == (request.method, request.uri, "HTTP/1.1")
+    assert {name.lower(): value for name, value in headers.get_all()} == dict(request.fields)
+    assert len(request.body) == int(headers.get("Content-Length", "0"))
+    assert HTTPServerRequest(start_line=start_line, headers=headers).host == request.fields["host"]
+
+
 # -- Handshakes --------------------------------------------------------------------------------------------------------
 
 
@@ -296,4 +323,5 @@ TARGETS: Final[tuple[Callable[[bytes], None], ...]] = (
     check_closing,
     check_keys,
     check_origins,
+    check_plain,
 )

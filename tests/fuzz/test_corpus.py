@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
-from tornadio import forms, proto, rfc6455
+from tornadio import forms, plainhttp, proto, rfc6455
+from tornadio.plainhttp import PlainRequest
 
 CORPUS = sorted(Path(__file__).with_name("corpus").iterdir())
 
@@ -74,3 +75,13 @@ def test_a_reason_that_cannot_be_told_is_found(monkeypatch, reason):
     monkeypatch.setattr(proto, "frames", frames)
     with pytest.raises((UnicodeEncodeError, AssertionError)):
         targets.check_frames(b"~m~1~m~x")
+
+
+def test_a_plain_request_that_tornado_reads_otherwise_is_found(monkeypatch):
+    def parse(data: bytes) -> PlainRequest | None:
+        found = plainhttp.parse(data)
+        return found and PlainRequest(found.method, "/b", found.fields, found.body, found.size)
+
+    monkeypatch.setattr(targets, "parse", parse)
+    with pytest.raises(AssertionError):
+        targets.check_plain(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
