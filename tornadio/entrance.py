@@ -153,8 +153,12 @@ class PlainConnection:
             exchange = PlainExchange(self, request, self._entrance.xheaders)
             handler = self._entrance.handler_of(exchange)
             if handler is not None:
-                self._stream.socket.recv(request.size)
-                self._serve(exchange, handler, request.body)
+                try:
+                    self._stream.socket.recv(request.size)
+                except OSError:  # reset just now: some systems throw away what was there
+                    self.close()
+                else:
+                    self._serve(exchange, handler, request.body)
                 return
         self.leave()
         self._entrance.hand_over(self._stream, self._address, data[:1])
