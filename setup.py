@@ -32,7 +32,11 @@ setup(
         "simplejson>=3.19.1",  # the first whose decoder can refuse NaN and whose wheels run on Python 3.11
     ],
     extras_require={
+        "redis": [
+            "redis>=5.0.1",  # the first whose asyncio connections all close by aclose(), without a warning left behind
+        ],
         "tests": [
+            "TornadIO[redis]",  # the setting bus
             "aiohttp",  # a WebSocket client that is not ours
             "coverage>=7.10",  # of programs that tests start, too
             "build",  # the tests build the wheel and the sdist,

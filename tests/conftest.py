@@ -18,7 +18,7 @@ import tornadio.wire
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
-pytest_plugins = ("tests.browser_fixtures",)
+pytest_plugins = ("tests.browser_fixtures", "tests.redis_fixtures")
 
 Serve = Callable[..., Served]
 

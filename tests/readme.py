@@ -35,9 +35,9 @@ def table_rows(section: str) -> Iterator[list[str]]:
             yield [entry.astext() for entry in row.findall(nodes.entry)]
 
 
-def local_files() -> set[str]:
+def local_files(path: Path = README) -> set[str]:
     """What the document links to, or shows, that is a file beside it."""
-    document = parse()
+    document = parse(path)
     targets = {node["refuri"] for node in document.findall(nodes.reference) if "refuri" in node}
     targets |= {image["uri"] for image in document.findall(nodes.image)}
     return {target for target in targets if "://" not in target}

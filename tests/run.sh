@@ -5,10 +5,10 @@
 #   tests/run.sh ARGUMENTS    the first of them alone, with these arguments for pytest (paths from the repository's root)
 #
 # The suites: all tests on this Python with the newest dependencies, in two halves side by side, which together have to
-# cover tornadio/; without the browser's and those with programs of others, and with a short soak, on the oldest Python
-# found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without
-# the attacks and the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the
-# first (default: python3).
+# cover tornadio/; without the browser's, the cluster's and those with programs of others, and with a short soak, on the
+# oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and,
+# also without the attacks and the chaos, on the newest Python found with the newest dependencies. PYTHON names another
+# Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -18,8 +18,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENVS=$PWD/.venvs
 RESULTS=()
-WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/attacks/test_script_injection.py
-    --soak 10)
+WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/cluster
+    --ignore=tests/attacks/test_script_injection.py --soak 10)
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -76,14 +76,24 @@ need_ip() {
     command -v ip >/dev/null || [ -x /usr/sbin/ip ] || apt_install iproute2
 }
 
+need_redis() {
+    command -v redis-server >/dev/null || apt_install redis-server
+}
+
+need_proxies() {
+    command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || apt_install haproxy
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || apt_install nginx-light
+}
+
 need_node() {
     command -v node >/dev/null || apt_install nodejs
     command -v npm >/dev/null || apt_install npm
 }
 
-# The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ...
+# The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ... redis==5.0.1
 oldest_dependencies() {
-    sed -n '/install_requires/,/\]/ s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
+    sed -n -e '/install_requires/,/\]/ b print' -e '/"redis": \[/,/\]/ b print' -e 'd; :print' \
+        -e 's/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
 }
 
 # make_venv NAME PYTHON [REQUIREMENT...]: .venvs/NAME holds this project, editable, what its tests need, and the requirements.
@@ -117,6 +127,8 @@ need_python
 need_chromium
 need_node
 need_ip
+need_redis
+need_proxies
 make_venv main "$PYTHON"
 
 if [ $# -gt 0 ]; then
@@ -140,6 +152,7 @@ OTHERS=$(mktemp -d)
 set -m  # a process group of their own, to be ended together
 (
     run_suite "The attacks" main coverage run -m pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
+    run_suite "The cluster" main coverage run -m pytest tests/cluster --basetemp "$OTHERS/cluster" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
     if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
@@ -155,7 +168,8 @@ others=$!
 set +m
 trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
 
-run_suite "All tests but the attacks" main coverage run -m pytest --ignore=tests/attacks
+run_suite "All tests but the attacks and the cluster" main \
+    coverage run -m pytest --ignore=tests/attacks --ignore=tests/cluster
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
 cat "$OTHERS/output"
 mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"

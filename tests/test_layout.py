@@ -17,6 +17,7 @@ LAYOUT = {
     "settings": ["errors"],
     "proto": ["errors"],
     "forms": ["errors", "proto"],
+    "bus": ["errors", "proto"],
     "hixie": ["errors"],
     "masking": [],
     "rfc6455": ["errors", "masking"],
@@ -33,6 +34,10 @@ LAYOUT = {
     "container": ["departures", "errors", "logs", "outbox", "periodic", "proto", "settings", "tasks"],
     "session": ["container", "errors", "heartbeat", "logs", "outbox", "proto", "turns"],
     "conn": ["logs", "outbox", "proto"],
+    "relay": ["bus", "errors", "logs", "outbox"],
+    "redisbus": ["errors", "logs"],
+    "emitter": ["bus", "errors", "proto", "redisbus"],
+    "groups": ["bus", "conn", "container", "errors", "outbox", "proto"],
     "pollingsession": ["container", "logs", "session"],
     "exchange": ["wire"],
     "transport": [
@@ -66,24 +71,29 @@ LAYOUT = {
     ],
     "client": [],
     "flashserver": ["logs"],
+    "health": [],
     "router": [
+        "bus",
         "client",
         "conn",
         "container",
         "errors",
         "exchange",
+        "groups",
         "logs",
         "origins",
         "persistent",
         "polling",
+        "redisbus",
+        "relay",
         "settings",
         "transport",
         "websocket",
     ],
     "plainhttp": [],
     "entrance": ["exchange", "logs", "periodic", "plainhttp", "router", "transport", "wire"],
-    "server": ["accesslog", "entrance", "errors", "flashserver", "logs", "origins", "router"],
-    "__init__": ["conn", "router", "server"],
+    "server": ["accesslog", "entrance", "errors", "flashserver", "health", "logs", "origins", "router"],
+    "__init__": ["bus", "conn", "emitter", "groups", "health", "redisbus", "router", "server"],
 }
 
 # Sans-I/O: fed bytes, text and times, asked for the same. Each with what it may import that is not Python's own.
@@ -91,6 +101,7 @@ PURE = {
     "errors": [],
     "settings": [],
     "proto": ["simplejson"],
+    "bus": [],
     "forms": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
     "hixie": [],
     "masking": ["tornado.speedups"],  # a pure function in C
@@ -114,6 +125,9 @@ IO = {
     "threading",
     "time",
 }
+
+# What an extra of setup.py brings is imported when it is asked for.
+EXTRAS = {"redisbus": ["redis"], "emitter": ["redis"]}
 
 # Below the handlers, sessions and users' connections know an event loop, yet not what carries them.
 WITHOUT_TORNADO = {"session", "conn", "pollingsession"}
@@ -183,4 +197,5 @@ def test_sessions_and_connections_know_nothing_of_http(module):
 
 @pytest.mark.parametrize("module", LAYOUT)
 def test_nothing_is_imported_but_the_dependencies(module):
-    assert {name.split(".")[0] for name in foreign(module)} <= {"tornado", "simplejson"}
+    allowed = {"tornado", "simplejson", *EXTRAS.get(module, ())}
+    assert {name.split(".")[0] for name in foreign(module)} <= allowed

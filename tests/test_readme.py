@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import os
+import signal
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +23,7 @@ from tornado.web import create_signed_value
 import tornadio
 from tests.appserver import REPOSITORY, AppServer
 from tests.readme import code_blocks, local_files, on_given_port, parse, table_rows
+from tests.redis_fixtures import RedisServer
 from tornadio import proto
 from tornadio.settings import Settings
 
@@ -164,6 +168,18 @@ async def test_the_three_methods(serve, code):
     assert f"Gone: {client.session_id}" in server.output()
 
 
+@runs("Groups", 0)
+async def test_a_group_is_a_room(serve, code):
+    server = serve(SO_FAR + code + start_with("TalkRouter"))
+    async with connected(server) as ann, connected(server) as bob:
+        assert await ann.receive() == "1 are here"
+        assert await ann.receive() == await bob.receive() == "2 are here"
+        await bob.send("hello")
+        assert await ann.receive() == "hello"
+        await bob.socket.close()
+        assert await ann.receive() == "1 are left"
+
+
 @runs("Configuration", 0)
 async def test_the_settings(serve, code):
     server = serve(SO_FAR + code + start_with("MyRouter"))
@@ -247,6 +263,80 @@ async def test_a_room_admits_members_who_keep_the_rules(serve, code, monkeypatch
     assert "Traceback" not in server.output()
 
 
+@runs("Many processes", 0)
+async def test_a_chat_of_many_processes(code, redis_server, tmp_path):
+    script = tmp_path / "server.py"
+    script.write_text(on_redis(code, redis_server), encoding="utf-8")
+    servers = [AppServer(script, (f"--node=n{number}",), tmp_path / f"output {number}") for number in range(2)]
+    try:
+        for server in servers:
+            server.start()
+        await redis_server.wait_for_subscribers("tornadio:socket.io", 2)
+        async with connected(servers[0]) as ann, connected(servers[1]) as bob:
+            assert (ann.session_id[:2], bob.session_id[:2]) == ("n0", "n1")
+            await ann.send("hello")
+            assert await ann.receive() == await bob.receive() == "hello"
+            assert await status_of(servers[0], "/health") == 200
+            servers[0].send_signal(signal.SIGTERM)
+            while await status_of(servers[0], "/health") != 503:
+                pass
+            await bob.send("still here?")
+            assert await ann.receive() == await bob.receive() == "still here?"
+    finally:
+        for server in servers:
+            server.kill()
+
+
+@runs("Sending from other programs", 0)
+async def test_a_program_without_a_server_sends(serve, code, redis_server):
+    server = serve(
+        on_redis(
+            """
+import tornado.web, tornadio
+
+class Member(tornadio.SocketConnection):
+    def on_open(self, request, *args, **kwargs):
+        router.group("room 5").add(self)
+
+router = tornadio.get_router(Member, {"bus": "redis://localhost:6379"})
+"""
+            + start_with("router"),
+            redis_server,
+        )
+    )
+    async with connected(server) as client:
+        await redis_server.wait_for_subscribers("tornadio:socket.io:group:room 5", 1)
+        program = on_redis(code, redis_server)
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", program, env=environment)
+        assert await process.wait() == 0
+        assert await client.receive() == {"news": "The report is ready."}
+        assert await client.receive() == "The kettle boils."
+
+
+def on_redis(program: str, server: RedisServer) -> str:
+    """The program, but with this Redis."""
+    assert "redis://localhost:6379" in program
+    return program.replace("redis://localhost:6379", server.url)
+
+
+@runs("Going big", 0)
+async def test_three_lines_make_it_one_of_many(serve, code, redis_server):
+    server = serve(SO_FAR + on_redis(code, redis_server))
+    assert await status_of(server, "/health") == 200
+    async with connected(server) as client:
+        assert client.session_id.startswith("a")
+        await redis_server.wait_for_subscribers("tornadio:socket.io", 1)
+        with tornadio.Emitter(redis_server.url) as emitter:
+            emitter.broadcast("from elsewhere")
+        assert await client.receive() == "from elsewhere"
+        server.send_signal(signal.SIGTERM)
+        while await status_of(server, "/health") != 503:
+            pass
+        await client.send("still here?")
+        assert await client.receive() == "still here?"
+
+
 @runs("Starting up", 0)
 async def test_the_shortest_start_ends_gracefully(serve, code):
     await assert_ends_gracefully(serve(SO_FAR + code))
@@ -277,7 +367,7 @@ def test_every_python_block_is_tested():
     assert tested == set(PYTHON)
 
 
-@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst", "docs/security.rst"])
+@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst", "docs/security.rst", "docs/going-big.rst"])
 def test_the_document_is_well_formed(name):
     parse(REPOSITORY / name)
 
@@ -295,6 +385,8 @@ def test_the_table_of_settings_is_true():
         "1 MiB": 2**20,
         "16 MiB": 2**24,
         "100,000": 100_000,
+        "none": None,
+        "empty": "",
     }
     table = {
         name: defaults[default] if default in defaults else float(default)

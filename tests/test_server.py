@@ -412,6 +412,110 @@ async def test_shutdown_twice_is_shutdown_once(serve, clock):
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
 
 
+# -- Health ------------------------------------------------------------------------------------------------------------
+
+HEALTH = (r"/health", tornadio.HealthHandler)
+
+
+async def health(served: Served, method: str = "GET") -> tuple[int, str]:
+    response = await served.request(method, "/health")
+    assert response.headers["content-type"] == "text/plain; charset=UTF-8"
+    assert response.headers["cache-control"] == "no-store"
+    return response.status, response.text
+
+
+async def test_health_is_ok_while_the_server_serves(serve, caplog):
+    caplog.set_level(logging.INFO)
+    served = serve(handlers=(HEALTH,))
+    assert await health(served) == (200, "ok")
+    assert await health(served, "HEAD") == (200, "")
+    assert [record for record in caplog.records if record.name == "tornado.access"] == []
+    assert (await served.request("POST", "/health", body=b"x")).status == 405
+
+
+async def test_health_fails_first_and_the_server_serves_for_the_drain_delay(serve, clock):
+    served = serve(handlers=(HEALTH,), server={"drain_delay": 5})
+    client = await open_client(served, "websocket")
+    assert await client.receive() == ["welcome"]
+    stopping = asyncio.ensure_future(served.server.shutdown(timeout=3))
+    await clock.advance(4.9)
+    assert await health(served) == (503, "draining")
+    assert await health(served, "HEAD") == (503, "")
+    newcomer = await open_client(served, "websocket")
+    assert await newcomer.receive() == ["welcome"]
+    for each in (client, newcomer):
+        await each.send("hello")
+        assert await each.receive() == ["hello"]
+    assert not any(connection.is_closed for connection in Recorder.opened)
+    await clock.advance(0.2)
+    with pytest.raises(ConnectionRefusedError):
+        await served.connect()
+    for each in (client, newcomer):
+        await each.ended()
+    await clock.wait_for(stopping)
+
+
+async def test_health_fails_while_connections_are_drained(serve):
+    class Slow(Recorder):
+        async def on_message(self, message: Any) -> None:
+            await until(lambda: told)
+
+    told: list[int] = []
+    served = serve(Slow, handlers=(HEALTH,))
+    peer = await opened_hybi(served)
+    wire = await served.connect()
+    await wire.send(request({}, "/health"))
+    assert (await wire.read_response()).status == 200
+    await peer.send("~m~2~m~go")
+    stopping = asyncio.ensure_future(served.server.shutdown())
+    await until(lambda: Recorder.opened[0].is_closed)
+    await wire.send(request({}, "/health"))
+    told.append((await wire.read_response()).status)
+    assert told == [503]
+    await peer.ended()
+    async with limit():
+        await stopping
+
+
+async def test_health_is_that_of_the_server_which_serves_the_application():
+    application = tornado.web.Application([HEALTH], socket_io_port=0, socket_io_address="127.0.0.1")
+    router = tornadio.get_router(Recorder)
+    first = Served(SocketServer(application, auto_start=False), router)
+    await shut_down(first.server)
+    second = Served(SocketServer(application, auto_start=False), router)
+    assert await health(second) == (200, "ok")
+    await shut_down(second.server)
+
+
+async def test_health_is_told_in_an_application_within_the_application(serve, clock):
+    inner = tornado.web.Application([HEALTH])
+    served = serve(handlers=((r"/.*", inner),), server={"drain_delay": 5})
+    assert await health(served) == (200, "ok")
+    stopping = asyncio.ensure_future(served.server.shutdown())
+    await clock.advance(1)
+    assert await health(served) == (503, "draining")
+    await clock.wait_for(stopping)
+
+
+async def test_health_is_ok_where_no_server_of_ours_serves():
+    listener = tornado.web.Application([HEALTH]).listen(0, "127.0.0.1")
+    [bound] = listener._sockets.values()
+    served = Served(SimpleNamespace(port=bound.getsockname()[1]), None)  # type: ignore[arg-type]
+    assert await health(served) == (200, "ok")
+    listener.stop()
+    await listener.close_all_connections()
+
+
+@pytest.mark.parametrize("delay", [-1, "5", None, float("inf"), float("nan"), True])
+async def test_a_wrong_drain_delay_is_an_error_before_anything_listens(delay):
+    port = free_port()
+    application = tornado.web.Application([], socket_io_port=port, socket_io_address="127.0.0.1")
+    with pytest.raises(SettingsError, match="drain_delay must be a number of seconds"):
+        SocketServer(application, auto_start=False, drain_delay=delay)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
 # -- Whole programs ----------------------------------------------------------------------------------------------------
 
 PROGRAM = """

@@ -62,6 +62,16 @@ def test_session_ids_have_128_random_bits_in_the_alphabet_of_urls():
         assert {session_id[position] for session_id in ids} == set("0123456789abcdef")
 
 
+@every_transport
+async def test_session_ids_begin_with_the_node(serve, transport):
+    served = serve(settings={"node": "machine1process2"})
+    client = await greeted(served, transport)
+    assert re.fullmatch("machine1process2[0-9a-f]{32}", client.session_id)
+    await client.send("hello")
+    assert await client.receive() == ["hello"]
+    assert Recorder.opened[0].session_id == client.session_id
+
+
 async def test_a_session_is_found_by_its_id_and_transport(container):
     session = container.create(Session, Recorder(), "websocket")
     assert container.get(session.session_id, "websocket") is session

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import traceback
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +34,8 @@ def test_the_defaults_are_those_of_the_documents(given):
         "max_message_size": 1 << 20,
         "max_send_buffer": 16 << 20,
         "max_sessions": 100_000,
+        "bus": None,
+        "node": "",
     }
 
 
@@ -55,6 +59,35 @@ def test_some_of_the_transports_can_be_enabled(protocols):
 @pytest.mark.parametrize(("origins", "kept"), [(None, None), ([], ()), (["a:80", "*:*"], ("a:80", "*:*"))])
 def test_origins_are_a_list_or_the_default_rule(origins, kept):
     assert make_settings({"origins": origins}).origins == kept
+
+
+@pytest.mark.parametrize("node", ["", "a", "0", "machine1process2"])
+def test_a_node_is_a_few_characters(node):
+    assert make_settings({"node": node}).node == node
+
+
+@pytest.mark.parametrize(
+    "bus",
+    [
+        None,
+        "redis://host:6379/0",
+        "rediss://user:password@host",
+        "unix:///run/redis.sock?db=1",
+        SimpleNamespace(publish=print, subscribe=print, unsubscribe=print, close=print),
+    ],
+    ids=brief,
+)
+def test_a_bus_is_a_url_of_redis_or_an_object_with_its_methods(bus):
+    assert make_settings({"bus": bus}).bus is bus
+    assert "password" not in repr(make_settings({"bus": bus}))
+    tornadio.get_router(tornadio.SocketConnection, {"bus": bus})
+
+
+@pytest.mark.parametrize("url", ["redis://user:secret@host:port", "http://user:secret@host", "redis://:secret@h?db=x"])
+def test_the_password_of_a_wrong_url_is_not_told(url):
+    with pytest.raises(SettingsError) as caught:
+        tornadio.get_router(tornadio.SocketConnection, {"bus": url})
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_one_setting_leaves_the_others_as_they_are():
@@ -106,6 +139,20 @@ def test_settings_do_not_change_any_more():
         ({"origins": True}, "origins must be a list, such as ['example.com:*'], not True"),
         ({"origins": ["example.com"]}, "origins: 'example.com' is no origin: write 'host:port' ('*' for any)"),
         ({"origins": ["a:80", None]}, "origins: None is no origin: write 'host:port' ('*' for any)"),
+        ({"nodes": "a"}, "unknown setting 'nodes': did you mean 'node'?"),
+        ({"node": "A"}, "node must be up to 16 of 0-9 and a-z, not 'A'"),
+        ({"node": "a-1"}, "node must be up to 16 of 0-9 and a-z, not 'a-1'"),
+        ({"node": "a\n"}, "node must be up to 16 of 0-9 and a-z, not 'a\\n'"),
+        ({"node": 17 * "a"}, "node must be up to 16 of 0-9 and a-z, not 'aaaaaaaaaaaaaaaaa'"),
+        ({"node": 1}, "node must be up to 16 of 0-9 and a-z, not 1"),
+        ({"node": None}, "node must be up to 16 of 0-9 and a-z, not None"),
+        ({"buss": None}, "unknown setting 'buss': did you mean 'bus'?"),
+        ({"bus": "localhost:6379"}, "bus must be a URL that begins with redis://, rediss://, unix://, or an object"),
+        ({"bus": ""}, "bus must be a URL that begins with redis://, rediss://, unix://, or an object"),
+        ({"bus": True}, "bool has no publish, subscribe, unsubscribe, close"),
+        ({"bus": SimpleNamespace(publish=print, subscribe=print, close=print)}, "SimpleNamespace has no unsubscribe"),
+        ({"bus": tornadio.RedisBus}, "bus must be a URL such as 'redis://host:6379', or an object"),
+        ({"bus": "redis://host:port"}, "that is no URL of Redis as redis-py takes them, such as redis://host:6379"),
     ],
     ids=brief,
 )

@@ -17,6 +17,7 @@ from tornadio.tasks import Tasks
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
+    from tornadio.relay import Relay
     from tornadio.session import Session
 
 logger = get_logger("tornadio.session")
@@ -46,6 +47,8 @@ class SessionContainer:
     :param loop: the event loop; ``None`` for the one that runs when the first session is made. Tests give one whose
         time they move.
     :ivar time: the loop's time, in seconds.
+    :ivar relay: to the other processes, if there is a bus.
+    :ivar on_end: called with each session that ends, if somebody wants to know.
     """
 
     loop: "asyncio.AbstractEventLoop"
@@ -54,6 +57,8 @@ class SessionContainer:
     def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
         self.settings = settings
         self.draining = False
+        self.relay: Relay | None = None
+        self.on_end: Callable[[Session], None] | None = None
         self._given_loop = loop
         self._sessions: dict[str, Session] = {}
         self._open: dict[Session, None] = {}
@@ -78,14 +83,14 @@ class SessionContainer:
         return tuple(self._open)
 
     def create(self, session_class: type[S], connection: "SocketConnection", transport: str) -> S:
-        """A new session with an id of 128 random bits.
+        """A new session with an id of 128 random bits, behind the setting ``node``.
 
         :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``.
         """
         self.check_room()
         if not self._sessions:
             self._start()
-        session_id = secrets.token_hex(16)
+        session_id = self.settings.node + secrets.token_hex(16)
         try:
             session = session_class(session_id, connection, transport, self)
         except BaseException:
@@ -134,6 +139,8 @@ class SessionContainer:
             self.expire_at(session, self.loop.time() + self.settings.session_expiry)
         elif session.state is State.CLOSED:
             self.remove(session)
+        if self.on_end is not None and session.state is not State.OPEN:
+            self.on_end(session)
 
     def expire_at(self, session: "Session", when: float) -> None:
         """Ask ``session.expired`` at ``when``, or at the first check after it."""
@@ -169,6 +176,8 @@ class SessionContainer:
         self._alarm = Alarm(clock, self._timers)
         self._checks = Periodic(clock, self.expire, self.settings.session_check_interval)
         self._checks.start()
+        if self.relay is not None:
+            self.relay.start()
 
     def _stop(self) -> None:
         for timer in (self._alarm, self._checks):
@@ -181,15 +190,19 @@ class SessionContainer:
             self._emptied.set()
 
     def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send a message to every open connection but those in ``exclude``. It is encoded once.
+        """Send a message to every open connection but those in ``exclude``, then to the bus. It is encoded once.
 
         :raises EncodeError: the message can't be sent; then nobody gets it.
         """
         text = proto.encode(message)
         if not text:
             return
-        payload = Payload(text)
-        excluded = {id(connection) for connection in exclude}
+        self.deliver(Payload(text), {id(connection) for connection in exclude})
+        if self.relay is not None:
+            self.relay.publish(text)
+
+    def deliver(self, payload: Payload, excluded: Collection[int] = ()) -> None:
+        """Send a payload to every open connection here, but those with these ids."""
         for session in self.open_sessions:
             if id(session.connection) not in excluded:
                 session.send(payload)

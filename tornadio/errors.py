@@ -1,8 +1,8 @@
-"""All errors of the library, in two families: the peer's fault and the caller's fault.
+"""All errors of the library, in two families, the peer's fault and the caller's fault, and one that is nobody's.
 
 A :class:`PeerError` says what a client did wrong, and how to tell it: it knows its HTTP status and its
 WebSocket close code (RFC 6455, section 7.4.1). A :class:`CallerError` says what the program that uses the
-library did wrong; it is raised where the mistake was made.
+library did wrong; it is raised where the mistake was made. A :class:`BusError` is the weather.
 """
 
 
@@ -62,3 +62,7 @@ class EncodeError(CallerError, ValueError):
 
 class SettingsError(CallerError, ValueError):
     """A setting, or an argument of ``get_router``, that doesn't exist or is out of range."""
+
+
+class BusError(TornadIOError):
+    """What connects the processes did not take a message, or did not say so. Servers raise none: they log it."""

@@ -1,5 +1,6 @@
 """``get_router``: from a connection class to one entry in a Tornado application's routing."""
 
+import asyncio
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -12,20 +13,27 @@ from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.routing import AnyMatches, Matcher, Rule
 
+from tornadio.bus import Bus
 from tornadio.client import ClientHandler
 from tornadio.conn import SocketConnection
 from tornadio.container import SessionContainer
 from tornadio.errors import PeerError, RefusedError, SettingsError
 from tornadio.exchange import Exchange, TornadoExchange
+from tornadio.groups import Group, Groups
 from tornadio.logs import get_logger
 from tornadio.origins import OriginRule
 from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
 from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
+from tornadio.redisbus import RedisBus
+from tornadio.relay import Relay
 from tornadio.settings import Settings, make_settings
 from tornadio.transport import Address, Resource, TornadoDelegate, TransportHandler
 from tornadio.websocket import FlashSocketHandler, WebSocketHandler
 
 logger = get_logger(__name__)
+
+# At shutdown, for what on_close sends to the other processes, however late it is.
+_GRACE_SECONDS: Final = 1.0
 
 TRANSPORTS: Final[tuple[type[TransportHandler], ...]] = (
     WebSocketHandler,
@@ -162,6 +170,8 @@ class Router:
         self._resource = Resource(resource, connection_class, settings, OriginRule(settings.origins), self._sessions)
         self._extra_re = extra_re
         self._extra_sep = extra_sep
+        self._relay = _relay_of(self._sessions, settings, resource)
+        self._groups = Groups(self._sessions, self._relay)
 
     def route(self) -> Rule:
         """One entry for ``tornado.web.Application([...])``.
@@ -175,15 +185,30 @@ class Router:
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:
-        """The connections that are open now, oldest first."""
+        """The connections of this process that are open now, oldest first."""
         return tuple(session.connection for session in self._sessions.open_sessions)
 
     def broadcast(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:
         """Send a message to every open connection but those in ``exclude``. It is encoded once.
 
+        Connections in this process get it at once, those in other processes over the ``bus``, if there is one: at most
+        once, in the order in which this process sends.
+
         :raises tornadio.errors.EncodeError: the message can't be sent; then nobody gets it.
         """
         self._sessions.broadcast(message, exclude)
+
+    def group(self, name: str) -> Group:
+        """The group of that name, always the same object as long as somebody has it or it has members.
+
+        :raises tornadio.errors.CallerError: that is no name: a text, not empty, of at most 200 characters.
+        """
+        return self._groups.get(name)
+
+    def start(self, loop: IOLoop) -> None:
+        """Connect with the bus, if there is one, once the loop runs; else that waits for the first connection."""
+        if self._relay is not None:
+            loop.add_callback(self._relay.start)
 
     def log_requests_with(self, log_function: Callable[[Any], None]) -> None:
         """Log requests as the application does that they are served by: what its setting ``log_function`` says."""
@@ -196,10 +221,24 @@ class Router:
 
     async def drain(self, timeout: float) -> None:
         """Refuse new sessions with 503, deliver what is queued, close every connection and wait for its ``on_close``.
+        Then publish what waits for the bus, and close it.
 
         :param timeout: seconds; what is not done then is cut off.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
         await self._sessions.drain(timeout)
+        if self._relay is not None:
+            await self._relay.close(max(deadline - loop.time(), _GRACE_SECONDS))
+
+
+def _relay_of(sessions: SessionContainer, settings: Settings, resource: str) -> Relay | None:
+    """What connects the sessions with the bus, if there is one."""
+    if settings.bus is None:
+        return None
+    bus: Bus = RedisBus(settings.bus) if isinstance(settings.bus, str) else settings.bus
+    sessions.relay = Relay(bus, resource, settings.max_send_buffer, sessions.deliver)
+    return sessions.relay
 
 
 _BY_NAME: Final = {handler.transport: handler for handler in TRANSPORTS}

@@ -25,6 +25,7 @@ from tornadio.accesslog import log_request
 from tornadio.entrance import Entrance
 from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
+from tornadio.health import SERVERS
 from tornadio.logs import LINE_FILTER, get_logger
 from tornadio.origins import flash_policy
 from tornadio.router import Router, RouterRule
@@ -52,6 +53,8 @@ class SocketServer(HTTPServer):
         that. With ``False`` it returns at once and the loop is yours.
     :param header_timeout: seconds that a request's headers may take to arrive, also the first and the next ones.
     :param body_timeout: seconds that a request's body may take.
+    :param drain_delay: seconds between the first moment of a shutdown, when :class:`tornadio.HealthHandler` begins to
+        answer 503, and the end of listening: for proxies to notice, and to send newcomers elsewhere.
     :raises OSError: the port can't be bound.
     :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
     """
@@ -67,6 +70,7 @@ class SocketServer(HTTPServer):
         *,
         header_timeout: float = 20.0,
         body_timeout: float = 20.0,
+        drain_delay: float = 0.0,
     ) -> None:
         """Tornado makes servers through ``initialize``, which has the same parameters."""
 
@@ -81,6 +85,7 @@ class SocketServer(HTTPServer):
         *,
         header_timeout: float = 20.0,
         body_timeout: float = 20.0,
+        drain_delay: float = 0.0,
     ) -> None:
         if auto_start and _loop_is_running():
             raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
@@ -99,11 +104,15 @@ class SocketServer(HTTPServer):
         self._entrance = Entrance(
             application, not (no_keep_alive or is_tornados), xheaders, header_timeout, self._serve
         )
+        self._drain_delay = _delay(drain_delay)
+        self.is_draining = False
         self._descriptor_limit = _descriptor_limit()
         self._policy_answers: set[asyncio.Task[None]] = set()
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self.routers = tuple(_routers_of(application))
+        self._applications, self.routers = _parts_of(application)
+        for served in self._applications:
+            served.settings.setdefault(SERVERS, set()).add(self)
         settings = application.settings
         settings.setdefault("log_function", log_request)
         settings.setdefault("default_handler_class", NotFoundHandler)
@@ -118,6 +127,8 @@ class SocketServer(HTTPServer):
         self._policy = flash_policy((r.origins for r in self.routers), self.port) if policy is None else policy
         if policy_file is not None or settings.get("flash_policy_port") is not None:
             self._start_flash_server(policy_port, settings.get("socket_io_address", ""))
+        for router in self.routers:
+            router.start(io_loop or IOLoop.current())
         if auto_start:
             self._run(io_loop or IOLoop.current())
 
@@ -199,11 +210,14 @@ class SocketServer(HTTPServer):
     # -- Stop ----------------------------------------------------------------------------------------------------
 
     async def shutdown(self, timeout: float = _SHUTDOWN_SECONDS) -> None:
-        """Stop gracefully: stop listening, refuse new sessions with 503, deliver what is queued, close every
-        connection (each with its ``on_close``), then the sockets.
+        """Stop gracefully: fail health checks, for ``drain_delay`` seconds; stop listening, refuse new sessions with
+        503, deliver what is queued, close every connection (each with its ``on_close``), then the sockets.
 
-        :param timeout: seconds; what is not done then is cut off.
+        :param timeout: seconds, from the end of listening on; what is not done then is cut off.
         """
+        self.is_draining = True
+        if self._drain_delay:
+            await asyncio.sleep(self._drain_delay)
         self.stop()
         if self._flash_server is not None:
             self._flash_server.stop()
@@ -212,6 +226,8 @@ class SocketServer(HTTPServer):
         for task in tuple(self._policy_answers):
             task.cancel()
         await self.close_all_connections()
+        for served in self._applications:
+            served.settings[SERVERS].discard(self)
 
 
 @tornado.web.stream_request_body
@@ -268,6 +284,13 @@ def _port(settings: dict[str, Any], name: str, default: int) -> int:
     return port
 
 
+def _delay(seconds: float) -> float:
+    """:raises SettingsError: no time to wait."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= sys.float_info.max:
+        raise SettingsError(f"drain_delay must be a number of seconds, 0 or more, not {seconds!r}")
+    return float(seconds)
+
+
 def _loop_is_running() -> bool:
     try:
         asyncio.get_running_loop()
@@ -276,13 +299,15 @@ def _loop_is_running() -> bool:
     return True
 
 
-def _routers_of(application: tornado.web.Application) -> Iterator[Router]:
-    """The routers in an application's rules: those of every host, nested rules, and applications within it."""
+def _parts_of(application: tornado.web.Application) -> tuple[list[tornado.web.Application], tuple[Router, ...]]:
+    """The applications, and the routers, in an application's rules: of every host, nested rules, itself included."""
     waiting: list[Any] = [application]
+    applications = []
     found: dict[Router, None] = {}
     while waiting:
         target = waiting.pop()
         if isinstance(target, tornado.web.Application):
+            applications.append(target)
             waiting += [target.default_router, target.wildcard_router]
         elif isinstance(target, RuleRouter):
             for rule in target.rules:
@@ -290,4 +315,4 @@ def _routers_of(application: tornado.web.Application) -> Iterator[Router]:
                     found[rule.router] = None
                 else:
                     waiting.append(rule.target)
-    yield from found
+    return applications, tuple(found)

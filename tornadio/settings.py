@@ -3,11 +3,15 @@
 import dataclasses
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tornadio.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tornadio.bus import Bus
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +34,11 @@ class Settings:
     :ivar origins: who may connect, as ``'host:port'`` (either may be ``*``) or full origins; ``None`` stands for
         pages whose hostname is the requested hostname, on any port.
     :ivar max_message_size: UTF-8 bytes of one payload from a client.
-    :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection.
+    :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection, or for the bus.
     :ivar max_sessions: sessions alive at once in one router.
+    :ivar bus: what connects this router with those of the same resource in other processes: the URL of a Redis, or an
+        object; ``None`` for nothing.
+    :ivar node: what the ids of this router's sessions begin with, ``[0-9a-z]``.
     """
 
     enabled_protocols: tuple[str, ...] = PROTOCOLS
@@ -44,6 +51,8 @@ class Settings:
     max_message_size: int = 1 << 20
     max_send_buffer: int = 16 << 20
     max_sessions: int = 100_000
+    bus: "str | Bus | None" = dataclasses.field(default=None, repr=False)  # there may be a password in it
+    node: str = ""
 
 
 _NAMES: Final = tuple(field.name for field in dataclasses.fields(Settings))
@@ -54,6 +63,9 @@ _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
 )
 _COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions"})
+_BUS_URLS: Final = ("redis://", "rediss://", "unix://")
+_BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
+_NODE: Final = re.compile("[0-9a-z]{0,16}")
 
 
 def make_settings(given: Mapping[str, Any] | None) -> Settings:
@@ -84,6 +96,10 @@ def _validated(name: str, value: Any) -> Any:
         return _protocols(value)
     if name == "origins":
         return _origins(value)
+    if name == "bus":
+        return _bus(value)
+    if name == "node":
+        return _node(value)
     if name in _APPLICATION_SETTINGS:
         raise SettingsError(
             f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
@@ -129,6 +145,28 @@ def _origins(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     return _tuple("origins", value, "example.com:*")
+
+
+def _bus(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if not value.startswith(_BUS_URLS):
+            raise SettingsError(f"bus must be a URL that begins with {', '.join(_BUS_URLS)}, or an object")
+        return value
+    missing = [method for method in _BUS_METHODS if not callable(getattr(value, method, None))]
+    if missing or isinstance(value, type):
+        raise SettingsError(
+            f"bus must be a URL such as 'redis://host:6379', or an object with {', '.join(_BUS_METHODS)}: "
+            f"{type(value).__name__} has no {', '.join(missing)}"
+        )
+    return value
+
+
+def _node(value: Any) -> str:
+    if not isinstance(value, str) or not _NODE.fullmatch(value):
+        raise SettingsError(f"node must be up to 16 of 0-9 and a-z, not {value!r}")
+    return value
 
 
 def _tuple(name: str, value: Any, example: str) -> tuple[Any, ...]:

@@ -19,101 +19,91 @@ and the server
     {"type": "refused", "id": ID of what was refused or null, "reason": a sentence for people}
 """
 
-import itertools
 import logging
+import os
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import tornado.web
+from room import NAME_LIMIT, Refused, Room, SharedRoom
 from tornado.options import define, options, parse_command_line
 
 import tornadio
 
-NAME_LIMIT = 24
 TEXT_LIMIT = 2000
 ID_LIMIT = 64
-HISTORY_LENGTH = 50
 
 HERE = Path(__file__).resolve().parent
 
 define("port", 8001, int, "listen on this port")
 define("address", "localhost", str, "listen on this address, '' means all")
-
-
-class Refused(Exception):
-    """What came from a page can't be done; the text tells people why."""
+define("bus", os.environ.get("BUS"), str, "be one of many processes, which this Redis connects: redis://localhost/")
+define("node", "", str, "what this process's session ids begin with, by which a proxy finds it")
+define("xheaders", False, bool, "believe what a proxy says about the client's address")
+define("drain_delay", 0.0, float, "when stopped, let the health check fail for so many seconds first")
 
 
 class ChatConnection(tornadio.SocketConnection):
-    joined: set["ChatConnection"] = set()
-    history: deque[dict[str, Any]] = deque(maxlen=HISTORY_LENGTH)
+    room: Room
+    joined: tornadio.Group  # of all processes, when there are many
 
     name = ""
-    tab = ""
 
-    def on_message(self, message: Any) -> None:
+    async def on_message(self, message: Any) -> None:
         try:
             match message:
                 case {"type": "join", "name": str(name), "tab": str(tab)} if not self.name and len(tab) <= ID_LIMIT:
-                    self.join(name, tab)
+                    await self.join(name, tab)
                 case {"type": "say", "id": str(id), "text": str(text)} if self.name and len(id) <= ID_LIMIT:
-                    self.say(id, text)
+                    await self.say(id, text)
                 case {"type": "leave"}:
-                    self.leave()
+                    await self.leave()
                 case _:
                     raise Refused("This is no message that the server knows, or it came at the wrong time.")
         except Refused as refused:
             which = message.get("id") if isinstance(message, dict) else None
             self.send({"type": "refused", "id": which if isinstance(which, str) else None, "reason": str(refused)})
 
-    def on_close(self) -> None:
-        self.leave()
+    async def on_close(self) -> None:
+        try:
+            await self.leave()
+        except Refused:
+            logging.warning("%s left, and the room doesn't know it yet", self.session_id)
 
-    def join(self, wanted: str, tab: str) -> None:
-        name = clean_name(wanted)
-        is_new = not any(c.name == name and c.tab == tab for c in self.joined)
-        self.name = self.free_name(name) if is_new else name
-        self.tab = tab
+    async def join(self, wanted: str, tab: str) -> None:
+        self.name, is_new = await self.room.enter(self.session_id, clean_name(wanted), tab)
         if is_new:
-            self.tell_everybody({"type": "joined", "name": self.name})
+            self.joined.send({"type": "joined", "name": self.name})
             logging.info("%s joined over %s", self.name, self.transport)
         self.joined.add(self)
-        people = sorted({c.name for c in self.joined})
-        history = list(self.history)
+        people = sorted(await self.room.names())
+        history = await self.room.last_words()
         self.send({"type": "welcome", "name": self.name, "people": people, "history": history, "limit": TEXT_LIMIT})
 
-    def say(self, id: str, text: str) -> None:
+    async def say(self, id: str, text: str) -> None:
         if not text.strip():
             raise Refused("There is nothing in this message.")
         if len(text) > TEXT_LIMIT:
             raise Refused(f"A message has at most {TEXT_LIMIT} characters, this one has {len(text)}.")
-        for earlier in self.history:
+        for earlier in await self.room.last_words():
             if earlier["id"] == id:
                 self.send(earlier)
                 return
         said = {"type": "said", "id": id, "name": self.name, "text": text, "time": time.time()}
-        self.history.append(said)
-        self.tell_everybody(said)
+        await self.room.remember(said)
+        self.joined.send(said)
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         name, self.name = self.name, ""
         self.joined.discard(self)
-        if name and not any(c.name == name for c in self.joined):
-            self.tell_everybody({"type": "left", "name": name})
-            logging.info("%s left", name)
+        if name and await self.room.leave(self.session_id):
+            tell_left(name)
 
-    def tell_everybody(self, message: dict[str, Any]) -> None:
-        for connection in list(self.joined):
-            connection.send(message)
 
-    def free_name(self, name: str) -> str:
-        """The name itself, or if somebody has it, the name with a number."""
-        taken = {c.name.casefold() for c in self.joined}
-        endings = itertools.chain([""], (f" {number}" for number in itertools.count(2)))
-        names = (name[: NAME_LIMIT - len(ending)] + ending for ending in endings)
-        return next(name for name in names if name.casefold() not in taken)
+def tell_left(name: str) -> None:
+    ChatConnection.joined.send({"type": "left", "name": name})
+    logging.info("%s left", name)
 
 
 def clean_name(name: str) -> str:
@@ -137,15 +127,17 @@ class PageHandler(tornado.web.StaticFileHandler):
         self.set_header("Content-Security-Policy", self.policy)
 
 
-# Who closes the page over a polling transport just asks no more. After 10 seconds of that, not 30, they have left.
-ChatRouter = tornadio.get_router(ChatConnection, {"session_expiry": 10, "session_check_interval": 2})
-
-
-if __name__ == "__main__":
+def main() -> None:
     parse_command_line()
+    # Who closes the page over a polling transport just asks no more. After 10 seconds of that, not 30, they have left.
+    settings = {"session_expiry": 10, "session_check_interval": 2, "bus": options.bus, "node": options.node}
+    router = tornadio.get_router(ChatConnection, settings)
+    ChatConnection.joined = router.group("joined")
+    ChatConnection.room = SharedRoom(options.bus, tell_left) if options.bus else Room()
     application = tornado.web.Application(
         [
-            ChatRouter.route(),
+            router.route(),
+            (r"/health", tornadio.HealthHandler),
             (r"/(|chatroom\.css|chatroom\.js)", PageHandler, {"path": HERE, "default_filename": "index.html"}),
             (r"/(common\.css|icon\.svg)", PageHandler, {"path": HERE.parent}),
         ],
@@ -153,4 +145,8 @@ if __name__ == "__main__":
         socket_io_address=options.address,
     )
     logging.info("Chatroom: open http://%s:%d/", options.address or "localhost", options.port)
-    tornadio.SocketServer(application)
+    tornadio.SocketServer(application, xheaders=options.xheaders, drain_delay=options.drain_delay)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""One process of several: whatever a client says, all clients of all processes hear. Pages for the browser, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tornado.options
+import tornado.web
+
+import tornadio
+from tests.compatibility.official_app import HERE as OFFICIAL
+from tests.compatibility.official_app import FileHandler
+
+OWN_PAGE = """<!DOCTYPE html>
+<meta charset="utf-8">
+<link rel="icon" href="data:,">
+<title>TornadIO's own client</title>
+<script src="/socket.io/socket.io.js"></script>
+"""
+
+
+class Connection(tornadio.SocketConnection):
+    router: tornadio.Router
+
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        self.ip = request.remote_ip
+
+    def on_message(self, message: Any) -> None:
+        if message == "about":
+            self.send({"node": self.session_id[0], "transport": self.transport, "ip": self.ip})
+        elif message == "goodbye":
+            self.close()
+        else:
+            self.router.broadcast(message)
+
+
+class WaitsHandler(tornado.web.RequestHandler):
+    """Whether a session has a poll that waits."""
+
+    def get(self, session_id: str) -> None:
+        [session] = [each for each in Connection.router._sessions if each.session_id == session_id]
+        self.write("true" if session._channel is not None else "false")
+
+
+class OwnPageHandler(tornado.web.RequestHandler):
+    def get(self) -> None:
+        self.write(OWN_PAGE)
+
+
+def main() -> None:
+    tornado.options.define("port", type=int)
+    tornado.options.define("bus", type=str)
+    tornado.options.define("node", type=str)
+    tornado.options.define("client", type=Path, default=None)
+    options = tornado.options.options
+    options.logging = "warning"
+    tornado.options.parse_command_line()
+    router = tornadio.get_router(Connection, {"bus": options.bus, "node": options.node})
+    Connection.router = router
+    javascript, html = "text/javascript", "text/html"
+    application = tornado.web.Application(
+        [
+            router.route(),
+            (r"/health", tornadio.HealthHandler),
+            (r"/waits/(\w+)", WaitsHandler),
+            (r"/own", OwnPageHandler),
+            (r"/official", FileHandler, {"file": OFFICIAL / "official_page.html", "content_type": html}),
+            (r"/emulation.js", FileHandler, {"file": OFFICIAL / "official_emulation.js", "content_type": javascript}),
+            (r"/client.js", FileHandler, {"file": options.client, "content_type": javascript}),
+        ],
+        socket_io_port=options.port,
+        socket_io_address="127.0.0.1",
+    )
+    tornadio.SocketServer(application, xheaders=True, drain_delay=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Fixtures for tests with a real redis-server on 127.0.0.1.
+
+`redis_server`
+    A `RedisServer` that runs, for all tests of a module: none stops it or changes its configuration for good.
+`start_redis(*options)`
+    Starts one more, with these options of redis-server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from tests.appserver import START_SECONDS, free_port
+from tests.support import limit
+
+StartRedis = Callable[..., "RedisServer"]
+
+
+class RedisServer:
+    """A redis-server on a port of its own, which it keeps over restarts. It keeps nothing else."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.port = free_port()
+        self.path = directory / f"redis-{self.port}.sock"
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._output = directory / f"redis-{self.port}.txt"
+        self._command = [
+            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)),
+            *("--save", "", "--appendonly", "no", "--dir", str(directory), *options),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        assert self._process is None
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail(f"redis-server does not start:\n{self._output.read_text()}", pytrace=False)
+            time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End it, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """It accepts connections, and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def tell(self, *words: Any, **options: Any) -> Any:
+        """What it answers to a command."""
+        async with limit(), redis.asyncio.Redis.from_url(self.url, **options) as client:
+            return await client.execute_command(*words)
+
+    async def subscribers(self, channel: str) -> int:
+        """How many are subscribed to a channel."""
+        [_, count] = await self.tell("PUBSUB", "NUMSUB", channel)
+        return int(count)
+
+    async def wait_for_subscribers(self, channel: str, count: int) -> None:
+        await eventually(lambda: self.subscribers(channel), count)
+
+    async def connections(self) -> int:
+        """How many are connected, besides the one who asks."""
+        return len((await self.tell("CLIENT", "LIST")).splitlines()) - 1
+
+
+async def eventually(ask: Callable[[], Awaitable[Any]], answer: Any) -> None:
+    """Ask until this is the answer."""
+    async with limit():
+        while await ask() != answer:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
+    servers: list[RedisServer] = []
+
+    def start_redis(*options: str) -> RedisServer:
+        servers.append(RedisServer(tmp_path, *options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start_redis
+    for server in servers:
+        server.stop()

@@ -1,0 +1,34 @@
+"""Whether a server serves, for those who ask before they send it clients: a proxy's health check."""
+
+from typing import Any, Final
+
+import tornado.web
+
+SERVERS: Final = "tornadio_servers"  # an application's setting: the SocketServers that serve it
+
+
+class HealthHandler(tornado.web.RequestHandler):
+    """Answers 200 ``ok``, and from the first moment of a shutdown on 503 ``draining``.
+
+    ``tornado.web.Application([(r"/health", tornadio.HealthHandler), ...])``. It says nothing of Redis: a process that
+    has lost it serves its own clients, and with all of them out of service nobody would be served. Nor does it write to
+    the access log: a proxy asks every other second.
+    """
+
+    def set_default_headers(self) -> None:
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.set_header("Cache-Control", "no-store")
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def get(self, *args: Any, **kwargs: Any) -> None:
+        is_draining = any(server.is_draining for server in self.settings.get(SERVERS, ()))
+        if is_draining:
+            self.set_status(503)
+        self.finish("draining" if is_draining else "ok")
+
+    head = get
+
+    def _log(self) -> None:
+        pass
