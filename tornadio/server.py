@@ -11,7 +11,6 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
