@@ -4,6 +4,8 @@
     A `RedisServer` that runs, for all tests of a module: none stops it or changes its configuration for good.
 `start_redis(*options)`
     Starts one more, with these options of redis-server.
+`await lose_answers(redis_server)`
+    The URL of a way to a Redis that breaks whenever something was published: Redis has it, the publisher is not told.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,27 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
     yield start_redis
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+async def lose_answers() -> AsyncIterator[Callable[[RedisServer], Awaitable[str]]]:
+    proxies: list[asyncio.Server] = []
+
+    async def lose_answers(server: RedisServer) -> str:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", server.port)
+            while request := await reader.read(1 << 16):
+                there_writer.write(request)
+                answer = await there_reader.read(1 << 16)
+                if b"PUBLISH" in request:
+                    break
+                writer.write(answer)
+            for each in (writer, there_writer):
+                each.close()
+
+        proxies.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+        return f"redis://127.0.0.1:{proxies[-1].sockets[0].getsockname()[1]}"
+
+    yield lose_answers
+    for proxy in proxies:
+        proxy.close()

@@ -375,6 +375,19 @@ async def test_what_redis_did_not_take_is_counted_and_never_tried_again(serve, s
     assert not [message for message in await received(client) if "lost" in message]
 
 
+async def test_what_redis_did_not_answer_is_not_sent_again(serve, redis_server, lose_answers, caplog):
+    [second] = await connected(serve, redis_server, 1)
+    first = serve(settings={"bus": await lose_answers(redis_server)})
+    client = await greeted(second)
+    for number in range(3):
+        first.router.broadcast([f"once {number}", f"and once {number}"])
+        assert await heard(client, 2) == [f"once {number}", f"and once {number}"]
+        await until(lambda: len(lines(caplog, "no connection to Redis")) == number + 1)  # noqa: B023
+    second.router.broadcast("last")
+    assert await received(client) == []
+    assert lines(caplog, "messages for other processes are dropped")
+
+
 @pytest.mark.parametrize("kind", ["pubsub", "normal"])
 async def test_a_connection_that_redis_kills_is_made_again(serve, redis_server, caplog, kind):
     first, second = await connected(serve, redis_server)
