@@ -21,7 +21,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.routing import HostMatches, PathMatches, Rule, RuleRouter
 
 import tornadio
-from tests.appserver import REPOSITORY, AppServer, accepts_connections, free_port
+from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import open_client, opened_hybi, request
 from tests.conftest import shut_down
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, until
@@ -448,11 +448,24 @@ async def test_health_fails_first_and_the_server_serves_for_the_drain_delay(serv
         assert await each.receive() == ["hello"]
     assert not any(connection.is_closed for connection in Recorder.opened)
     await clock.advance(0.2)
-    with pytest.raises(ConnectionRefusedError):
-        await served.connect()
+    assert (await served.request("GET", "/socket.io/xhr-polling/")).status == 503
     for each in (client, newcomer):
         await each.ended()
     await clock.wait_for(stopping)
+    with pytest.raises(ConnectionRefusedError):
+        await served.connect()
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_client_that_polls_fetches_its_last_messages_on_a_new_connection(serve, transport):
+    served = serve()
+    client = await open_client(served, transport)
+    assert await client.receive() == ["welcome"]
+    Recorder.opened[0].send("last words")
+    stopping = asyncio.ensure_future(served.server.shutdown())
+    await until(lambda: Recorder.opened[0].is_closed)
+    assert await client.receive() == ["last words"]
+    await stopping
 
 
 async def test_health_fails_while_connections_are_drained(serve):
@@ -633,13 +646,15 @@ async def test_a_second_signal_ends_the_program_at_once(run):
     await client.send("hang")
     await until(lambda: "message hang" in program.output())
     program.send_signal(signal.SIGTERM)
-    await until(lambda: not accepts_connections(program.port))
+    async with limit():
+        while (await served.request("GET", "/socket.io/xhr-polling/")).status != 503:
+            pass
     program.send_signal(signal.SIGTERM)
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert await asyncio.to_thread(program.wait) == 0
     assert loop.time() - started < 8  # the first one waits 10 s for the handler
-    assert program.output().splitlines() == [
+    assert [line for line in program.output().splitlines() if "503 GET" not in line] == [
         "message hang",
         "WARNING SIGTERM again: stopping at once",
         "cut off",

@@ -53,7 +53,7 @@ class SocketServer(HTTPServer):
     :param header_timeout: seconds that a request's headers may take to arrive, also the first and the next ones.
     :param body_timeout: seconds that a request's body may take.
     :param drain_delay: seconds between the first moment of a shutdown, when :class:`tornadio.HealthHandler` begins to
-        answer 503, and the end of listening: for proxies to notice, and to send newcomers elsewhere.
+        answer 503, and the moment when newcomers are refused: for proxies to notice, and to send newcomers elsewhere.
     :raises OSError: the port can't be bound.
     :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
     """
@@ -209,18 +209,19 @@ class SocketServer(HTTPServer):
     # -- Stop ----------------------------------------------------------------------------------------------------
 
     async def shutdown(self, timeout: float = _SHUTDOWN_SECONDS) -> None:
-        """Stop gracefully: fail health checks, for ``drain_delay`` seconds; stop listening, refuse new sessions with
-        503, deliver what is queued, close every connection (each with its ``on_close``), then the sockets.
+        """Stop gracefully: fail health checks, for ``drain_delay`` seconds; refuse new sessions with 503, deliver what
+        is queued, close every connection (each with its ``on_close``), then stop listening: a client that polls may
+        need a new connection to fetch its last messages, above all behind a proxy.
 
-        :param timeout: seconds, from the end of listening on; what is not done then is cut off.
+        :param timeout: seconds, from the end of ``drain_delay`` on; what is not done then is cut off.
         """
         self.is_draining = True
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
+        await asyncio.gather(*(router.drain(timeout) for router in self.routers))
         self.stop()
         if self._flash_server is not None:
             self._flash_server.stop()
-        await asyncio.gather(*(router.drain(timeout) for router in self.routers))
         self._entrance.close()
         for task in tuple(self._policy_answers):
             task.cancel()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.clients import Client
 from tests.cluster.fleet import NODES, Fleet, Proxy, Visit, hear_to_the_end, leave, open_at
-from tests.support import PERSISTENT, POLLING, limit, until
+from tests.support import limit, until
 from tornadio.settings import PROTOCOLS
 
 OUTAGE_SECONDS = 10
@@ -119,9 +119,7 @@ async def test_a_rolling_restart_under_load(visit: Visit, proxy: Proxy) -> None:
         hearing = [asyncio.create_task(hear_to_the_end(client, len(stay))) for client in staying]
         talkers = [Talker(node, clients["websocket"][node]) for node in stay]
         talking = [asyncio.create_task(talker.talk(0.05)) for talker in talkers]
-        for transport in POLLING:  # with messages waiting, but no way to fetch them, a process takes its whole deadline
-            await leave(clients[transport][restarted])
-        leaving = [asyncio.create_task(clients[transport][restarted].ended()) for transport in PERSISTENT]
+        leaving = [asyncio.create_task(clients[transport][restarted].ended()) for transport in PROTOCOLS]
         async with newcomers(visit, proxy):
             await restart(visit.fleet, restarted)
         async with limit():
