@@ -38,7 +38,8 @@ def chart(rows: Sequence[Row], note: str) -> str:
 
     :param note: what stands below the title.
     """
-    panels = [(mode, bars) for mode in MODES if (bars := _bars(rows, mode))]
+    compared = [mode for mode in MODES if MODES[mode].baseline == BASELINE]
+    panels = [(mode, bars) for mode in compared if (bars := _bars(rows, mode))]
     ratios = [row.ratio for _, bars in panels for row in bars if row.ratio]
     scale = _Scale(min([*ratios, 1.0]), max([*ratios, 1.0]))
     height: float = _TOP

@@ -30,21 +30,37 @@ class Server:
 class Mode:
     """A way to load a server: the arguments of wsbench for it.
 
-    `path` is that of a transport where it isn't the server's own. A `fresh` server has not served anybody before, as
-    its memory is looked at.
+    Ratios are to the server `baseline`. `path` is that of a transport where it isn't the server's own. A `fresh` server
+    has not served anybody before, as its memory is looked at.
     """
 
     name: str
     title: str
     arguments: tuple[str, ...]
+    baseline: str = BASELINE
     path: str = ""
     fresh: bool = False
     in_default: bool = True
 
 
-def _mode(name: str, title: str, arguments: str, *, path: str = "", fresh: bool = False, extra: bool = False) -> Mode:
+def _mode(
+    name: str,
+    title: str,
+    arguments: str,
+    *,
+    baseline: str = BASELINE,
+    path: str = "",
+    fresh: bool = False,
+    extra: bool = False,
+) -> Mode:
     return Mode(
-        name=name, title=title, arguments=tuple(arguments.split()), path=path, fresh=fresh, in_default=not extra
+        name=name,
+        title=title,
+        arguments=tuple(arguments.split()),
+        baseline=baseline,
+        path=path,
+        fresh=fresh,
+        in_default=not extra,
     )
 
 
@@ -65,6 +81,9 @@ MODES: Final = {
         _mode("htmlfile", "htmlfile to 200", "--mode stream -c 200", path="/socket.io/htmlfile"),
         _mode("idle", "bytes a connection", "--mode idle -c 5000", fresh=True),
         _mode("heartbeats", "10,000 idle", "--mode idle -c 10000", fresh=True),
+        _mode("bus", "3 processes, fan-out to 900", "--mode fanout -c 900", baseline="python-socketio-bus"),
+        # What python-socketio's processes can't keep up with.
+        _mode("bus8", "the same, 8 in flight", "--mode fanout -c 900 -d 8", baseline="tornadio-broadcast"),
     )
 }
 
@@ -72,6 +91,7 @@ FANOUT: Final = frozenset({"fan", "fan8"})
 WEBSOCKET: Final = FANOUT | {"echo1", "echo8", "echo1k", "latin1k", "echo100k", "connect", "idle"}
 POLLING: Final = frozenset({"poll", "poll8"})
 STREAMING: Final = frozenset({"multipart", "htmlfile"})
+BUS: Final = frozenset({"bus", "bus8"})
 HEARTBEATS: Final = frozenset({"heartbeats"})
 ENGINE4: Final = "/socket.io/?EIO=4&transport=websocket"
 
@@ -104,9 +124,18 @@ SERVERS: Final = {
             name="tornadio-broadcast",
             title="TornadIO, broadcast",
             command=_python("tornadio_app.py", "--broadcast"),
-            modes=FANOUT | STREAMING,
+            modes=FANOUT | STREAMING | BUS,
             profile="sio06",
             path="/socket.io/websocket",
+        ),
+        Server(
+            name="tornadio-bus",
+            title="TornadIO, 3 processes",
+            command=_python("fleet.py", "tornadio_app.py", "--broadcast"),
+            modes=BUS,
+            profile="sio06",
+            path="/socket.io/websocket",
+            generator=("--ports", "3"),
         ),
         Server(
             name="python-socketio",
@@ -115,6 +144,15 @@ SERVERS: Final = {
             modes=WEBSOCKET - {"latin1k"} | HEARTBEATS,
             profile="sio4",
             path=ENGINE4,
+        ),
+        Server(
+            name="python-socketio-bus",
+            title="python-socketio, 3 processes",
+            command=_python("fleet.py", "socketio_app.py"),
+            modes=frozenset({"bus"}),
+            profile="sio4",
+            path=ENGINE4,
+            generator=("--ports", "3"),
         ),
         Server(
             name="sockjs-tornado",

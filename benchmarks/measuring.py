@@ -122,7 +122,7 @@ class Track:
     @contextlib.contextmanager
     def _started(self, server: Server, mode: Mode) -> Iterator[tuple[int, int] | None]:
         """Port and process id of a server that accepts connections, `None` if it doesn't."""
-        port = _free_port()
+        port = free_port()
         programs = {"python": sys.executable, "node": self._options.node, "wsbench": self._wsbench}
         command = [part.format(**programs) for part in server.command]
         command += ["--port", str(port), *(server.heartbeats if mode.name == "heartbeats" else ())]
@@ -138,7 +138,7 @@ class Track:
                 cwd=HERE / "servers",
             )
         try:
-            if _accepts_connections(process, port):
+            if wait_for(process, port):
                 yield port, process.pid
             else:
                 lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -185,7 +185,8 @@ class Track:
         return [] if most is None or connections <= most else ["-c", str(most)]
 
 
-def _accepts_connections(process: subprocess.Popen[bytes], port: int) -> bool:
+def wait_for(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether a server accepts connections: soon, or it has ended."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -197,7 +198,8 @@ def _accepts_connections(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has, nor those behind it as a rule."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe:

@@ -37,7 +37,10 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     by_place: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_place.setdefault((run.mode, run.server), []).append(run)
-    return [_row(mode, server, mine, by_place.get((mode, BASELINE), [])) for (mode, server), mine in by_place.items()]
+    return [
+        _row(mode, server, mine, by_place.get((mode, MODES[mode].baseline), []))
+        for (mode, server), mine in by_place.items()
+    ]
 
 
 def _row(mode: str, server: str, mine: Sequence[Run], baseline: Sequence[Run]) -> Row:
@@ -117,12 +120,12 @@ def overview(of: Sequence[Row], by_cpu: bool = False) -> str:
 
     Those by CPU time leave out what is no ratio.
     """
-    modes = [mode for mode in MODES if any(row.mode == mode for row in of)]
+    modes = [mode for mode in MODES if MODES[mode].baseline == BASELINE and any(row.mode == mode for row in of)]
     places = {(row.mode, row.server): row for row in of}
     columns = [column for mode in modes for column in _columns(mode, by_cpu)]
     lines = []
     for server in SERVERS:
-        if any(row.server == server for row in of):
+        if any(row.server == server and row.mode in modes for row in of):
             cells = (_cell(places.get((mode, server)), kind) for mode, _, kind in columns)
             lines.append([SERVERS[server].title, *cells])
     return table(["server", *(title for _, title, _ in columns)], lines)

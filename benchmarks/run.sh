@@ -37,6 +37,8 @@ need cc gcc libc6-dev
 need taskset util-linux
 need node nodejs
 need npm npm
+need redis-server redis-server
+need setpriv util-linux
 
 stamp=$({ "$PYTHON" --version; pwd; cat "$SERVERS/requirements.txt"; } | sha256sum)
 if [ "$(cat "$VENV/stamp" 2>/dev/null)" != "$stamp" ]; then

@@ -175,6 +175,18 @@ async def test_a_closed_connection_can_not_be_added(serve):
     assert len(served.router.group("blue")) == 0
 
 
+async def test_a_connection_that_is_closed_has_left_while_its_last_words_wait_for_a_poll(serve):
+    served = serve()
+    client = await greeted(served, "xhr-polling")
+    group = served.router.group("blue")
+    [connection] = Recorder.opened
+    group.add(connection)
+    connection.send("last")
+    connection.close()
+    assert list(group) == []
+    assert await received(client) == []
+
+
 async def test_a_connection_can_be_added_in_its_on_open(serve):
     class Joiner(Recorder):
         def on_open(self, request: Any, **kwargs: Any) -> Any:

@@ -7,9 +7,11 @@ import collections
 import json
 import logging
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tornado.web
 
 import tornadio
 from tests.clients import Client, greeted
@@ -254,6 +256,20 @@ async def test_what_is_broadcast_before_the_loop_runs_goes_out_later():
     router.broadcast("later")
     await until(lambda: bus.published == frames("early", "later"))
     await router.drain(1)
+
+
+async def test_without_our_server_the_first_session_is_where_the_bus_begins(bus):
+    router = tornadio.get_router(Recorder, {"bus": bus})
+    listening = tornado.web.Application([router.route()]).listen(0, "127.0.0.1")
+    [bound] = listening._sockets.values()
+    served = Served(SimpleNamespace(port=bound.getsockname()[1]), router)  # type: ignore[arg-type]
+    assert bus.asked == []
+    await served.open()
+    await subscribed(bus, 1)
+    listening.stop()
+    await router.drain(0.1)
+    await listening.close_all_connections()
+    assert bus.asked[-1] == ("close",)
 
 
 # -- Out ---------------------------------------------------------------------------------------------------------------
@@ -548,6 +564,35 @@ async def test_shutdown_waits_for_a_slow_bus_until_its_deadline_and_says_what_wa
     assert stopping.done()
     assert bus.asked[-1] == ("close",)
     assert warnings(caplog) == ["socket.io: at the end, 4 messages for other processes were dropped"]
+
+
+@pytest.mark.parametrize("bus_is", ["slow", "hanging"])
+async def test_what_is_sent_at_the_deadline_has_a_second_more(serve, clock, bus, caplog, bus_is):
+    class Hanging(Recorder):
+        async def on_message(self, message: Any) -> None:
+            await asyncio.sleep(1000)
+
+        def on_close(self) -> None:
+            served.router.broadcast("cut off")
+            super().on_close()
+
+    served = serve(Hanging, settings={"bus": bus})
+    client = await greeted(served)
+    await client.send("go")
+    stopping = asyncio.ensure_future(served.server.shutdown(timeout=3))
+    await clock.advance(2.9)
+    bus.gate.clear()
+    await clock.advance(0.2)
+    assert bus.published == frames("cut off")
+    assert not stopping.done()
+    await clock.advance(0.5)
+    assert not stopping.done()
+    if bus_is == "slow":
+        bus.gate.set()
+    await clock.advance(1.5)
+    assert stopping.done()
+    assert ("at the end, 1 messages" in caplog.text) == (bus_is == "hanging")
+    await client.leave()
 
 
 @pytest.mark.parametrize("how", ["hangs", "fails"])

@@ -8,21 +8,24 @@ import asyncio
 import socketio
 import tornado.web
 
-server = socketio.AsyncServer(async_mode="tornado", cors_allowed_origins="*", ping_interval=12)
-
-
-@server.on("message")
-async def on_message(sid: str, message: str) -> None:
-    if message.startswith("b:"):
-        await server.send(message[2:])
-    else:
-        await server.send(message, to=sid)
-
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--bus", help="the URL of a Redis")
     arguments = parser.parse_args()
+    manager = None if arguments.bus is None else socketio.AsyncRedisManager(arguments.bus)
+    server = socketio.AsyncServer(
+        async_mode="tornado", cors_allowed_origins="*", ping_interval=12, client_manager=manager
+    )
+
+    @server.on("message")
+    async def on_message(sid: str, message: str) -> None:
+        if message.startswith("b:"):
+            await server.send(message[2:])
+        else:
+            await server.send(message, to=sid)
+
     application = tornado.web.Application([("/socket.io/", socketio.get_tornado_handler(server))])
     application.listen(arguments.port, "127.0.0.1", backlog=4096)
     await asyncio.Event().wait()

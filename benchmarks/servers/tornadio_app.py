@@ -1,6 +1,6 @@
 """TornadIO, as a plain user's program: an echo; what begins with `b:` goes to everybody.
 
---broadcast has `broadcast` do what is a loop over the participants otherwise.
+--broadcast has `broadcast` do what is a loop over the participants otherwise; with --bus it reaches other processes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broadcast", action="store_true")
+    parser.add_argument("--bus", help="the URL of a Redis")
     arguments = parser.parse_args()
-    router = tornadio.get_router(BroadcastConnection if arguments.broadcast else EchoConnection)
+    router = tornadio.get_router(BroadcastConnection if arguments.broadcast else EchoConnection, {"bus": arguments.bus})
     application = tornado.web.Application(
         [router.route()], socket_io_port=arguments.port, socket_io_address="127.0.0.1"
     )

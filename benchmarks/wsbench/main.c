@@ -13,7 +13,8 @@
  * -k         connections that may be on their way at once while all are opened
  * --warmup   seconds before those that count; -t those
  * --patience seconds, after those, for the answers to what is in flight then
- * --server   the server's process, to count its CPU time and memory
+ * --ports    so many servers, from --port on, which the connections go to in turn
+ * --server   the server's process, to count its CPU time, with that of its children, and memory
  * --hixie75  frame as draft-75 does
  *
  * Exit status 1: something was wrong, see `bad`, `errors` and `error` in the line.
@@ -33,6 +34,7 @@ struct Options options = {
     .profile_name = "raw",
     .path = "/ws",
     .charset = "ascii",
+    .ports = 1,
     .connections = 50,
     .depth = 1,
     .opening = 64,
@@ -66,6 +68,7 @@ static void read_options(int count, char **arguments)
         {.name = "--path", .text = &options.path},
         {.name = "--charset", .text = &options.charset},
         {.name = "--port", .number = &options.port},
+        {.name = "--ports", .number = &options.ports},
         {.name = "--server", .number = &options.server},
         {.name = "--size", .number = &options.size},
         {.name = "-c", .number = &options.connections},
@@ -96,8 +99,8 @@ static void read_options(int count, char **arguments)
         options.profile = SIO06;
         options.profile_name = profiles[SIO06];
     }
-    if (options.port < 1 || options.connections < 1 || options.depth < 1 || options.opening < 1)
-        give_up("--port, -c, -d and -k are numbers above zero");
+    if (options.port < 1 || options.ports < 1 || options.connections < 1 || options.depth < 1 || options.opening < 1)
+        give_up("--port, --ports, -c, -d and -k are numbers above zero");
 }
 
 static double seconds_since(uint64_t time)

@@ -112,7 +112,9 @@ bool open_connection(Connection *c)
     c->blocked = true; /* until it is connected */
     c->state = CONNECTING;
     c->opened_at = now();
-    if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) {
+    struct sockaddr_in address = server;
+    address.sin_port = htons((uint16_t)(options.port + (c - connections) % options.ports));
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         fail("can't connect: %s", strerror(errno));
         run.failed = true;
         close_connection(c);

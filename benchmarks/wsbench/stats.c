@@ -48,14 +48,31 @@ double own_cpu(void)
     return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
-/* Seconds of CPU that the server's process has used, with all its threads. */
-double server_cpu(void)
+/* Seconds of CPU that a process has used, with all its threads. */
+static double cpu_of(int process)
 {
     clockid_t clock;
     struct timespec t;
-    if (!options.server || clock_getcpuclockid(options.server, &clock) || clock_gettime(clock, &t))
+    if (clock_getcpuclockid(process, &clock) || clock_gettime(clock, &t))
         return 0;
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* That of the server's process and its children. */
+double server_cpu(void)
+{
+    char path[64];
+    int child;
+    if (!options.server)
+        return 0;
+    double seconds = cpu_of(options.server);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", options.server, options.server);
+    FILE *file = fopen(path, "r");
+    while (file && fscanf(file, "%d", &child) == 1)
+        seconds += cpu_of(child);
+    if (file)
+        fclose(file);
+    return seconds;
 }
 
 double server_bytes(void)

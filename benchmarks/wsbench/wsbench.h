@@ -14,7 +14,7 @@ struct Options {
     enum Mode mode;
     enum Profile profile;
     const char *mode_name, *profile_name, *path, *charset;
-    int port, connections, depth, opening, size, server;
+    int port, ports, connections, depth, opening, size, server;
     double seconds, warmup, patience;
     bool hixie; /* speak draft-75 */
 };
