@@ -231,6 +231,7 @@ async def test_nothing_is_left_of_a_request_that_is_answered_or_broken_off(serve
     served = serve(settings=SETTINGS)
     with without_collector():
         session_id = await served.start(transport)
+        await served.barrier()  # the connection of that has gone
         before = left_behind()
         wire = await served.connect()
         await wire.send_request(method, path.format(transport=transport, session_id=session_id), headers, body)
