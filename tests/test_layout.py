@@ -32,9 +32,9 @@ LAYOUT = {
     "departures": ["wire"],
     "origins": ["errors"],
     "container": ["departures", "errors", "logs", "outbox", "periodic", "proto", "settings", "tasks"],
-    "session": ["container", "errors", "heartbeat", "logs", "outbox", "proto", "turns"],
+    "session": ["container", "errors", "heartbeat", "logs", "outbox", "proto", "tasks", "turns"],
     "conn": ["logs", "outbox", "proto"],
-    "relay": ["bus", "errors", "logs", "outbox"],
+    "relay": ["bus", "errors", "logs", "outbox", "tasks"],
     "redisbus": ["errors", "logs"],
     "emitter": ["bus", "errors", "proto", "redisbus"],
     "groups": ["bus", "conn", "container", "errors", "outbox", "proto"],
@@ -92,7 +92,7 @@ LAYOUT = {
     ],
     "plainhttp": [],
     "entrance": ["exchange", "logs", "periodic", "plainhttp", "router", "transport", "wire"],
-    "server": ["accesslog", "entrance", "errors", "flashserver", "health", "logs", "origins", "router"],
+    "server": ["accesslog", "entrance", "errors", "flashserver", "health", "logs", "origins", "router", "tasks"],
     "__init__": ["bus", "conn", "emitter", "groups", "health", "redisbus", "router", "server"],
 }
 

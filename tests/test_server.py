@@ -105,6 +105,7 @@ async def test_routers_are_found_wherever_they_are_in_the_rules():
     def router(resource: str) -> tornadio.Router:
         return tornadio.get_router(Recorder, resource=resource)
 
+    Recorder.opened.clear()
     plain, nested, deep, of_host, of_host_nested = routers = [router(name) for name in "abcde"]
     inner_application = tornado.web.Application([deep.route()])
     application = tornado.web.Application(

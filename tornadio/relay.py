@@ -15,6 +15,7 @@ from tornadio.bus import channel_of, pack, unpack
 from tornadio.errors import ProtocolError
 from tornadio.logs import get_logger
 from tornadio.outbox import Payload
+from tornadio.tasks import is_cancelled, loop_is_running
 
 if TYPE_CHECKING:
     from tornadio.bus import Bus
@@ -83,7 +84,7 @@ class Relay:
         while self._queued > self._limit:
             self._queued -= len(self._queue.popleft()[1])
             self._drop(1, "too much waits for the bus")
-        if _loop_is_running():
+        if loop_is_running():
             self.start()
             self._send_soon()
 
@@ -100,7 +101,7 @@ class Relay:
                 try:
                     await self._bus.publish(batch)
                 except (Exception, asyncio.CancelledError) as error:
-                    if _is_cancelled():
+                    if is_cancelled():
                         raise
                     self._drop(len(batch), str(error) or type(error).__name__)
                 else:
@@ -160,7 +161,7 @@ class Relay:
                 try:
                     await self._bring(channel)
                 except (Exception, asyncio.CancelledError) as error:
-                    if _is_cancelled():
+                    if is_cancelled():
                         raise
                     reason = str(error) or type(error).__name__
                     logger.warning("the bus can't subscribe to %s, or unsubscribe: %s", channel, reason)
@@ -219,17 +220,3 @@ class Relay:
             await asyncio.wait_for(self._bus.close(), _GRACE_SECONDS)
         except Exception as error:
             logger.warning("%s: the bus can't be closed: %s", self._resource, str(error) or type(error).__name__)
-
-
-def _is_cancelled() -> bool:
-    """Whether the task that runs now is to end, and not just something that it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

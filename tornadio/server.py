@@ -28,6 +28,7 @@ from tornadio.health import SERVERS
 from tornadio.logs import LINE_FILTER, get_logger
 from tornadio.origins import flash_policy
 from tornadio.router import Router, RouterRule
+from tornadio.tasks import loop_is_running
 
 logger = get_logger(__name__)
 
@@ -86,7 +87,7 @@ class SocketServer(HTTPServer):
         body_timeout: float = 20.0,
         drain_delay: float = 0.0,
     ) -> None:
-        if auto_start and _loop_is_running():
+        if auto_start and loop_is_running():
             raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
         super().initialize(
             application,
@@ -289,14 +290,6 @@ def _delay(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= sys.float_info.max:
         raise SettingsError(f"drain_delay must be a number of seconds, 0 or more, not {seconds!r}")
     return float(seconds)
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _parts_of(application: tornado.web.Application) -> tuple[list[tornado.web.Application], tuple[Router, ...]]:

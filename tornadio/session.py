@@ -19,6 +19,7 @@ from tornadio.errors import HandlerError, RefusedError
 from tornadio.heartbeat import Heartbeat
 from tornadio.logs import get_logger
 from tornadio.outbox import Outbox, Payload
+from tornadio.tasks import is_cancelled
 from tornadio.turns import Turns
 
 if TYPE_CHECKING:
@@ -469,17 +470,11 @@ async def _result_of(answer: Any) -> Any:
     try:
         return await answer if is_awaitable(answer) else answer
     except asyncio.CancelledError as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise _was_cancelled() from error
     finally:
         del answer  # a future's error knows this frame: in a circle both would wait for the collector
-
-
-def _is_cancelled() -> bool:
-    """Whether the task that runs now is to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _was_cancelled() -> RuntimeError:

@@ -65,3 +65,18 @@ class Tasks:
                 await asyncio.wait(left, timeout=_GRACE_SECONDS)
             for task in left:
                 task.cancel()
+
+
+def is_cancelled() -> bool:
+    """Whether the task that runs now is to end, and not just something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def loop_is_running() -> bool:
+    """Whether this thread is inside an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
