@@ -103,6 +103,8 @@ async def test_the_bus_down_is_an_error_and_the_bus_back_is_used_again(serve, st
         async with tornadio.AsyncEmitter(redis_server.url) as with_asyncio:
             await asyncio.to_thread(blocking.broadcast, "before")
             await with_asyncio.broadcast("before")
+            await with_asyncio.broadcast("last")
+            assert await received(client) == ["before", "before"]
             redis_server.stop()
             for _ in range(2):
                 with pytest.raises(BusError, match="Redis took no message: ") as caught:
@@ -114,7 +116,7 @@ async def test_the_bus_down_is_an_error_and_the_bus_back_is_used_again(serve, st
             await redis_server.wait_for_subscribers(CHANNEL, 1)
             await asyncio.to_thread(blocking.broadcast, "after")
             await with_asyncio.broadcast("last")
-    assert await received(client) == ["before", "before", "after"]
+    assert await received(client) == ["after"]
 
 
 async def test_a_redis_that_does_not_answer_is_an_error(start_redis):
