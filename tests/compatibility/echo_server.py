@@ -23,6 +23,7 @@ class EchoChannel(WebSocketChannel):
     """Carries no session: what it receives goes back."""
 
     def _open(self, handshake: Any) -> None:
+        self._write_head()
         self._handshake = None
 
     def _receive(self, data: bytes) -> None:
