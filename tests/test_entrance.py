@@ -691,8 +691,7 @@ async def test_a_connection_that_stays_holds_no_more_after_many_requests(serve):
 @pytest.mark.parametrize("transport", PROTOCOLS)
 async def test_a_loop_that_cannot_watch_sockets_serves_plain_requests_too(serve, monkeypatch, transport):
     """Windows' default loop: there the connection of a WebSocket or of a stream stays on Tornado's stream."""
-    for module in (tornadio.wire, tornadio.entrance):
-        monkeypatch.setattr(module, "can_watch_sockets", lambda loop: False)
+    monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
     served = serve()
     client = await greeted(served, transport)
     for message in ("one", "two"):

@@ -53,7 +53,6 @@ LAYOUT = {
         "proto",
         "session",
         "settings",
-        "wire",
     ],
     "polling": ["container", "errors", "forms", "outbox", "pollingsession", "transport", "wire"],
     "persistent": ["departures", "errors", "outbox", "polling", "session", "transport", "wire"],
@@ -91,7 +90,7 @@ LAYOUT = {
         "websocket",
     ],
     "plainhttp": [],
-    "entrance": ["exchange", "logs", "periodic", "plainhttp", "router", "transport", "wire"],
+    "entrance": ["exchange", "logs", "periodic", "plainhttp", "router", "tasks", "transport", "wire"],
     "server": ["accesslog", "entrance", "errors", "flashserver", "health", "logs", "origins", "router", "tasks"],
     "__init__": ["bus", "conn", "emitter", "groups", "health", "redisbus", "router", "server"],
 }

@@ -23,8 +23,9 @@ from tornadio.logs import get_logger
 from tornadio.periodic import Alarm, Deadlines
 from tornadio.plainhttp import PlainRequest, parse
 from tornadio.router import RouterRule
+from tornadio.tasks import has_succeeded
 from tornadio.transport import TransportHandler
-from tornadio.wire import SocketWire, Wire, can_watch_sockets, failed_future, take
+from tornadio.wire import Wire, failed_future, take_untouched
 
 logger = get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Entrance:
         self._application = application
         self._timeout = timeout
         self._connections: dict[PlainConnection, None] = {}
-        self._silences = Deadlines["PlainConnection"](_is_silent)
+        self._silences = Deadlines(PlainConnection.on_silence)
         self._alarm: Alarm | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -112,10 +113,6 @@ class Entrance:
         """Close every connection that is still here."""
         for connection in tuple(self._connections):
             connection.close()
-
-
-def _is_silent(connection: "PlainConnection", now: float) -> float | None:
-    return connection.on_silence(now)
 
 
 class PlainConnection:
@@ -293,10 +290,8 @@ class PlainExchange:
         self.host = request.fields["host"]
         self.is_open = True  # until the answer, or the connection's end
         self.protocol = "http"  # TLS is Tornado's, or a proxy's
-        if xheaders:
-            # The last in a list is what the proxy has added, as Tornado has it.
-            scheme = request.fields.get("X-Scheme", request.fields.get("X-Forwarded-Proto", ""))
-            self.protocol = "https" if scheme.split(",")[-1].strip() == "https" else "http"
+        if xheaders and _last_of(request.fields, "X-Scheme", "X-Forwarded-Proto") == "https":
+            self.protocol = "https"
         self._is_proxied = xheaders
         self._connection = connection
         self._request: HTTPServerRequest | None = None
@@ -315,8 +310,7 @@ class PlainExchange:
         """The client's address."""
         peer = self._connection.remote_ip
         if self._is_proxied:
-            forwarded = self.fields.get("X-Forwarded-For", "").split(",")[-1].strip()
-            client = self.fields.get("X-Real-Ip", forwarded)
+            client = self.fields.get("X-Real-Ip", _last_of(self.fields, "X-Forwarded-For"))
             return client if is_valid_ip(client) else peer
         return peer
 
@@ -364,16 +358,16 @@ class PlainExchange:
             self._taken.add_done_callback(self._answer_taken)
 
     def _answer_taken(self, taken: "asyncio.Future[None]") -> None:
-        if taken.cancelled() or taken.exception() is not None:
-            self._connection.close()
-        else:
+        if has_succeeded(taken):
             self._connection.answered_slowly()
+        else:
+            self._connection.close()
 
     def taken(self) -> "asyncio.Future[None] | None":
         taken = self._taken
         if taken is None:
             return failed_future() if self.is_open else None
-        return None if taken.done() and not taken.cancelled() and taken.exception() is None else taken
+        return None if has_succeeded(taken) else taken
 
     def close(self) -> None:
         self._connection.close()
@@ -381,15 +375,16 @@ class PlainExchange:
     def take_wire(self) -> Wire:
         self.is_open = False
         self._closed = None
-        connection, stream = self._connection, self._connection.stream
-        connection.let_go()
-        loop = asyncio.get_running_loop()
-        if stream.closed() or not can_watch_sockets(loop):
-            return take(stream)
-        stream.set_nodelay(True)
-        taken = socket.socket(fileno=stream.socket.detach())
-        stream.close()
-        return SocketWire(loop, taken)
+        self._connection.let_go()
+        return take_untouched(self._connection.stream)
+
+
+def _last_of(fields: Mapping[str, str], *names: str) -> str:
+    """Of the first of these fields that is there the last element: what the proxy has added, as Tornado has it."""
+    for name in names:
+        if name in fields:
+            return fields[name].split(",")[-1].strip()
+    return ""
 
 
 class _Client:

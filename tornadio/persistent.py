@@ -21,16 +21,17 @@ from tornadio.wire import Wire
 class Format(Protocol):
     """How a stream carries payloads.
 
+    :ivar content_type: the response's.
     :ivar start: what stands before the first payload.
+    :ivar end: what stands behind the last one.
     """
 
+    content_type: str
     start: bytes
+    end: bytes
 
     def part(self, payload: Payload) -> bytes:
         """A payload as a part of the stream."""
-
-
-_BOUNDARY_BYTES: Final = 16
 
 
 class Multipart:
@@ -39,26 +40,28 @@ class Multipart:
     :param is_chunked: whether each is a chunk of a chunked response, too.
     """
 
-    __slots__ = ("_encode", "_end", "boundary", "start")
+    __slots__ = ("_encode", "_line", "content_type", "end", "start")
 
     def __init__(self, is_chunked: bool) -> None:
         # A boundary that a message could hold would let one client forge parts in the streams of others.
-        self.boundary = f"socketio-{secrets.token_hex(_BOUNDARY_BYTES)}"
-        line = f"--{self.boundary}\n".encode("ascii")
+        boundary = f"socketio-{secrets.token_hex(16)}"
+        self.content_type = f'multipart/x-mixed-replace;boundary="{boundary}"'
+        line = f"--{boundary}\n".encode("ascii")
         self.start = _chunk(line) if is_chunked else line
-        # All that differs from stream to stream is its end.
+        self.end = _chunk(b"") if is_chunked else b""
+        # All that differs from stream to stream is the line at the end of each part.
         self._encode = _part_in_chunk if is_chunked else _part
-        self._end = line + b"\r\n" if is_chunked else line
+        self._line = line + b"\r\n" if is_chunked else line
 
     def part(self, payload: Payload) -> bytes:
-        return payload.encoded(self._encode) + self._end
+        return payload.encoded(self._encode) + self._line
 
 
-_LINE_LENGTH: Final = len(f"--socketio-{'':{2 * _BOUNDARY_BYTES}}\n")
+_LINE_LENGTH: Final = len("--socketio-") + 2 * 16 + len("\n")
 
 
 def _part(text: str) -> bytes:
-    """A part without the boundary that ends it."""
+    """A part without the line that ends it."""
     return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text.encode("utf-8")
 
 
@@ -73,15 +76,20 @@ class Scripts:
     :param is_chunked: whether each is a chunk of a chunked response, too.
     """
 
-    __slots__ = ("_encode", "start")
+    __slots__ = ("_encode", "end", "start")
+
+    content_type = "text/html; charset=UTF-8"
 
     def __init__(self, is_chunked: bool) -> None:
-        page = b"<html><body>".ljust(256)  # Internet Explorer renders nothing before 256 bytes have come
-        self.start = _chunk(page) if is_chunked else page
+        self.start = _chunk(_PAGE) if is_chunked else _PAGE
+        self.end = _chunk(b"") if is_chunked else b""
         self._encode = _script_in_chunk if is_chunked else _script
 
     def part(self, payload: Payload) -> bytes:
         return payload.encoded(self._encode)
+
+
+_PAGE: Final = b"<html><body>".ljust(256)  # Internet Explorer renders nothing before 256 bytes have come
 
 
 def _script(text: str) -> bytes:
@@ -145,11 +153,11 @@ class StreamingHandler(TransportHandler):
 
     def _begin(self, session: Session) -> None:
         is_chunked = self.exchange.version == "HTTP/1.1"
-        content_type, form = self.make_format(is_chunked)
+        form = self.make_format(is_chunked)
         length = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
-        head = self.make_head(200, content_type, f"{length}Connection: close\r\n")
-        wire = self.take_wire()
-        channel = StreamChannel(wire, session, form, is_chunked)
+        head = self.make_head(200, form.content_type, f"{length}Connection: close\r\n")
+        wire = self.exchange.take_wire()
+        channel = StreamChannel(wire, session, form)
         wire.start(channel)
         wire.write(head + form.start)
         self.log(200)
@@ -158,8 +166,8 @@ class StreamingHandler(TransportHandler):
     def read(self) -> None:
         raise HandlerError  # never: a GET ends in admitted, as a stream or with a refusal
 
-    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
-        """The content type of a new stream, and its form."""
+    def make_format(self, is_chunked: bool) -> Format:
+        """The form of a new stream."""
         raise NotImplementedError
 
 
@@ -168,9 +176,8 @@ class XHRMultipartHandler(StreamingHandler):
 
     transport = "xhr-multipart"
 
-    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
-        form = Multipart(is_chunked)
-        return f'multipart/x-mixed-replace;boundary="{form.boundary}"', form
+    def make_format(self, is_chunked: bool) -> Format:
+        return Multipart(is_chunked)
 
 
 class HTMLFileHandler(StreamingHandler):
@@ -178,20 +185,19 @@ class HTMLFileHandler(StreamingHandler):
 
     transport = "htmlfile"
 
-    def make_format(self, is_chunked: bool) -> tuple[str, Format]:
-        return "text/html; charset=UTF-8", Scripts(is_chunked)
+    def make_format(self, is_chunked: bool) -> Format:
+        return Scripts(is_chunked)
 
 
 class StreamChannel:
     """A stream that has begun: the session's channel."""
 
-    __slots__ = ("__weakref__", "_format", "_is_chunked", "_session", "_wire")
+    __slots__ = ("__weakref__", "_format", "_session", "_wire")
 
-    def __init__(self, wire: Wire, session: Session, form: Format, is_chunked: bool) -> None:
+    def __init__(self, wire: Wire, session: Session, form: Format) -> None:
         self._wire = wire
         self._session: Session | None = session
         self._format = form
-        self._is_chunked = is_chunked
 
     def data_received(self, data: bytes) -> None:
         """Whatever a client sends behind its GET: nothing is answered any more on this connection."""
@@ -211,7 +217,7 @@ class StreamChannel:
         if self._session is None:
             return  # the connection has gone before
         departures, self._session = self._session.container.departures, None
-        say_last(self._wire, _chunk(b"") if self._is_chunked else b"", departures)
+        say_last(self._wire, self._format.end, departures)
 
     def replaced(self) -> None:
         """Another stream goes on."""

@@ -17,7 +17,7 @@ _LENGTH: Final = re.compile("[0-9]{1,6}")
 # What asks for more than a request and its answer, or for another kind of body.
 _NOT_PLAIN: Final = frozenset({"expect", "http2-settings", "te", "trailer", "transfer-encoding"})
 _MAX_ARGUMENTS: Final = 100  # Tornado refuses a query with too many
-_KEPT: Final = frozenset({None, "keep-alive", "upgrade", "keep-alive, upgrade"})
+_KEPT: Final = frozenset({"keep-alive", "upgrade", "keep-alive, upgrade"})
 
 
 class Fields(Mapping[str, str]):
@@ -84,8 +84,7 @@ def parse(data: bytes) -> PlainRequest | None:
     del fields[""]
     if not _NOT_PLAIN.isdisjoint(fields) or not _HOST.fullmatch(fields.get("host", "")):
         return None
-    connection = fields.get("connection")
-    if connection not in _KEPT and (connection or "").lower() not in _KEPT:
+    if fields.get("connection", "keep-alive").lower() not in _KEPT:
         return None
     if found[2].count(b"&") > _MAX_ARGUMENTS:
         return None

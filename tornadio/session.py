@@ -19,7 +19,7 @@ from tornadio.errors import HandlerError, RefusedError
 from tornadio.heartbeat import Heartbeat
 from tornadio.logs import get_logger
 from tornadio.outbox import Outbox, Payload
-from tornadio.tasks import is_cancelled
+from tornadio.tasks import has_succeeded, is_cancelled
 from tornadio.turns import Turns
 
 if TYPE_CHECKING:
@@ -405,7 +405,7 @@ class Session:
                 taken.add_done_callback(functools.partial(self._resolved, channel))
 
     def _resolved(self, channel: Channel, taken: "asyncio.Future[None]") -> None:
-        succeeded = _has_succeeded(taken)  # looked at in any case, else asyncio complains of an error that nobody saw
+        succeeded = has_succeeded(taken)  # looked at in any case, else asyncio complains of an error that nobody saw
         if self._busy is not channel:
             return  # replaced meanwhile, the batch went back then
         if not succeeded:
@@ -421,7 +421,7 @@ class Session:
 
     def _take_back(self) -> None:
         """The batch in flight goes again. If the socket has taken it in this very turn, it has been delivered."""
-        if self._taken is not None and _has_succeeded(self._taken):
+        if self._taken is not None and has_succeeded(self._taken):
             self._outbox.delivered()
         else:
             self._outbox.take_back()
@@ -480,10 +480,6 @@ async def _result_of(answer: Any) -> Any:
 def _was_cancelled() -> RuntimeError:
     """Not the handler was cancelled, but something that it waited for: a failure like any other."""
     return RuntimeError("the handler waited for something that was cancelled")
-
-
-def _has_succeeded(future: "asyncio.Future[None]") -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
 
 
 __all__ = ["Channel", "Session", "SessionContainer", "State"]

@@ -80,3 +80,8 @@ def loop_is_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def has_succeeded(future: "asyncio.Future[None]") -> bool:
+    """Whether what a future stands for is done, and well."""
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -33,7 +33,6 @@ from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
 from tornadio.session import Session
 from tornadio.settings import Settings
-from tornadio.wire import Wire
 
 logger = get_logger(__name__)
 
@@ -326,17 +325,13 @@ class TransportHandler:
 
     # -- Connections that are not HTTP's any more ------------------------------------------------------------------
 
-    def take_wire(self) -> Wire:
-        """Take the connection away from HTTP; only in :meth:`admitted`."""
-        return self.exchange.take_wire()
-
     def refuse_unread(self, error: PeerError, headers: Mapping[str, str] | None = None) -> None:
         """Answer with an error when only the headers were read, and close without reading on.
 
         :param headers: more headers for the answer.
         """
         self._tell(error)
-        say_last(self.take_wire(), self._last_response(error, headers), self.here.sessions.departures)
+        say_last(self.exchange.take_wire(), self._last_response(error, headers), self.here.sessions.departures)
 
     def refuse_rest(self) -> bytes:
         """A chunked body has grown too large: the response to it, before its end."""

@@ -109,7 +109,7 @@ class WebSocketHandler(TransportHandler):
         self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        channel = WebSocketChannel(self.take_wire(), framer, self.here, self.transport)
+        channel = WebSocketChannel(self.exchange.take_wire(), framer, self.here, self.transport)
         channel.start(head, keys, self.request, self.address.extra)
 
 

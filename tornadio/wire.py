@@ -3,7 +3,7 @@
 :class:`SocketWire` leaves Tornado's ``IOStream`` and reads and writes the socket itself, with what asyncio's loops have
 for everybody. That is several times as fast: nothing is awaited, and what the socket takes at once needs no future.
 :class:`StreamWire` stays on the stream: TLS needs it, and so does a loop that can't watch sockets. Both use public
-interfaces alone, and :func:`take` chooses.
+interfaces alone, and :func:`take` and :func:`take_untouched` choose.
 """
 
 import asyncio
@@ -83,6 +83,17 @@ def take(stream: IOStream) -> Wire:
     if stream.error is not None:
         stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
     return StreamWire(stream, b"".join(read_ahead))
+
+
+def take_untouched(stream: IOStream) -> Wire:
+    """As :func:`take`, for a stream that nothing was read from yet, nor written to: its socket alone is needed."""
+    loop = asyncio.get_running_loop()
+    if stream.closed() or not can_watch_sockets(loop):
+        return take(stream)
+    stream.set_nodelay(True)
+    connection = socket.socket(fileno=stream.socket.detach())
+    stream.close()
+    return SocketWire(loop, connection)
 
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:

@@ -39,7 +39,7 @@ class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        EchoChannel(self.take_wire(), framer, self.here, self.transport).start(head, keys, self.request, "")
+        EchoChannel(self.exchange.take_wire(), framer, self.here, self.transport).start(head, keys, self.request, "")
 
 
 class EchoRouter(tornado.routing.Router):
