@@ -1,4 +1,4 @@
-"""A server in a process of its own, for the tests that start whole programs."""
+"""Servers in processes of their own, for the tests that start whole programs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,13 @@ START_SECONDS = 60
 STOP_SECONDS = 30
 
 
-class AppServer:
-    """A server process on a port of its own, which it keeps over restarts.
+class Daemon:
+    """A program that serves on a port, which it keeps over restarts."""
 
-    `program` is what runs the script.
-    """
-
-    def __init__(
-        self, script: Path, arguments: tuple[str, ...], output: Path, program: tuple[str, ...] = (sys.executable,)
-    ) -> None:
-        self.name = script.name
-        self.port = free_port()
-        self.url = f"http://localhost:{self.port}"
-        self._command = [*program, str(script), f"--port={self.port}", *arguments]
+    def __init__(self, name: str, command: list[str], port: int, output: Path) -> None:
+        self.name = name
+        self.port = port
+        self._command = command
         self._output = output
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -67,6 +61,11 @@ class AppServer:
         assert self._process is not None, f"{self.name} does not run"
         self._process.send_signal(number)
 
+    def stop(self) -> None:
+        """As `terminate`; does nothing when it has ended."""
+        if self._process is not None:
+            self.terminate()
+
     def wait(self) -> int:
         """Wait until the process has ended, and return its exit status."""
         assert self._process is not None, f"{self.name} does not run"
@@ -78,6 +77,20 @@ class AppServer:
     def output(self) -> str:
         """All that the process has written to stdout and stderr, over restarts."""
         return self._output.read_text(encoding="utf-8", errors="replace")
+
+
+class AppServer(Daemon):
+    """A server of ours, or one like it, on a port of its own.
+
+    `program` is what runs the script.
+    """
+
+    def __init__(
+        self, script: Path, arguments: tuple[str, ...], output: Path, program: tuple[str, ...] = (sys.executable,)
+    ) -> None:
+        port = free_port()
+        super().__init__(script.name, [*program, str(script), f"--port={port}", *arguments], port, output)
+        self.url = f"http://localhost:{port}"
 
 
 def free_port() -> int:

@@ -320,6 +320,15 @@ class PollingClient:
         """There is no connection that could break; the session will expire."""
 
 
+async def received(client: Client, last: Any = "last") -> list[Any]:
+    """What a client is sent before the last message."""
+    messages: list[Any] = []
+    while last not in messages:
+        messages += await client.receive()
+    assert messages.pop() == last
+    return messages
+
+
 async def next_message(client: Client) -> Any:
     """The message that comes alone, past heartbeats."""
     while True:

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,62 +19,31 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from tests.appserver import START_SECONDS, free_port
+from tests.appserver import Daemon, free_port
 from tests.support import limit
 
 StartRedis = Callable[..., "RedisServer"]
 
 
-class RedisServer:
+class RedisServer(Daemon):
     """A redis-server on a port of its own, which it keeps over restarts. It keeps nothing else."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        self.port = free_port()
-        self.path = directory / f"redis-{self.port}.sock"
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._output = directory / f"redis-{self.port}.txt"
-        self._command = [
-            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)),
+        port = free_port()
+        self.path = directory / f"redis-{port}.sock"
+        self.url = f"redis://127.0.0.1:{port}/0"
+        command = [
+            *("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)),
             *("--save", "", "--appendonly", "no", "--dir", str(directory), *options),
         ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        assert self._process is None
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                pytest.fail(f"redis-server does not start:\n{self._output.read_text()}", pytrace=False)
-            time.sleep(0.01)
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        """End it, as a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        super().__init__("redis-server", command, port, directory / f"redis-{port}.txt")
 
     def freeze(self) -> None:
         """It accepts connections, and says nothing."""
-        self._signal(signal.SIGSTOP)
+        self.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+        self.send_signal(signal.SIGCONT)
 
     async def tell(self, *words: Any, **options: Any) -> Any:
         """What it answers to a command."""
@@ -109,7 +75,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture
@@ -123,7 +89,7 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
 
     yield start_redis
     for server in servers:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tornadio
-from tests.clients import Client, greeted
+from tests.clients import greeted, received
 from tests.redis_fixtures import RedisServer
 from tests.support import Recorder, Served, brief
 from tornadio.errors import BusError, CallerError, EncodeError, SettingsError, TornadIOError
@@ -45,15 +45,6 @@ async def connected(serve: Any, redis_server: RedisServer, count: int = 2) -> li
     routers = [serve(settings={"bus": redis_server.url}) for _ in range(count)]
     await redis_server.wait_for_subscribers(CHANNEL, count)
     return routers
-
-
-async def received(client: Client, last: Any = "last") -> list[Any]:
-    """What a client is sent before the last message."""
-    messages: list[Any] = []
-    while last not in messages:
-        messages += await client.receive()
-    assert messages.pop() == last
-    return messages
 
 
 async def test_a_message_reaches_every_connection_of_every_process_once_and_in_order(
@@ -105,7 +96,7 @@ async def test_the_bus_down_is_an_error_and_the_bus_back_is_used_again(serve, st
             await with_asyncio.broadcast("before")
             await with_asyncio.broadcast("last")
             assert await received(client) == ["before", "before"]
-            redis_server.stop()
+            redis_server.kill()
             for _ in range(2):
                 with pytest.raises(BusError, match="Redis took no message: ") as caught:
                     await asyncio.to_thread(blocking.group("tea").send, "lost")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tornadio
-from tests.clients import Client, greeted, open_client
+from tests.clients import Client, greeted, open_client, received
 from tests.support import POLLING, Recorder, Served, until
 from tornadio.errors import CallerError, EncodeError
 from tornadio.settings import PROTOCOLS
@@ -21,15 +21,6 @@ async def several(served: Served, count: int = 3) -> tuple[list[Client], list[Re
     """Clients, and the connections that the server has of them."""
     clients = [await greeted(served) for _ in range(count)]
     return clients, Recorder.opened[-count:]
-
-
-async def received(client: Client, last: str = "last") -> list[Any]:
-    """All that a client gets before the last message, which it has to get."""
-    messages: list[Any] = []
-    while last not in messages:
-        messages += await client.receive()
-    assert messages[-1] == last
-    return messages[:-1]
 
 
 @every_transport

@@ -292,7 +292,7 @@ async def test_while_redis_is_away_everybody_hears_their_own_process(serve, star
     redis_server = start_redis()
     first, second = await connected(serve, redis_server)
     ann, bob = await greeted(first), await greeted(second)
-    redis_server.stop()
+    redis_server.kill()
     await until(lambda: len(lines(caplog, "no connection to Redis")) == 2)
     for number in range(100):
         first.router.broadcast(number)
@@ -317,7 +317,7 @@ async def test_groups_are_subscribed_to_as_they_are_when_redis_comes_back(serve,
     served.router.group("before").add(ann)
     served.router.group("throughout").add(bob)
     await redis_server.wait_for_subscribers(f"{CHANNEL}:group:throughout", 1)
-    redis_server.stop()
+    redis_server.kill()
     await until(lambda: lines(caplog, "no connection to Redis"))
     served.router.group("before").discard(ann)
     served.router.group("meanwhile").add(ann)
@@ -345,7 +345,7 @@ async def test_nothing_arrives_twice_or_in_another_order_when_redis_is_lost_in_b
     for returns in range(1, 4):
         so_far = len(numbers)
         await until(lambda: len(numbers) > so_far + 100)  # noqa: B023 - done before the next turn
-        redis_server.stop()
+        redis_server.kill()
         redis_server.start()
         await until(lambda: len(lines(caplog, "connected to Redis")) == 2 * returns)  # noqa: B023
     so_far = len(numbers)
@@ -361,7 +361,7 @@ async def test_what_redis_did_not_take_is_counted_and_never_tried_again(serve, s
     first, second = serve(settings={"bus": bus}), serve(settings={"bus": redis_server.url})
     client = await greeted(second)
     await redis_server.wait_for_subscribers(CHANNEL, 2)
-    redis_server.stop()
+    redis_server.kill()
     for number in range(5):
         first.router.broadcast(f"lost {number}")
     await until(lambda: lines(caplog, "messages for other processes are dropped"))
@@ -452,7 +452,7 @@ async def test_a_quiet_connection_is_not_a_lost_one(serve, redis_server, caplog)
 
 async def test_a_redis_that_comes_later_is_found(serve, start_redis, caplog):
     redis_server = start_redis()
-    redis_server.stop()
+    redis_server.kill()
     first, second = (serve(settings={"bus": redis_server.url}) for _ in range(2))
     ann, bob = await greeted(first), await greeted(second)
     first.router.broadcast("here")
@@ -525,7 +525,7 @@ async def test_attempts_to_connect_become_rarer_and_do_not_end(serve, clock, han
 
 async def test_publishing_raises_when_redis_is_away(start_redis):
     redis_server = start_redis()
-    redis_server.stop()
+    redis_server.kill()
     bus = tornadio.RedisBus(redis_server.url, timeout=0.2)
     with pytest.raises(BusError, match=rf"no answer from Redis at 127.0.0.1:{redis_server.port} in 0.2 s"):
         await bus.publish([("x", b"1")])
@@ -672,7 +672,7 @@ async def test_a_shutdown_leaves_no_connection_to_redis(serve, redis_server):
 async def test_a_shutdown_ends_in_time_while_redis_is_away(serve, start_redis, caplog):
     redis_server = start_redis()
     [served] = await connected(serve, redis_server, 1)
-    redis_server.stop()
+    redis_server.kill()
     await until(lambda: lines(caplog, "no connection to Redis"))
     served.router.broadcast("to whom?")
     loop = asyncio.get_running_loop()

@@ -14,7 +14,7 @@ import pytest
 import tornado.web
 
 import tornadio
-from tests.clients import Client, greeted
+from tests.clients import greeted, received
 from tests.conftest import shut_down
 from tests.support import MovedLoop, Recorder, Served, brief, limit, until
 from tornadio import proto
@@ -109,15 +109,6 @@ async def bus_is_settled(served: Served) -> None:
     relay = served.router._sessions.relay
     assert relay is not None
     await until(lambda: relay._subscribing is None)
-
-
-async def received(client: Client, last: Any = "last") -> list[Any]:
-    """What a client is sent before the last message."""
-    messages: list[Any] = []
-    while last not in messages:
-        messages += await client.receive()
-    assert messages.pop() == last
-    return messages
 
 
 async def listener(bus: MemoryBus, bound: int = 1 << 20) -> tuple[Relay, list[str]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 import simplejson
 
 from examples.cluster import cluster
-from tests.appserver import START_SECONDS, STOP_SECONDS, AppServer, accepts_connections, free_port
+from tests.appserver import AppServer, Daemon, free_port
 from tests.clients import Client, PollingClient, SocketClient, StreamClient, connect
 from tests.support import SECONDS, SOCKETS, STREAMING, Elsewhere, Response, Stream, Wire, limit
 from tornadio import proto
@@ -24,44 +22,13 @@ NODES = "abc"
 READY = "ready "
 
 
-class Daemon:
-    """A program that is no Python of ours, on a port of its own, which it keeps over restarts."""
-
-    def __init__(self, name: str, *arguments: str, port: int, output: Path) -> None:
-        try:
-            self._command = [cluster.program(name), *arguments]
-        except cluster.Failed as failed:
-            pytest.fail(str(failed), pytrace=False)
-        self.name = name
-        self.port = port
-        self._output = output
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not accepts_connections(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                pytest.fail(f"{self.name} did not start:\n{self.output()}", pytrace=False)
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Does nothing when it has ended."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-
-    def output(self) -> str:
-        return self._output.read_text(encoding="utf-8", errors="replace")
+def daemon_of(name: str, *arguments: str, port: int, directory: Path) -> Daemon:
+    """A program that is no Python of ours."""
+    try:
+        program = cluster.program(name)
+    except cluster.Failed as failed:
+        pytest.fail(str(failed), pytrace=False)
+    return Daemon(name, [program, *arguments], port, directory / f"{name}.txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +46,7 @@ class Fleet:
         self._directory = directory
         redis_port = free_port()
         redis_arguments = ("--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory))
-        self.redis = Daemon("redis-server", *redis_arguments, port=redis_port, output=directory / "redis.txt")
+        self.redis = daemon_of("redis-server", *redis_arguments, port=redis_port, directory=directory)
         bus = f"redis://127.0.0.1:{redis_port}/0"
         self.nodes = {
             node: AppServer(
@@ -119,7 +86,7 @@ class Fleet:
     def _haproxy(self) -> Proxy:
         web, flash = free_port(), free_port()
         path = self._configure("haproxy.cfg", web, flash)
-        daemon = Daemon("haproxy", "-f", str(path), port=web, output=self._directory / "haproxy.txt")
+        daemon = daemon_of("haproxy", "-f", str(path), port=web, directory=self._directory)
         return Proxy("haproxy", daemon, web, flash)
 
     def _nginx(self) -> Proxy:
@@ -128,7 +95,7 @@ class Fleet:
         path.write_text(with_own_places(path.read_text(encoding="utf-8")), encoding="utf-8")
         main = "daemon off; pid nginx.pid;"
         arguments = ("-p", str(self._directory), "-c", str(path), "-e", "stderr", "-g", main)
-        daemon = Daemon("nginx", *arguments, port=web, output=self._directory / "nginx.txt")
+        daemon = daemon_of("nginx", *arguments, port=web, directory=self._directory)
         return Proxy("nginx", daemon, web, web)
 
 
