@@ -51,6 +51,14 @@ def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
+@pytest.fixture(params=["plain", "tornado"])
+def each_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For tests to run twice: with plain requests read at the entrance, and with all of them read by Tornado's HTTP."""
+    if request.param == "tornado":
+        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+    return str(request.param)
+
+
 @pytest.fixture(params=["plain", "socket", "stream"])
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run three times: with plain requests read at the entrance, with all of them read by Tornado's HTTP,

@@ -4,11 +4,11 @@
 #   tests/run.sh              every suite, see below
 #   tests/run.sh ARGUMENTS    the first of them alone, with these arguments for pytest (paths from the repository's root)
 #
-# The suites: all tests on this Python with the newest dependencies, in two halves side by side, which together have to
-# cover tornadio/; without the browser's, the cluster's and those with programs of others, and with a short soak, on the
-# oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and,
-# also without the attacks and the chaos, on the newest Python found with the newest dependencies. PYTHON names another
-# Python for the first (default: python3).
+# The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
+# cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the cluster's, the
+# benchmarks' and those with programs of others, and with a short soak, on the oldest Python found (3.11 or newer) with
+# the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and the chaos,
+# on the newest Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENVS=$PWD/.venvs
 RESULTS=()
 WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/cluster
-    --ignore=tests/attacks/test_script_injection.py --soak 10)
+    --ignore=tests/attacks/test_script_injection.py --ignore=tests/test_benchmarks.py --soak 10)
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -151,8 +151,8 @@ make_venv oldest "$oldest" "${oldest_requirements[@]}"
 OTHERS=$(mktemp -d)
 set -m  # a process group of their own, to be ended together
 (
-    run_suite "The attacks" main coverage run -m pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
-    run_suite "The cluster" main coverage run -m pytest tests/cluster --basetemp "$OTHERS/cluster" -p no:cacheprovider
+    run_suite "The attacks" main pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
+    run_suite "The cluster" main pytest tests/cluster --basetemp "$OTHERS/cluster" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
     if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
@@ -168,8 +168,9 @@ others=$!
 set +m
 trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
 
-run_suite "All tests but the attacks and the cluster" main \
-    coverage run -m pytest --ignore=tests/attacks --ignore=tests/cluster
+run_suite "The browsers and the programs of others" main pytest tests/browser tests/compatibility
+run_suite "All the other tests" main coverage run -m pytest \
+    --ignore=tests/attacks --ignore=tests/cluster --ignore=tests/browser --ignore=tests/compatibility
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
 cat "$OTHERS/output"
 mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"

@@ -6,7 +6,7 @@ import simplejson
 from tests.support import Recorder, jsonp_payload
 from tornadio import proto
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("each_http")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 

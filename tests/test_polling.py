@@ -10,7 +10,7 @@ import pytest
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, payload_of, until
 from tornadio import proto
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("each_http")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.

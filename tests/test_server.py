@@ -148,7 +148,7 @@ async def test_routers_are_found_wherever_they_are_in_the_rules():
     ],
 )
 @pytest.mark.parametrize("xheaders", [False, True])
-async def test_xheaders_says_whether_a_proxy_is_believed(serve, each_way, headers, client, xheaders):
+async def test_xheaders_says_whether_a_proxy_is_believed(serve, each_http, headers, client, xheaders):
     served = serve(server={"xheaders": xheaders})
     await served.request("GET", "/socket.io/xhr-polling/", headers)
     request = Recorder.opened[0].request

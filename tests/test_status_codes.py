@@ -8,7 +8,7 @@ import pytest
 from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Response
 from tornadio.settings import PROTOCOLS
 
-pytestmark = pytest.mark.usefixtures("each_way")
+pytestmark = pytest.mark.usefixtures("each_http")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 # A page on another port, which is allowed, but would see status 0 without CORS headers.
