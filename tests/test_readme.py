@@ -225,14 +225,17 @@ async def test_a_cookie_lets_members_in_and_nobody_else(serve, code):
 
 @runs("Authentication", 1)
 async def test_a_token_as_the_first_message_lets_in(serve, code):
-    server = serve(SO_FAR + code + start_with("tornadio.get_router(Members)"))
-    async with connected(server) as member, connected(server) as stranger:
-        await member.send("correct horse battery staple")
-        assert await member.receive() == "Come in!"
-        await member.send("hello")
-        assert await member.receive() == "hello"
+    server = serve(SO_FAR + code + start_with("MembersRouter"))
+    async with connected(server) as ann, connected(server) as bob, connected(server) as stranger:
+        for member in (ann, bob):
+            await member.send("correct horse battery staple")
+            assert await member.receive() == "Come in!"
+        await ann.send("for members")
+        assert await ann.receive() == await bob.receive() == "for members"
         await stranger.send("1234")
         await stranger.close_code()
+        with pytest.raises(websockets.ConnectionClosed):
+            await stranger.receive()  # nothing of what the members said
 
 
 @runs("What is left to you", 0)
