@@ -5,6 +5,8 @@ JavaScript's ``length``: that is what the official client and server 0.6 count. 
 JSON, with ``~h~`` a heartbeat, else it is a text message.
 """
 
+import gc
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -39,11 +41,33 @@ HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
 _LONGEST_HEADER: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+# An escape that is one half of a pair, and not beside the other one. It takes no look at what escapes a backslash.
+_HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF_OF_A_PAIR = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+# Numbers that may be too large, in JSON without its strings. Each is tried from its first character alone.
+_LONG_INT = re.compile(rf"(?<![0-9.eE+-])-?[0-9]{{{_MAX_INT_DIGITS + 1},}}+(?![.eE])")
+_LARGE_FLOAT = re.compile(
+    r"(?<![0-9.eE+-])-?(?:"
+    r"[0-9]++(?:\.[0-9]++)?+[eE]\+?[0-9]{3,}+|"
+    r"[0-9]{200,}+(?=[.eE])(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)"
+)
+_MANY_DIGITS: Final = b"0" * 200  # with an exponent of two digits they may be too large
+_DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+# From so many characters on it matters that the collector looks for circles while JSON is read, which makes none.
+_MANY_OBJECTS: Final = 1 << 16
 _NOT_JSON = re.compile("NaN|Infinity")
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _BYTE_ORDER_MARKS = ("\ufeff", "\xef\xbb\xbf")
 
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
 _dumps = simplejson.JSONEncoder(use_decimal=True, allow_nan=False).encode
+# A function of ours for each number would cost more than all the rest: see _check_numbers.
+_loads = simplejson.JSONDecoder(parse_int=int, parse_constant=_refuse_constant).decode
 
 
 def utf16_length(text: str) -> int:
@@ -235,30 +259,62 @@ def _parse_json(text: str) -> Any:
     if text.startswith(_BYTE_ORDER_MARKS):
         raise ProtocolError("bad JSON: it starts with a byte order mark")  # simplejson skips it
     try:
-        value = simplejson.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        _check_numbers(text)
         if _SURROGATE_ESCAPE.search(text):
-            simplejson.dumps(value, ensure_ascii=False).encode("utf-8")
+            text = _with_whole_characters(text)
+        return _loads(text) if len(text) < _MANY_OBJECTS else _load_large(text)
     except RecursionError:
         raise ProtocolError("JSON is nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ProtocolError("JSON holds half of a surrogate pair") from None
     except ValueError as error:
         raise ProtocolError(f"bad JSON: {error}") from None
-    return value
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _load_large(text: str) -> Any:
+    """Parse without the collector: for a megabyte of brackets it takes twice as long as all the rest."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _loads(text)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
-def _whole(digits: str) -> int:
-    if len(digits) > _MAX_INT_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits is too long")
-    return int(digits)
+def _with_whole_characters(text: str) -> str:
+    """JSON in which each escape that is half of a surrogate pair is U+FFFD, as where the text itself is cut there.
+
+    ``JSON.stringify`` writes such escapes for what a page has cut in the middle of a character.
+    """
+    if "\0" in text:
+        return text  # no JSON, as will be found
+    return _HALF_OF_A_PAIR.sub(r"\\ufffd", text.replace("\\\\", "\0")).replace("\0", "\\\\")
 
 
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits[:20]} is too large for a number")
-    return value
+def _check_numbers(text: str) -> None:
+    """Look for what ``float`` would take for infinite, and ``int`` take the square of its digits for.
+
+    :raises ValueError: a number is too large, or too long.
+    """
+    if not _may_hold_large_numbers(text):
+        return
+    bare = _without_strings(text)
+    if not _may_hold_large_numbers(bare):
+        return
+    found = _LONG_INT.search(bare)
+    if found is not None:
+        raise ValueError(f"a number of {len(found[0])} digits is too long")
+    numbers = list(dict.fromkeys(_LARGE_FLOAT.findall(bare)))
+    values = list(map(abs, map(float, numbers)))
+    if math.inf in values:
+        raise ValueError(f"{numbers[values.index(math.inf)][:20]} is too large for a number")
+
+
+def _may_hold_large_numbers(text: str) -> bool:
+    """Whether there is an exponent of three digits, or two hundred digits in a row, be it in a string."""
+    shape = text.encode("utf-8", "surrogatepass").translate(_DIGITS, b"+")
+    return b"e000" in shape or _MANY_DIGITS in shape
+
+
+def _without_strings(text: str) -> str:
+    """JSON with every string empty. What is no JSON may lose more, and is refused in any case."""
+    return '""'.join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])

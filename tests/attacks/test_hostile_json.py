@@ -1,7 +1,8 @@
 """JSON that is made to break its reader is answered with an error and a reason, in time in proportion to its bytes.
 
 Brackets without end are a RecursionError in most readers, a million digits take Python the square of their number; NaN
-and half characters pass many readers, and break whoever gets them next.
+and half characters pass many readers, and break whoever gets them next. Half characters are what honest pages send that
+cut a text by its length, so they are no error: they arrive as U+FFFD, the replacement character.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.clients import HixiePeer, HybiPeer, greeted, opened
+from tests.clients import HixiePeer, HybiPeer, SocketClient, greeted, opened, received
 from tests.support import POLLING, Recorder, jsonp_payload
 from tornadio import proto
+from tornadio.settings import PROTOCOLS
 
 MILLION = 1_000_000
 DEEP = 100_000
@@ -27,6 +29,12 @@ MAX_COST = 8
 
 def frame(json: str) -> str:
     return f"~m~{len(json) + 3}~m~~j~{json}"
+
+
+def nested(depth: int, message: object) -> object:
+    for _ in range(depth):
+        message = {"a": message}
+    return message
 
 
 # Payloads, and what their sender is told.
@@ -48,11 +56,6 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "NaN": (frame("NaN"), "bad JSON: NaN is not JSON"),
     "Infinity": (frame('{"a": [Infinity]}'), "bad JSON: Infinity is not JSON"),
     "-Infinity": (frame("-Infinity"), "bad JSON: -Infinity is not JSON"),
-    "the first half of a character": (frame(r'"\ud800"'), "JSON holds half of a surrogate pair"),
-    "the second half of a character": (frame(r'["\udc00"]'), "JSON holds half of a surrogate pair"),
-    "halves in the wrong order": (frame(r'{"a": "\ude00\ud83d"}'), "JSON holds half of a surrogate pair"),
-    "half a character in a key": (frame(r'{"\udbff": 1}'), "JSON holds half of a surrogate pair"),
-    "many halves of characters": (frame('"' + r"\ud800" * 150_000 + '"'), "JSON holds half of a surrogate pair"),
     "a string without end": (frame('"' + "a" * MILLION), "bad JSON: Unterminated string"),
     "backslashes without end": (frame('"' + "\\\\" * (MILLION // 2)), "bad JSON: Unterminated string"),
     "a list without end": (frame("[" + "1," * (MILLION // 2)), "bad JSON: "),
@@ -77,6 +80,35 @@ LARGE: dict[str, tuple[str, object]] = {
     "a string of escapes": (frame('"' + r"\"" * 400_000 + '"'), '"' * 400_000),
     "a million blanks": (frame(" " * MILLION + "[]" + " "), []),
 }  # fmt: skip
+
+# What a page has cut in the middle of a character, and how it arrives.
+CUT: dict[str, tuple[str, object]] = {
+    "the first half of a character": (r'"hello \ud83d"', "hello \ufffd"),
+    "the second half of a character": (r'{"a": ["\ude00"]}', {"a": ["\ufffd"]}),
+    "halves in the wrong order": (r'{"a": "\ude00\ud83d"}', {"a": "\ufffd\ufffd"}),
+    "half a character in a key": (r'{"\udbff": 1}', {"\ufffd": 1}),
+    "half a character beside a whole one": (r'"\ud83d\ud83d\ude00"', "\ufffd😀"),
+    "half a character deep inside": ('{"a": ' * 100 + r'"\ud83d"' + "}" * 100, nested(100, "\ufffd")),
+    "a backslash and what looks like half a character": (r'"\\ud83d"', r"\ud83d"),
+    "a backslash and half a character": (r'"\\\ud83d"', "\\\ufffd"),
+    "many halves of characters": ('"' + r"\ud83d" * 150_000 + '"', "\ufffd" * 150_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+@pytest.mark.parametrize("kind", CUT)
+async def test_half_a_character_arrives_as_a_replacement_character(serve, caplog, kind, transport):
+    text, message = CUT[kind]
+    served = serve()
+    client = await greeted(served, transport)
+    if isinstance(client, SocketClient):
+        await client.peer.send(frame(text) + proto.encode("behind it"))
+    else:
+        response = await served.post_data(client.session_id, frame(text) + proto.encode("behind it"), transport)
+        assert (response.status, response.text) == (200, "ok")
+    assert await received(client, "behind it") == [message]
+    assert Recorder.opened[0].events == [("open", ""), ("message", message), ("message", "behind it")]
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("transport", POLLING)

@@ -49,13 +49,17 @@
 
   /** Turns a message into a frame. Text that would be read as a heartbeat or as JSON travels as a JSON string. */
   function encode(message) {
-    let text = message;
-    if (typeof message !== 'string') {
-      text = '~j~' + (JSON.stringify(message) ?? 'null');
-    } else if (/^~[hj]~/.test(message)) {
-      text = '~j~' + JSON.stringify(message);
-    }
-    return frame(text);
+    const isText = typeof message === 'string' && !/^~[hj]~/.test(message);
+    return frame(isText ? message : '~j~' + json(message));
+  }
+
+  /** JSON.stringify escapes unmatched surrogates, which many readers refuse. The pattern meets every escape: a backslash
+   *  that is escaped itself begins none. */
+  function json(message) {
+    return (JSON.stringify(message) ?? 'null').replace(
+      /\\(?:ud[89ab]..\\ud[c-f]..|(ud[89a-f]..)|.)/gi,
+      (escape, unmatched) => (unmatched ? '\uFFFD' : escape),
+    );
   }
 
   /** In unicode mode the pattern meets unmatched surrogates only; they have no UTF-8, encodeURIComponent throws. */
