@@ -1,9 +1,9 @@
 """What HTML forms make of frames, undone: the body of a POST back to the payload that the client meant."""
 
+import binascii
 import itertools
 import re
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
@@ -14,8 +14,13 @@ from tornadio.errors import ProtocolError, TooLargeError
 # encodeURIComponent writes a byte as three, a character of three bytes as nine.
 BODY_EXPANSION: Final = 9
 
-_FIELD: Final = re.compile(rb"(?:^|(?<=&))data=([^&]*)")
-_ESCAPES: Final = re.compile(rb"(?:%[0-9a-fA-F]{2})++")
+_FIELD: Final = b"&data="
+_NO_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
+
+# So far ahead it is looked which of two readings lets the rest be frames.
+_FRAMES_AHEAD: Final = 1000
+# By a code unit's upper byte: whether it is half of a surrogate pair.
+_IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
 
 
 def payload_of(body: bytes, content_type: str, max_size: int) -> str:
@@ -24,16 +29,13 @@ def payload_of(body: bytes, content_type: str, max_size: int) -> str:
     :param content_type: the header; without one the body comes from Internet Explorer's XDomainRequest, which encodes
         nothing by itself, so that a ``+`` stands for itself.
     :param max_size: bytes that the payload may have.
-    :raises ProtocolError: no such field, or not UTF-8.
+    :raises ProtocolError: no such field, a ``%`` in it that begins no escape, or not UTF-8.
     :raises TooLargeError: more than ``max_size`` bytes.
     """
     if content_type.startswith("multipart/form-data"):
         payload = _the_one(_multipart_values(body, content_type))
     else:
-        if content_type and not content_type.startswith("text/plain"):
-            body = body.replace(b"+", b" ")
-        encoded = _the_one(found[1] for found in _FIELD.finditer(body))
-        payload = _unquote(encoded, max_size)
+        payload = _unquote(_the_one(_urlencoded_values(body)), content_type)
     if len(payload) > max_size:
         raise TooLargeError(f"a payload of more than {max_size} bytes")
     try:
@@ -42,25 +44,34 @@ def payload_of(body: bytes, content_type: str, max_size: int) -> str:
         raise ProtocolError("the field data is not UTF-8") from None
 
 
-def _the_one(values: Iterable[bytes]) -> bytes:
+def _the_one(values: list[bytes]) -> bytes:
     """:raises ProtocolError: there is none, or more than one."""
-    found = list(itertools.islice(values, 2))
-    if len(found) != 1:
-        raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if found else 'none'}")
-    return found[0]
+    if len(values) != 1:
+        raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if values else 'none'}")
+    return values[0]
 
 
-def _unquote(encoded: bytes, max_size: int) -> bytes:
-    """Percent-decoding piece by piece: a list of the pieces would take many times the memory of the body."""
-    payload = bytearray()
-    end = 0
-    for run in _ESCAPES.finditer(encoded):
-        payload += encoded[end : run.start()]
-        payload += bytes.fromhex(run[0].replace(b"%", b"").decode("ascii"))
-        end = run.end()
-        if len(payload) > max_size:
-            break
-    return bytes(payload + encoded[end:])
+def _urlencoded_values(body: bytes) -> list[bytes]:
+    """The values of the fields ``data``, still encoded; of several the first two, the second with all that follows."""
+    _, *values = (b"&" + body).split(_FIELD, 2)
+    return [value.partition(b"&")[0] for value in values]
+
+
+def _unquote(encoded: bytes, content_type: str) -> bytes:
+    """Percent-decoding, by what decodes quoted-printable: that has other marks for the same escapes.
+
+    :raises ProtocolError: a ``%`` begins no escape.
+    """
+    if content_type and not content_type.startswith("text/plain"):
+        encoded = encoded.replace(b"+", b" ")
+    if b"%" not in encoded:
+        return encoded
+    bad = _NO_ESCAPE.search(encoded)
+    if bad is not None:
+        raise ProtocolError(
+            f"the field data has a % at {bad.start()} that begins no escape: send encodeURIComponent(FRAMES)"
+        )
+    return binascii.a2b_qp(encoded.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
@@ -87,67 +98,90 @@ def form_frames(data: str) -> Iterator[tuple[str, Any]]:
 
 
 def _code_units(text: str) -> str:
-    """A string with a character for each UTF-16 code unit of ``text``."""
+    """A string with a character for each UTF-16 code unit of ``text``: halves of pairs are in a plane of their own."""
     encoded = text.encode("utf-16-le", "surrogatepass")
-    return "".join(map(chr, struct.unpack(f"<{len(encoded) // 2}H", encoded)))
+    if len(encoded) == 2 * len(text):
+        return text
+    wide = bytearray(2 * len(encoded))
+    wide[0::4], wide[1::4], wide[2::4] = encoded[0::2], encoded[1::2], encoded[1::2].translate(_IS_SURROGATE)
+    return wide.decode("utf-32-le")
 
 
-def _split(units: str) -> Iterator[str]:
+def _text_of(units: str) -> str:
+    """The text of such a string.
+
+    :raises UnicodeDecodeError: half of a pair has no other half.
+    """
+    if units.isascii():
+        return units
+    wide = units.encode("utf-32-le", "surrogatepass")
+    encoded = bytearray(len(wide) // 2)
+    encoded[0::2], encoded[1::2] = wide[0::4], wide[1::4]
+    return encoded.decode("utf-16-le")
+
+
+def _split(units: str, position: int = 0, lone_newlines: bool | None = None) -> Iterator[str]:
     """The texts of the frames. Where what comes first could end in two places, and only one lets the rest be frames, it
     is that one.
 
+    :param lone_newlines: which of two places it is; ``None`` where that is still to be seen.
     :raises ProtocolError: where the run of frames breaks.
     """
-    try:
-        texts = list(_split_preferring(units, lone_newlines=True))
-    except ProtocolError:
-        try:
-            texts = list(_split_preferring(units, lone_newlines=False))
-        except ProtocolError:
-            return _split_preferring(units, lone_newlines=True)
-    return iter(texts)
-
-
-def _split_preferring(units: str, lone_newlines: bool) -> Iterator[str]:
-    position = 0
     while position < len(units):
         header = proto.HEADER.match(units, position)
         if header is None:
             raise ProtocolError(f"expected ~m~LENGTH~m~ at {position}")
-        start = header.end()
-        length = int(header[1])
-        position = _end_of(units, start, length, lone_newlines)
+        start, length = header.end(), int(header[1])
+        position, other = _ends_of(units, start, length)
+        if position != other:
+            if lone_newlines is None:
+                lone_newlines = _are_frames(units, position, True) or not _are_frames(units, other, False)
+            if not lone_newlines:
+                position = other
         shrunk = position - start - length
         text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
         try:
-            yield text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            text = _text_of(text)
         except UnicodeDecodeError:
             raise ProtocolError(f"frame at {start} is cut in the middle of a character: wrong length?") from None
+        yield text
 
 
-def _end_of(units: str, start: int, length: int, lone_newlines: bool) -> int:
-    """Where a frame ends: every CRLF one unit (the usual case), or every one two, or some of each."""
-    longest = _end_with_single_newlines(units, start, length)
-    shortest = start + length
-    if not lone_newlines and _is_boundary(units, shortest):
-        return shortest
-    if longest == shortest <= len(units) or _is_boundary(units, longest):
-        return longest
-    boundary = proto.HEADER.search(units, shortest)
-    if boundary is not None and boundary.start() <= longest:
-        return boundary.start()
-    if shortest <= len(units) <= longest:
-        return len(units)
-    raise ProtocolError(f"frame at {start} says {length} UTF-16 code units, but no frame ends there")
+def _are_frames(units: str, position: int, lone_newlines: bool) -> bool:
+    """Whether from ``position`` on there are frames, as far as it is looked: a look at all would take too long."""
+    try:
+        for _ in itertools.islice(_split(units, position, lone_newlines), _FRAMES_AHEAD):
+            pass
+    except ProtocolError:
+        return False
+    return True
+
+
+def _ends_of(units: str, start: int, length: int) -> tuple[int, int]:
+    """Where a frame ends: every CRLF one unit (the usual case), or some of each; and where if every one is two, should
+    a frame end there."""
+    shortest, longest = start + length, _end_with_single_newlines(units, start, length)
+    if shortest == longest <= len(units):
+        return shortest, shortest
+    if _is_boundary(units, longest):
+        end = longest
+    else:
+        boundary = proto.HEADER.search(units, shortest)
+        if boundary is not None and boundary.start() <= longest:
+            end = boundary.start()
+        elif shortest <= len(units) <= longest:
+            end = len(units)
+        else:
+            raise ProtocolError(f"frame at {start} says {length} UTF-16 code units, but no frame ends there")
+    return end, shortest if _is_boundary(units, shortest) else end
 
 
 def _end_with_single_newlines(units: str, start: int, length: int) -> int:
     """The end of ``length`` units from ``start`` on, if every CRLF is one of them."""
-    end, missing = start, length
-    while (newline := units.find("\r\n", end, end + missing + 1)) >= 0:
-        missing -= newline + 1 - end
-        end = newline + 2
-    return end + missing
+    counted, end = start, start + length
+    while newlines := units.count("\r\n", counted, end + 1):
+        counted, end = end, end + newlines
+    return end
 
 
 def _is_boundary(units: str, position: int) -> bool:
