@@ -368,6 +368,32 @@ async def test_what_can_not_be_encoded_or_is_nothing_is_not_published(serve, bus
 
 # -- In ----------------------------------------------------------------------------------------------------------------
 
+
+def json_frame(text: str) -> str:
+    return f"~m~{len(text) + 3}~m~~j~{text}"
+
+
+# What JSON.parse refuses; and what a client may not send, either.
+NO_JSON = [
+    *("", " ", "{", "{a: 1}", "{'a': 1}", '{"a": 1,}', "[1,]", "[1 2]", "1 2", "01", "1.", ".5", "+1", "0x10", "NaN"),
+    *(
+        "Infinity",
+        "-Infinity",
+        "undefined",
+        "True",
+        '"a',
+        '"\t"',
+        r'"\x"',
+        r'"\u12"',
+        "\ufeff{}",
+        "\xa0{}",
+        "// a\n1",
+        "hello",
+    ),
+    *("[" * 100_000, "1e999", "9" * 5000),
+]
+
+
 GOOD = {"v": 1, "from": "somebody", "frames": proto.encode("hello")}
 RUBBISH = [
     b"",
@@ -406,6 +432,8 @@ RUBBISH = [
             GOOD | {"frames": proto.encode_heartbeat(1)},
             GOOD | {"frames": proto.encode("x") + proto.encode_heartbeat(1)},
             GOOD | {"frames": "~m~1~m~\ud800"},
+            *(GOOD | {"frames": proto.encode("x") + json_frame(text)} for text in NO_JSON),
+            GOOD | {"frames": json_frame("{") + proto.encode("x")},
             [GOOD],
         ]
     ),

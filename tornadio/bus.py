@@ -71,7 +71,9 @@ def pack(publisher: str, frames: str) -> bytes:
 
 
 def unpack(data: bytes) -> str:
-    """The frames of a message from the bus.
+    """The frames of a message from the bus, each as well made as a client's has to be.
+
+    Every browser would hang up on JSON that is none, in every process: one look at it here is cheaper.
 
     :raises ProtocolError: it is none; says why.
     """
@@ -101,6 +103,6 @@ def _check_frames(frames: str) -> None:
         raise ProtocolError("frames hold half of a surrogate pair") from None
     if not frames:
         raise ProtocolError("there are no frames")
-    for text in proto.split(frames):
-        if text.startswith(proto.HEARTBEAT):
+    for kind, _ in proto.frames(frames):
+        if kind == proto.HEARTBEAT:
             raise ProtocolError("a heartbeat among the frames")

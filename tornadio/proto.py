@@ -40,7 +40,6 @@ _MAX_INT_DIGITS: Final = 4300
 HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
 _LONGEST_HEADER: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 # An escape that is one half of a pair, and not beside the other one. It takes no look at what escapes a backslash.
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -260,7 +259,7 @@ def _parse_json(text: str) -> Any:
         raise ProtocolError("bad JSON: it starts with a byte order mark")  # simplejson skips it
     try:
         _check_numbers(text)
-        if _SURROGATE_ESCAPE.search(text):
+        if "\\ud" in text or "\\uD" in text:
             text = _with_whole_characters(text)
         return _loads(text) if len(text) < _MANY_OBJECTS else _load_large(text)
     except RecursionError:
