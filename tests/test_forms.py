@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -66,6 +66,13 @@ def test_multipart_carries_the_payload_as_it_is(payload):
         (b"data=%FF", URLENCODED, "not UTF-8"),
         (b"data=\xff", "", "not UTF-8"),
         (b"data=%ED%A0%80", URLENCODED, "not UTF-8"),
+        (b"data=%", URLENCODED, "has a % at 0 that begins no escape: send encodeURIComponent"),
+        (b"data=100%", "", "a % at 3 that begins no escape"),
+        (b"data=%41%4", URLENCODED, "a % at 3 that begins no escape"),
+        (b"data=%u0041", URLENCODED, "a % at 0 that begins no escape"),
+        (b"data=%4g", URLENCODED, "a % at 0 that begins no escape"),
+        (b"data=%&b=%41", URLENCODED, "a % at 0 that begins no escape"),
+        (b"data=" + b"%" * 1_000_000, URLENCODED, "a % at 0 that begins no escape"),
         (b"data=a", "multipart/form-data", "bad multipart/form-data"),
         (b"data=a", MULTIPART, "bad multipart/form-data"),
         (b"--b\r\ndata=a\r\n--b--\r\n", MULTIPART, "bad multipart/form-data"),
@@ -85,6 +92,18 @@ def test_the_limit_counts_the_decoded_bytes():
     with pytest.raises(TooLargeError, match="more than 8 bytes") as caught:
         payload_of(body, URLENCODED, 8)
     assert (caught.value.http_status, caught.value.close_code) == (413, 1009)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"%41", b"%3d", b"%3D", b"%25", b"=", b"=41", b"=\r\n", b"\n", b" \n", b"_", b"%0D%0A", b"%c3%a9"]
+        )
+        | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%&")).map(str.encode)
+    ).map(b"".join)
+)
+def test_what_is_decoded_is_what_any_reader_of_urls_decodes(encoded):
+    assert payload_of(b"data=" + encoded, "", LIMIT) == unquote_to_bytes(encoded).decode()
 
 
 @given(
