@@ -29,6 +29,9 @@ hypothesis.settings.load_profile("patient")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", type=float, default=60, metavar="SECONDS", help="how long the soak takes (60)")
+    parser.addoption(
+        "--fuzz", type=float, default=30, metavar="SECONDS", help="how long whole requests are made up (30)"
+    )
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
