@@ -337,6 +337,8 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 1000.0
+        self._cancel: Callable[[], object] = bool
+        self._watchdog = threading.Timer(SECONDS, bool)  # until something runs
         super().__init__()
 
     def time(self) -> float:
@@ -345,12 +347,18 @@ class MovedLoop(asyncio.SelectorEventLoop):
     def run_until_complete(self, future: Any) -> Any:
         """Here the limit for a broken test is one of real time."""
         future = asyncio.ensure_future(future, loop=self)
-        watchdog = threading.Timer(SECONDS, self.call_soon_threadsafe, [future.cancel])
-        watchdog.start()
+        self._cancel = future.cancel
+        self.set_limit(SECONDS)
         try:
             return super().run_until_complete(future)
         finally:
-            watchdog.cancel()
+            self._watchdog.cancel()
+
+    def set_limit(self, seconds: float) -> None:
+        """What runs now is broken if it takes so many more seconds of real time."""
+        self._watchdog.cancel()
+        self._watchdog = threading.Timer(seconds, self.call_soon_threadsafe, [self._cancel])
+        self._watchdog.start()
 
     @property
     def timers(self) -> list[asyncio.TimerHandle]:

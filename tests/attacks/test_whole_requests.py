@@ -17,19 +17,21 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.attacks.test_one_packet import is_failure
 from tests.clients import KEY3, KEYS, NONCE, frame, greeted
-from tests.support import STREAMING, MovedLoop, Recorder, Served
+from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
 from tests.vitals import vitals
 from tornadio.errors import CallerError
 from tornadio.flashserver import POLICY_REQUEST
 from tornadio.logs import FLOOD_LIMIT
 from tornadio.settings import PROTOCOLS
+
+T = TypeVar("T")
 
 BATCH = 200
 AT_ONCE = 25
@@ -229,7 +231,7 @@ class Maker:
         end = self.rarely((b"", b"0\r\n", b"-1\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"f" * 2000), b"0\r\n\r\n")
         return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + end
 
-    def rarely(self, variants: Any, usual: Any, chance: float = 0.1) -> Any:
+    def rarely(self, variants: Sequence[T], usual: T, chance: float = 0.1) -> T:
         return self.dice.choice(variants) if self.happens(chance) else usual
 
     def happens(self, chance: float) -> bool:
@@ -387,6 +389,9 @@ async def live(served: Served, life: Life, sessions: dict[str, str]) -> socket.s
             return connection
     except OSError:  # the server has closed it before
         pass
+    except BaseException:
+        connection.close()
+        raise
     connection.close()
     return None
 
@@ -439,9 +444,10 @@ async def chat(served: Served) -> None:
         await client.leave()
 
 
-async def narrow(lives: list[Life], is_bad: Callable[[list[Life]], Any]) -> list[Life]:
+async def narrow(clock: MovedLoop, lives: list[Life], is_bad: Callable[[list[Life]], Any]) -> list[Life]:
     """As few of these as are still bad, if it is not all of them together."""
     while len(lives) > 1:
+        clock.set_limit(SECONDS)
         for half in (lives[: len(lives) // 2], lives[len(lives) // 2 :]):
             if await is_bad(half):
                 lives = half
@@ -478,10 +484,11 @@ async def test_whatever_requests_come_nothing_stays_behind_and_nothing_fails(
     end = time.monotonic() + request.config.getoption("--fuzz") / RUNS
     number = 0
     while time.monotonic() < end:
+        clock.set_limit(SECONDS)
         lives = [make.life() for _ in range(BATCH)]
         number += len(lives)
         if complaint := await complaints(lives):
-            few = await narrow(lives, complaints)
+            few = await narrow(clock, lives, complaints)
             told = "\n".join(map(str, few[-20:]))
             pytest.fail(f"{complaint}\nafter {len(few)} connections, of {number}:\n{told}", pytrace=False)
         await chat(served)
