@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError
+from tornadio.opening import open_session
 from tornadio.outbox import Payload
 from tornadio.polling import script_string
 from tornadio.session import Session
@@ -112,44 +113,28 @@ class StreamingHandler(TransportHandler):
         if self.exchange.method != "GET" or self._refusal is not None:
             return None
         try:
-            if self.address.session_id:
-                self._begin(self.find_session())
-                return None
-            session = self.here.sessions.create(Session, self.here.connection_class(), self.transport)
-            opened = session.open(self.request, self.address.extra)
-            if isinstance(opened, bool):
-                self._opened(session, opened)
-                return None
+            self._check_body()
+            if not self.address.session_id:
+                # Nothing is read until the outcome is there; that a client has gone shows as soon as its stream begins.
+                return open_session(self.here, Session, self.transport, self.request, self.address.extra, self._opened)
+            self._begin(self.find_session())
         except PeerError as error:
             self._refusal = error.with_traceback(None)  # which knows this object: a circle
-            return None
         except Exception:
             self._refusal = self.failure()
-            return None
-        return self._open_later(session, opened)
+        return None
 
-    async def _open_later(self, session: Session, opened: "asyncio.Task[bool]") -> None:
-        """Nothing is read meanwhile; that a client has gone shows as soon as its stream begins."""
-        await asyncio.wait((opened,))
-        error = None if opened.cancelled() else opened.exception()
-        if opened.cancelled():
-            self._refusal = RefusedError(503, "this server is shutting down: connect again")
-        elif isinstance(error, PeerError):
-            self._refusal = error.with_traceback(None)
-        elif error is not None:
-            self._refusal = HandlerError()
-        else:
-            self._opened(session, opened.result())
+    def _check_body(self) -> None:
+        """:raises RefusedError: there is one. Nobody would read it, nor see whether it is as HTTP has it."""
+        fields = self.exchange.fields
+        if "Transfer-Encoding" in fields or fields.get("Content-Length", "0") != "0":
+            raise RefusedError(400, "a GET that opens a stream has no body")
 
-    def _opened(self, session: Session, accepted: bool) -> None:
-        if accepted:
-            try:
-                self._begin(session)
-            except BaseException:
-                session.drop()
-                raise
+    def _opened(self, outcome: Session | PeerError) -> None:
+        if isinstance(outcome, PeerError):
+            self._refusal = outcome
         else:
-            self._refusal = RefusedError(403, "the application refused this connection")
+            self._begin(outcome)
 
     def _begin(self, session: Session) -> None:
         is_chunked = self.exchange.version == "HTTP/1.1"

@@ -1,7 +1,6 @@
 """The polling transports: xhr-polling and jsonp-polling. Each GET waits for news and is answered with them."""
 
 import asyncio
-import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,8 @@ from simplejson.encoder import JSONEncoderForHTML
 
 from tornadio import forms
 from tornadio.container import State
-from tornadio.errors import HandlerError, PeerError, RefusedError
+from tornadio.errors import PeerError, RefusedError
+from tornadio.opening import open_session
 from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
 from tornadio.transport import TEXT, TransportHandler
@@ -38,34 +38,17 @@ class PollingHandler(TransportHandler):
             assert isinstance(session, PollingSession)
             self._attach(session)
         else:
-            self._open()
+            open_session(self.here, PollingSession, self.transport, self.request, self.address.extra, self._opened)
 
-    def _open(self) -> None:
-        session = self.here.sessions.create(PollingSession, self.here.connection_class(), self.transport)
-        opened = session.open(self.request, self.address.extra)
-        if isinstance(opened, bool):
-            self._opened(session, opened)
-        else:
-            opened.add_done_callback(functools.partial(self._open_ended, session))
-
-    def _open_ended(self, session: PollingSession, opened: "asyncio.Task[bool]") -> None:
-        error = None if opened.cancelled() else opened.exception()
-        if opened.cancelled():
-            self.respond_error(RefusedError(503, "this server is shutting down: connect again"))
-        elif error is not None:
-            self.respond_error(error if isinstance(error, PeerError) else HandlerError())
-        else:
-            self._opened(session, opened.result())
-
-    def _opened(self, session: PollingSession, accepted: bool) -> None:
-        if not accepted:
-            self.respond_error(RefusedError(403, "the application refused this connection"))
+    def _opened(self, outcome: PollingSession | PeerError) -> None:
+        if isinstance(outcome, PeerError):
+            self.respond_error(outcome)
         elif self._has_gone:
-            session.drop()
-        elif session.state is State.CLOSED:
+            outcome.drop()
+        elif outcome.state is State.CLOSED:
             self.respond_error(self.unknown_session())
         else:
-            self._attach(session)
+            self._attach(outcome)
 
     def _attach(self, session: PollingSession) -> None:
         self._session = session

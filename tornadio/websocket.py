@@ -16,6 +16,7 @@ from tornadio import hixie, proto, rfc6455
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
 from tornadio.logs import get_logger
+from tornadio.opening import open_session
 from tornadio.outbox import Payload
 from tornadio.session import Session
 from tornadio.transport import Resource, TransportHandler, asks_for_websocket
@@ -109,8 +110,9 @@ class WebSocketHandler(TransportHandler):
         self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
+        request = self.request  # before the connection is taken away from HTTP
         channel = WebSocketChannel(self.exchange.take_wire(), framer, self.here, self.transport)
-        channel.start(head, keys, self.request, self.address.extra)
+        channel.start(head, keys, request, self.address.extra)
 
 
 class FlashSocketHandler(WebSocketHandler):
@@ -210,35 +212,15 @@ class WebSocketChannel:
     def _open(self, handshake: _Handshake) -> None:
         self._stop_timer()
         self._wire.pause_reading()
-        try:
-            session = self._resource.sessions.create(Session, self._resource.connection_class(), self._transport)
-            opened = session.open(handshake.request, handshake.extra)
-        except PeerError as error:
-            self._fail(error)
-        except Exception:
-            logger.exception("%s: failed", self)
-            self._fail(HandlerError())
-        else:
-            if isinstance(opened, bool):
-                self._opened(session, opened)
-            else:
-                self._write_head()
-                opened.add_done_callback(functools.partial(self._open_ended, session))
+        waiting = open_session(
+            self._resource, Session, self._transport, handshake.request, handshake.extra, self._opened
+        )
+        if waiting is not None:
+            self._write_head()
 
-    def _open_ended(self, session: Session, opened: "asyncio.Task[bool]") -> None:
-        error = None if opened.cancelled() else opened.exception()
-        if isinstance(error, PeerError):
-            self._fail(error)
-        elif error is not None:
-            self._fail(HandlerError())
-        elif opened.cancelled():
-            self._give_up()
-        else:
-            self._opened(session, opened.result())
-
-    def _opened(self, session: Session, accepted: bool) -> None:
-        if not accepted:
-            self._fail(RefusedError(403, "the application refused this connection"))
+    def _opened(self, session: Session | PeerError) -> None:
+        if isinstance(session, PeerError):
+            self._fail(session)
             return
         if self._is_lost:
             session.drop()
