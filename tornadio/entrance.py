@@ -18,8 +18,9 @@ from tornado.iostream import IOStream
 from tornado.netutil import is_valid_ip
 from tornado.routing import PathMatches
 
-from tornadio.exchange import has_hung_up
+from tornadio.exchange import close_unless_taken, has_hung_up
 from tornadio.logs import get_logger
+from tornadio.patience import seconds_to_take
 from tornadio.periodic import Alarm, Deadlines
 from tornadio.plainhttp import PlainRequest, parse
 from tornadio.router import RouterRule
@@ -40,7 +41,8 @@ class Entrance:
     :param is_plain_served: whether plain requests are answered here at all.
     :param xheaders: whether a proxy is believed about its clients.
     :param timeout: seconds that a connection may be silent: before its first request, and between two.
-    :param hand_over: called with the stream of a connection that is not for here, its address, and its first byte.
+    :param hand_over: called with the stream of a connection that is not for here, its address, its first byte, and when
+        the headers of its request are due, in the loop's time, or 0 where its time begins now.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Entrance:
         is_plain_served: bool,
         xheaders: bool,
         timeout: float,
-        hand_over: Callable[[IOStream, Any, bytes], None],
+        hand_over: Callable[[IOStream, Any, bytes, float], None],
     ) -> None:
         self.is_plain_served = is_plain_served
         self.xheaders = xheaders
@@ -149,7 +151,7 @@ class PlainConnection:
         if request is not None:
             exchange = PlainExchange(self, request, self._entrance.xheaders)
             handler = self._entrance.handler_of(exchange)
-            if handler is not None:
+            if handler is not None and exchange.is_acceptable(handler):
                 try:
                     self._stream.socket.recv(request.size)
                 except OSError:  # reset just now: some systems throw away what was there
@@ -158,7 +160,7 @@ class PlainConnection:
                     self._serve(exchange, handler, request.body)
                 return
         self.leave()
-        self._entrance.hand_over(self._stream, self._address, data[:1])
+        self._entrance.hand_over(self._stream, self._address, data[:1], self.silent_until)
 
     def _wait(self) -> None:
         """Nothing is there yet, or not known."""
@@ -199,7 +201,7 @@ class PlainConnection:
         """As :meth:`answered`, but the stream watches the socket from now on: the connection is Tornado's."""
         self._exchange = None
         self.leave()
-        self._entrance.hand_over(self._stream, self._address, b"")
+        self._entrance.hand_over(self._stream, self._address, b"", 0.0)
 
     # -- The socket ----------------------------------------------------------------------------------------------
 
@@ -305,6 +307,15 @@ class PlainExchange:
             self._request = _Request(self, self._started)
         return self._request
 
+    def is_acceptable(self, handler: TransportHandler) -> bool:
+        """Whether Tornado can make a request of this, where ``on_open`` needs one or there are arguments."""
+        if self.query or handler.is_for_new_session:
+            try:
+                self._request = _Request(self, self._started)
+            except Exception:  # which Tornado will meet again, and answer
+                return False
+        return True
+
     @property
     def remote_ip(self) -> str:
         """The client's address."""
@@ -338,7 +349,7 @@ class PlainExchange:
     def connection_header(self) -> str:
         return ""
 
-    def answer(self, response: bytes) -> None:
+    def answer(self, response: bytes, patience: float) -> None:
         self.is_open = False
         self._closed = None
         connection, stream = self._connection, self._connection.stream
@@ -355,6 +366,7 @@ class PlainExchange:
         else:
             connection.unwatch()
             self._taken = stream.write(response[sent:])
+            close_unless_taken(self._taken, seconds_to_take(len(response), patience), self)
             self._taken.add_done_callback(self._answer_taken)
 
     def _answer_taken(self, taken: "asyncio.Future[None]") -> None:

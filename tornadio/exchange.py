@@ -14,7 +14,11 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from tornadio.logs import get_logger
+from tornadio.patience import seconds_to_take
 from tornadio.wire import Wire, failed_future, take
+
+logger = get_logger(__name__)
 
 # After an answer that came before the end of a body, the rest of it is read for so long.
 _LINGER_SECONDS: Final = 5.0
@@ -53,8 +57,11 @@ class Exchange(Protocol):
     def connection_header(self) -> str:
         """What becomes of the connection after the answer, as a header line where one is needed."""
 
-    def answer(self, response: bytes) -> None:
-        """Send the whole response, once."""
+    def answer(self, response: bytes, patience: float) -> None:
+        """Send the whole response, once, and close the connection if the client does not take it.
+
+        :param patience: seconds that the client has, besides those that it needs for so many bytes.
+        """
 
     def taken(self) -> "asyncio.Future[None] | None":
         """Whether the socket has taken all of the answer: ``None`` if so, else a future of it."""
@@ -120,11 +127,13 @@ class TornadoExchange:
         """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
         return self.method in ("GET", "HEAD") or "Content-Length" in self.fields or "Transfer-Encoding" in self.fields
 
-    def answer(self, response: bytes) -> None:
+    def answer(self, response: bytes, patience: float) -> None:
         self._is_answered = True
         # Tornado's write_headers makes the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
+        if self._stream.writing():
+            close_unless_taken(self._stream.write(b""), seconds_to_take(len(response), patience), self)
 
     def taken(self) -> "asyncio.Future[None] | None":
         stream = self._stream
@@ -165,6 +174,17 @@ class TornadoExchange:
 
     def _close_taken(self, taken: "asyncio.Future[None]") -> None:
         self.close()
+
+
+def close_unless_taken(taken: "asyncio.Future[None]", seconds: float, exchange: Exchange) -> None:
+    """Close the connection of an answer that its client has not taken after so many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, _give_up, exchange)
+    taken.add_done_callback(lambda taken: timer.cancel())
+
+
+def _give_up(exchange: Exchange) -> None:
+    logger.info("closed a connection: the client does not take the answer to its %s", exchange.method)
+    exchange.close()
 
 
 def has_hung_up(connection: socket.socket) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, overload
 _HEAD: Final = re.compile(
     rb"(GET|POST|OPTIONS) (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n"
 )
-_HOST: Final = re.compile(r"[0-9A-Za-z.-]+(?::[0-9]+)?")
+_HOST: Final = re.compile(r"[0-9A-Za-z.-]+(?::[0-9]{1,5})?")
 _LENGTH: Final = re.compile("[0-9]{1,6}")
 # What asks for more than a request and its answer, or for another kind of body.
 _NOT_PLAIN: Final = frozenset({"expect", "http2-settings", "te", "trailer", "transfer-encoding"})

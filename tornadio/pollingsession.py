@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tornadio.container import SessionContainer, State
 from tornadio.logs import get_logger
+from tornadio.patience import seconds_to_take
 from tornadio.session import Channel, Session
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ logger = get_logger(__name__)
 
 # A client polls as soon as it has its session id. Handshakes that nobody follows up are not kept for session_expiry.
 _HANDSHAKE_SECONDS: Final = 10.0
-# A client that takes its answer slower than this holds memory for nothing.
-_SLOWEST_BYTES_PER_SECOND: Final = 4096
 
 
 class PollingSession(Session):
@@ -87,8 +86,8 @@ class PollingSession(Session):
                 taken.add_done_callback(functools.partial(self._resolved, channel))
 
     def _waits_for_socket(self) -> None:
-        patience = self.container.settings.heartbeat_timeout + self._outbox.size / _SLOWEST_BYTES_PER_SECOND
-        self._answer_ends = self.container.loop.time() + patience
+        seconds = seconds_to_take(self._outbox.size, self.container.settings.heartbeat_timeout)
+        self._answer_ends = self.container.loop.time() + seconds
         self.container.watch(self, self._answer_ends)
 
     def _delivered(self) -> None:

@@ -7,15 +7,18 @@ bodies may take, and stops gracefully.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import ssl
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import tornado.web
+from tornado.http1connection import HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
@@ -29,6 +32,7 @@ from tornadio.logs import LINE_FILTER, get_logger
 from tornadio.origins import flash_policy
 from tornadio.router import Router, RouterRule
 from tornadio.tasks import loop_is_running
+from tornadio.tornadohttp import RequestDelegate, TornadoConnections
 
 logger = get_logger(__name__)
 
@@ -104,6 +108,7 @@ class SocketServer(HTTPServer):
         self._entrance = Entrance(
             application, not (no_keep_alive or is_tornados), xheaders, header_timeout, self._serve
         )
+        self._tornados = TornadoConnections()
         self._drain_delay = _delay(drain_delay)
         self.is_draining = False
         self._descriptor_limit = _descriptor_limit()
@@ -199,13 +204,27 @@ class SocketServer(HTTPServer):
         else:
             self._entrance.enter(stream, address)
 
-    def _serve(self, stream: IOStream, address: tuple[Any, ...], first: bytes) -> None:
+    def _serve(self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float) -> None:
         if first == POLICY_REQUEST[:1]:
             task = asyncio.get_running_loop().create_task(serve_policy(stream, self._policy))
             self._policy_answers.add(task)
             task.add_done_callback(self._policy_answers.discard)
         else:
+            if headers_due:
+                self._tornados.expect_headers(stream, headers_due)
             super().handle_stream(stream, address)
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """A connection that Tornado serves waits for its next request."""
+        connection = cast(HTTP1ServerConnection, server_conn)
+        self._tornados.add(connection)
+        headers_came = functools.partial(self._tornados.headers_came, connection.stream)
+        return RequestDelegate(super().start_request(server_conn, request_conn), headers_came)
+
+    def on_close(self, server_conn: object) -> None:
+        """A connection that Tornado served has ended, or a transport has taken it."""
+        self._tornados.discard(cast(HTTP1ServerConnection, server_conn))
+        super().on_close(server_conn)
 
     # -- Stop ----------------------------------------------------------------------------------------------------
 

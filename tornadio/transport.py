@@ -88,6 +88,11 @@ class TransportHandler:
         """The request as Tornado's users know it."""
         return self.exchange.request
 
+    @property
+    def is_for_new_session(self) -> bool:
+        """Whether this request may open a session."""
+        return self.exchange.method == "GET" and not self.address.session_id
+
     # -- The request's way ---------------------------------------------------------------------------------------
 
     def begin(self) -> Awaitable[None] | None:
@@ -231,13 +236,8 @@ class TransportHandler:
         taken = self.exchange.taken()
         if taken is None:
             session.post_ended()
-        else:  # a client that posts and reads no answers is given up, as one that answers no heartbeats
-            give_up = self.here.sessions.loop.call_later(self.here.settings.heartbeat_timeout, self.exchange.close)
-            taken.add_done_callback(functools.partial(self._post_taken, session, give_up))
-
-    def _post_taken(self, session: Session, give_up: asyncio.TimerHandle, taken: "asyncio.Future[None]") -> None:
-        give_up.cancel()
-        session.post_ended()
+        else:
+            taken.add_done_callback(lambda taken: session.post_ended())
 
     def _payload(self, body: bytes) -> str:
         """The payload in the body.
@@ -279,7 +279,8 @@ class TransportHandler:
         if not self.exchange.is_closed:
             fields = f"Content-Length: {len(body)}\r\n{self.exchange.connection_header()}"
             head = self.make_head(status, content_type, fields, headers)
-            self.exchange.answer(head + body if self.exchange.method != "HEAD" else head)
+            response = head + body if self.exchange.method != "HEAD" else head
+            self.exchange.answer(response, self.here.settings.heartbeat_timeout)
         self.log(status)
 
     def log(self, status: int) -> None:
