@@ -17,7 +17,14 @@ from tornadio.errors import CallerError, SettingsError
 from tornadio.settings import Settings, make_settings
 
 PROTOCOLS = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
-TIMES = ["session_check_interval", "session_expiry", "heartbeat_interval", "heartbeat_timeout", "xhr_polling_timeout"]
+TIMES = [
+    "session_check_interval",
+    "session_expiry",
+    "heartbeat_interval",
+    "heartbeat_timeout",
+    "open_timeout",
+    "xhr_polling_timeout",
+]
 COUNTS = ["max_message_size", "max_send_buffer", "max_sessions"]
 
 
@@ -29,6 +36,7 @@ def test_the_defaults_are_those_of_the_documents(given):
         "session_expiry": 30,
         "heartbeat_interval": 12,
         "heartbeat_timeout": 30,
+        "open_timeout": 30,
         "xhr_polling_timeout": 20,
         "origins": None,
         "max_message_size": 1 << 20,
@@ -170,6 +178,7 @@ def test_a_mistake_is_an_error_that_names_what_is_right(given, message):
         ("session_expiry", "30"),
         ("heartbeat_interval", "12"),
         ("heartbeat_timeout", "30"),
+        ("open_timeout", "30"),
         ("xhr_polling_timeout", "20"),
     ],
 )

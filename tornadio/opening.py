@@ -5,7 +5,7 @@ No session is left behind that nobody carries: whatever goes wrong between its m
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tornado.httputil import HTTPServerRequest
 
@@ -33,7 +33,8 @@ def open_session(
     :param extra: what ``extra_re`` matched, for ``on_open``.
     :param conclude: called once with the outcome: the session, if it may go on, else the error that the client is
         told, and the session has ended. One that raises ends it, too.
-    :returns: ``None`` if the outcome was told, else a future that is done when it is: ``on_open`` is a coroutine.
+    :returns: ``None`` if the outcome was told, else a future that is done when it is: ``on_open`` is a coroutine. After
+        ``open_timeout`` it is cancelled.
     """
     session: S | None = None
     try:
@@ -78,27 +79,42 @@ class _Opening(Generic[S]):
     :ivar concluded: done when the outcome was told.
     """
 
-    __slots__ = ("_conclude", "_session", "concluded")
+    __slots__ = ("_conclude", "_opened", "_session", "_timer", "concluded")
 
     def __init__(self, session: S, opened: "asyncio.Task[bool]", conclude: Callable[[S | PeerError], None]) -> None:
         self.concluded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
+        self._opened = opened
         self._conclude = conclude
+        container = session.container
+        self._timer = container.loop.call_later(container.settings.open_timeout, self._give_up)
         opened.add_done_callback(self._on_opened)
 
     def _on_opened(self, opened: "asyncio.Task[bool]") -> None:
-        """Tell the outcome. A task that was cancelled before it began has not even ended the session."""
+        self._timer.cancel()
+        if opened.cancelled():  # perhaps before it began: then it has not even ended the session
+            self._end(RefusedError(503, "this server is shutting down: connect again"))
+        elif (error := opened.exception()) is not None:
+            self._end(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
+        else:
+            self._tell(_conclude, self._session, opened.result(), self._conclude)
+
+    def _give_up(self) -> None:
+        """Tell the client before ``on_open`` has ended: it may go on for as long as it likes where it is cancelled."""
+        seconds = self._session.container.settings.open_timeout
+        logger.warning("%s: cancelled on_open, it took longer than open_timeout (%g s)", self._session, seconds)
+        self._opened.remove_done_callback(self._on_opened)
+        self._opened.cancel()
+        self._end(RefusedError(503, "on_open took longer than open_timeout"))
+
+    def _end(self, error: PeerError) -> None:
+        self._session.drop()
+        self._tell(self._conclude, error)
+
+    def _tell(self, conclude: Callable[..., None], *outcome: Any) -> None:
         try:
-            if opened.cancelled():
-                self._session.drop()
-                self._conclude(RefusedError(503, "this server is shutting down: connect again"))
-            elif (error := opened.exception()) is not None:
-                self._session.drop()
-                self._conclude(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
-            else:
-                _conclude(self._session, opened.result(), self._conclude)
+            conclude(*outcome)
         except Exception:
             logger.exception("%s: failed to open", self._session)
-        finally:
-            if not self.concluded.done():  # else who waited for it was cancelled
-                self.concluded.set_result(None)
+        if not self.concluded.done():  # else who waited for it was cancelled
+            self.concluded.set_result(None)

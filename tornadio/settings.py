@@ -30,6 +30,8 @@ class Settings:
     :ivar session_expiry: how long a polling session lives after its last request ended.
     :ivar heartbeat_interval: silence after which a persistent connection is sent a heartbeat.
     :ivar heartbeat_timeout: a client that has sent nothing for this long since an unanswered heartbeat is closed.
+    :ivar open_timeout: how long an ``on_open`` that is a coroutine may take; then it is cancelled, and its client is
+        told 503, or WebSocket close code 1013.
     :ivar xhr_polling_timeout: how long a poll waits for news before it is answered empty.
     :ivar origins: who may connect, as ``'host:port'`` (either may be ``*``) or full origins; ``None`` stands for
         pages whose hostname is the requested hostname, on any port.
@@ -46,6 +48,7 @@ class Settings:
     session_expiry: float = 30.0
     heartbeat_interval: float = 12.0
     heartbeat_timeout: float = 30.0
+    open_timeout: float = 30.0
     xhr_polling_timeout: float = 20.0
     origins: tuple[str, ...] | None = None
     max_message_size: int = 1 << 20
@@ -57,7 +60,14 @@ class Settings:
 
 _NAMES: Final = tuple(field.name for field in dataclasses.fields(Settings))
 _TIMES: Final = frozenset(
-    {"session_check_interval", "session_expiry", "heartbeat_interval", "heartbeat_timeout", "xhr_polling_timeout"}
+    {
+        "session_check_interval",
+        "session_expiry",
+        "heartbeat_interval",
+        "heartbeat_timeout",
+        "open_timeout",
+        "xhr_polling_timeout",
+    }
 )
 _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}

@@ -1,13 +1,21 @@
-"""A server in a process of its own, for attacks on its memory and its processor."""
+"""Servers for attacks: in a process of its own, and inside the test on every way that a request may take."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
+import tornadio.entrance
+import tornadio.wire
 from tests.appserver import AppServer
+from tests.support import Served, Wire
 
 APP = Path(__file__).with_name("echo_app.py")
 
@@ -28,3 +36,42 @@ def echo(tmp_path: Path) -> Iterator[Echo]:
     yield start
     for server in servers:
         server.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class Secure(Served):
+    """A server that is reached over TLS."""
+
+    context: ssl.SSLContext | None = None
+
+    async def connect(self) -> Wire:
+        streams = await asyncio.open_connection(
+            "127.0.0.1", self.port, limit=1 << 20, ssl=self.context, server_hostname="localhost"
+        )
+        self.wires.append(Wire(*streams))
+        return self.wires[-1]
+
+
+@pytest.fixture(params=["plain", "tornado", "stream", "tls"])
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve: Any) -> Any:
+    """`serve` for tests to run with plain requests, with Tornado's HTTP, on its streams alone, and over TLS."""
+
+    def start(*args: Any, **kwargs: Any) -> Served:
+        served: Served
+        if request.param != "tls":
+            served = serve(*args, **kwargs)
+            return served
+        authority = trustme.CA()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        server = {"ssl_options": context, **kwargs.pop("server", {})}
+        served = serve(*args, server=server, **kwargs)
+        return Secure(served.server, served.router, served.wires, trusting)
+
+    if request.param in ("tornado", "stream"):
+        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+    if request.param == "stream":
+        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+    return start

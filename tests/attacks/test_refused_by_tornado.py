@@ -8,10 +8,8 @@ connection were as many sessions.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import logging
-import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +17,7 @@ from typing import Any
 import pytest
 import tornado.httputil
 import tornado.web
-import trustme
 
-import tornadio.entrance
-import tornadio.wire
 from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
 from tests.support import HTTP_TRANSPORTS, SOCKETS, Elsewhere, Recorder, Served, Wire, until
 from tornadio.container import State
@@ -70,6 +65,11 @@ LONG = {
 QUERIES = [101 * "&a=b", MANY * "&", MANY * "&a", f"a={DIGITS}", MANY * "%", MANY * "=", MANY * ";"]
 
 
+@pytest.fixture(autouse=True)
+def nobody_was_made() -> None:
+    Counted.made = 0
+
+
 class Counted(Recorder):
     """Knows how many were made."""
 
@@ -78,46 +78,6 @@ class Counted(Recorder):
     def __init__(self) -> None:
         super().__init__()
         Counted.made += 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Secure(Served):
-    """A server that is reached over TLS."""
-
-    context: ssl.SSLContext | None = None
-
-    async def connect(self) -> Wire:
-        streams = await asyncio.open_connection(
-            "127.0.0.1", self.port, limit=1 << 20, ssl=self.context, server_hostname="localhost"
-        )
-        self.wires.append(Wire(*streams))
-        return self.wires[-1]
-
-
-@pytest.fixture(params=["plain", "tornado", "stream", "tls"])
-def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve: Any) -> Any:
-    """`serve` for tests to run with plain requests, with Tornado's HTTP, on its streams alone, and over TLS."""
-
-    def start(*args: Any, **kwargs: Any) -> Served:
-        Counted.made = 0
-        served: Served
-        if request.param != "tls":
-            served = serve(*args, **kwargs)
-            return served
-        authority = trustme.CA()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost").configure_cert(context)
-        trusting = ssl.create_default_context()
-        authority.configure_trust(trusting)
-        server = {"ssl_options": context, **kwargs.pop("server", {})}
-        served = serve(*args, server=server, **kwargs)
-        return Secure(served.server, served.router, served.wires, trusting)
-
-    if request.param in ("tornado", "stream"):
-        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
-    if request.param == "stream":
-        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
-    return start
 
 
 def handshake(transport: str, query: str = "") -> tuple[str, dict[str, str]]:
