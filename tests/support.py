@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -241,7 +242,7 @@ class Wire:
 
     async def aclose(self) -> None:
         self.writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             await self.writer.wait_closed()
 
     def reset(self) -> None:

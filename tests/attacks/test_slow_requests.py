@@ -75,6 +75,47 @@ async def test_what_comes_byte_by_byte_has_no_more_time(serve, clock, slow, chan
     assert Recorder.opened == []
 
 
+async def test_a_first_byte_at_the_last_moment_gives_no_more_time(site, clock):
+    served = site()
+    wire = await served.connect()
+    await clock.advance(19)
+    await trickle(clock, wire, b"GET / HTTP/1.1\r\n", 0.5)
+    assert not wire.writer.is_closing()
+    await trickle(clock, wire, b"X-Header: x\r\n", 2)
+    assert wire.writer.is_closing()
+
+
+async def test_half_a_request_after_a_whole_one_gives_no_more_time(site, clock):
+    served = site()
+    wire = await served.connect()
+    await wire.send(request({}, "/socket.io/xhr-polling/0123456789/1"))
+    assert (await wire.read_response()).status == 401
+    await clock.advance(18)
+    await trickle(clock, wire, b"GET / HTTP/1.1\r\n", 1.5)
+    assert not wire.writer.is_closing()
+    await trickle(clock, wire, b"X-Header: x\r\n", 2)
+    assert wire.writer.is_closing()
+
+
+async def test_headers_in_time_leave_the_request_its_own(site, clock):
+    served = site()
+    wire = await served.connect()
+    await clock.advance(10)
+    session_id, _ = await served.open()
+    head = request({}, f"/socket.io/xhr-polling/{session_id}/1290000000000")
+    await wire.send(head[:-2])
+    await clock.advance(9)
+    await wire.send(head[-2:])
+    await clock.advance(19)
+    assert not wire.reader.at_eof()
+    await clock.advance(1.5)
+    assert (await wire.read_response()).status == 200
+    await clock.advance(19)  # the next one has its 20 s, too
+    await wire.send(head)
+    await clock.advance(20.5)
+    assert (await wire.read_response()).status == 200
+
+
 async def test_key3_byte_by_byte_has_no_more_time(serve, clock):
     served = serve()
     wire = await served.connect()

@@ -1,0 +1,156 @@
+"""Answers that nobody reads: the connection is closed, whatever was asked and whoever answers. Slow readers stay.
+
+A client can send requests by the thousand and read none of the answers. Those fill the buffers of the system, some
+megabytes for each connection, and neither silence nor a heartbeat ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Any
+
+import pytest
+import tornado.iostream
+import tornado.web
+
+from tests.attacks.test_slow_readers import stop_reading
+from tests.clients import request
+from tests.support import MovedLoop, Served, Wire, until
+
+PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room
+LITTLE = 1 << 16  # bytes that the systems of both have room for
+ROOM = 1 << 18  # where a client does read
+LARGE = 40 << 20
+
+
+class LargeHandler(tornado.web.RequestHandler):
+    """An application's large file."""
+
+    async def get(self) -> None:
+        with contextlib.suppress(tornado.iostream.StreamClosedError):
+            for _ in range(LARGE >> 16):
+                self.write(bytes(1 << 16))
+                await self.flush()
+
+
+class RefusedHandler(tornado.web.RequestHandler):
+    def get(self) -> None:
+        raise tornado.web.HTTPError(401)
+
+
+HANDLERS = ((r"/large", LargeHandler), (r"/refused", RefusedHandler))
+POLL = "/socket.io/xhr-polling/0123456789/1"
+ASKED = {
+    "a session that is none": request({}, POLL),
+    "a preflight": request({"Origin": "http://127.0.0.1"}, POLL).replace(b"GET", b"OPTIONS", 1),
+    "a transport that is none": request({}, "/socket.io/nothing/at/all"),
+    "the script": request({}, "/socket.io/socket.io.js"),
+    "a page that is none": request({}, "/nowhere"),
+    "a page of the application": request({}, "/refused"),
+}
+
+
+async def connect(served: Served, room: int = ROOM) -> Wire:
+    """A client whose system has so much room for what comes."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", served.port))
+    context = getattr(served, "context", None)
+    name = None if context is None else "localhost"
+    wire = Wire(*await asyncio.open_connection(sock=connection, limit=4096, ssl=context, server_hostname=name))
+    served.wires.append(wire)
+    return wire
+
+
+def streams_of(served: Served) -> list[Any]:
+    """Those of the server's connections that are HTTP's."""
+    server = served.server
+    return [each.stream for each in (*server._connections, *server._entrance._connections)]  # type: ignore[attr-defined]
+
+
+def listeners_of(served: Served) -> list[socket.socket]:
+    return list(served.server._sockets.values())
+
+
+async def leave_answers_unread(served: Served, asked: bytes) -> Wire:
+    """Ask again and again, and read nothing: the server has answers that it can't send when this returns."""
+    for listener in listeners_of(served):  # else the system grows its buffers, to some megabytes
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+    wire = await connect(served, LITTLE)
+    stop_reading(wire)
+    wire.writer.write(asked * (PIPELINED // len(asked)))
+    await until(lambda: any(stream.writing() for stream in streams_of(served)))
+    return wire
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in map(logging.LogRecord.getMessage, caplog.records) if "does not take" in line]
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+async def test_answers_that_nobody_reads_end_the_connection(site, clock, asked, caplog):
+    caplog.set_level(logging.INFO, "tornadio")
+    served = site(handlers=HANDLERS)
+    wire = await leave_answers_unread(served, asked)
+    await clock.advance(29)
+    assert len(streams_of(served)) == 1
+    assert told(caplog) == []
+    await clock.advance(31)
+    await until(lambda: streams_of(served) == [])  # Tornado still serves what it has read
+    assert len(told(caplog)) == 1
+    wire.reset()
+
+
+async def read_slowly(clock: MovedLoop, wire: Wire, rate: int, seconds: int) -> None:
+    for _ in range(seconds):
+        await wire.read_exactly(rate)
+        await clock.advance(1)
+
+
+async def test_a_slow_but_real_download_goes_on(site, clock, caplog):
+    caplog.set_level(logging.INFO, "tornadio")
+    served = site(handlers=HANDLERS)
+    wire = await connect(served)
+    await wire.send(request({}, "/large"))
+    await read_slowly(clock, wire, 50_000, 240)
+    assert len(streams_of(served)) == 1
+    assert told(caplog) == []
+    await wire.read_exactly(10_000_000)
+
+
+async def test_a_download_that_is_hardly_read_is_ended(site, clock, caplog):
+    caplog.set_level(logging.INFO, "tornadio")
+    served = site(handlers=HANDLERS)
+    wire = await connect(served)
+    await wire.send(request({}, "/large"))
+    await read_slowly(clock, wire, 1000, 90)
+    await until(lambda: streams_of(served) == [])
+    assert len(told(caplog)) == 1
+
+
+async def test_where_nobody_knows_what_was_taken_there_is_more_time(site, clock, monkeypatch, caplog):
+    monkeypatch.setattr("tornadio.tornadohttp.sys.platform", "other")
+    served = site(handlers=HANDLERS)
+    wire = await connect(served)
+    await wire.send(request({}, "/large"))
+    await until(lambda: any(stream.writing() for stream in streams_of(served)))
+    await clock.advance(299)
+    assert len(streams_of(served)) == 1
+    await clock.advance(22)
+    await until(lambda: streams_of(served) == [])
+
+
+async def test_nobody_looks_at_a_server_without_connections(site, clock):
+    served = site(handlers=HANDLERS)
+    before = len(clock.timers)
+    wire = await served.connect()
+    await wire.send(request({}, "/refused"))
+    assert (await wire.read_response()).status == 401
+    wire.reset()
+    await until(lambda: streams_of(served) == [])
+    await clock.advance(1)
+    assert len(clock.timers) == before
