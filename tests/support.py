@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -53,7 +53,7 @@ class Served:
         return wire
 
     async def request(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+        self, method: str, path: str, headers: Mapping[str, str | None] | None = None, body: bytes = b""
     ) -> Response:
         """One request on a connection of its own."""
         async with contextlib.aclosing(await self.connect()) as wire:
@@ -181,16 +181,20 @@ class Wire:
         await self.writer.drain()
 
     async def send_request(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+        self, method: str, path: str, headers: Mapping[str, str | None] | None = None, body: bytes = b""
     ) -> None:
-        """Host and, for a body, Content-Length are added where they are missing."""
-        given = dict(headers or {})
+        """Host and, for a body, Content-Length are added where they are missing, and to a script's GET where it comes
+        from: a header that is `None` is absent."""
+        given: dict[str, str | None] = dict(headers or {})
         names = {name.lower() for name in given}
         if "host" not in names:
-            given = {"Host": "127.0.0.1"} | given
+            given = {"Host": "127.0.0.1", **given}
+        if method == "GET" and "/jsonp-polling" in path and not names & {"origin", "sec-fetch-site", "referer"}:
+            given["Sec-Fetch-Site"] = "same-origin"
         if body and not names & {"content-length", "transfer-encoding"}:
             given["Content-Length"] = str(len(body))
-        head = "".join([f"{method} {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in given.items())])
+        fields = [f"{name}: {value}\r\n" for name, value in given.items() if value is not None]
+        head = "".join([f"{method} {path} HTTP/1.1\r\n", *fields])
         await self.send(head.encode("latin-1") + b"\r\n" + body)
 
     async def read_until(self, mark: bytes) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import brief
 from tornadio.errors import SettingsError
-from tornadio.origins import OriginRule, cors_headers, flash_policy, host_of, parse_origin
+from tornadio.origins import REFUSED, OriginRule, cors_headers, flash_policy, host_of, parse_origin
 
 HOST = "good.com:8001"
 LISTED = ["good.com:8001", "pages.example:*", "https://secure.example", "*:8080", "[::1]:80"]
@@ -33,7 +33,6 @@ LISTED = ["good.com:8001", "pages.example:*", "https://secure.example", "*:8080"
         ("http://127.0.0.1:80", "127.0.0.1:8001", True),
         ("http://[::1]:80", "[::1]:8001", True),
         ("http://[::1]", "[::1]", True),
-        (None, HOST, True),  # no browser's cross-site call
         ("http://evil.com", HOST, False),
         ("http://evil.com:8001", HOST, False),
         ("http://good.com.evil.com", HOST, False),
@@ -102,7 +101,6 @@ def test_by_default_the_page_comes_from_the_requested_host(origin, host, allowed
         ("http://sub.pages.example", False),
         ("null", False),
         ("file://", False),
-        (None, True),
     ],
 )
 def test_a_list_is_all_there_is(origin, allowed):
@@ -116,10 +114,10 @@ def test_the_requested_host_does_not_matter_to_a_list():
 def test_an_empty_list_lets_no_page_in():
     rule = OriginRule([])
     assert not rule.allows("http://good.com:8001", HOST)
-    assert rule.allows(None, HOST)
+    assert rule.refusal({}, HOST, is_script=False) is None
 
 
-@pytest.mark.parametrize("origin", ["http://evil.com", "null", "file://", "chrome-extension://abc", "", None])
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "file://", "chrome-extension://abc", ""])
 def test_the_widest_entry_lets_everybody_in(origin):
     assert OriginRule(["good.com:80", "*:*"]).allows(origin, HOST)
 
@@ -182,46 +180,119 @@ def test_any_other_entry_is_the_callers_error(entry):
         OriginRule([entry])
 
 
-# -- JSONP ------------------------------------------------------------------------------------------------------------
+# -- Internationalized names ------------------------------------------------------------------------------------------
 
-GOOD, EVIL = "http://good.com/page?a=b#c", "http://evil.com/http://good.com/"
+# Each name as one may write it, and as a browser sends it.
+NAMES = [
+    ("bücher.example", "xn--bcher-kva.example"),
+    ("BÜCHER.example", "xn--bcher-kva.example"),
+    ("bu\u0308cher.example", "xn--bcher-kva.example"),
+    ("日本語.example", "xn--wgv71a119e.example"),
+    ("日本語。example", "xn--wgv71a119e.example"),
+]
+
+
+@pytest.mark.parametrize(("name", "sent"), NAMES)
+@pytest.mark.parametrize("entry", ["{}:*", "{}:80", "http://{}"])
+def test_an_entry_may_be_internationalized(name, sent, entry):
+    rule = OriginRule([entry.format(name)])
+    as_tornado_reads_it = name.encode().decode("latin-1")
+    for header in (sent, sent.upper(), name, as_tornado_reads_it):
+        assert rule.allows(f"http://{header}", HOST), header
+    assert not rule.allows("http://bcher.example", HOST)
+    assert rule.hosts == [sent]
+    assert rule.policy_domains() == [sent]
+
+
+@pytest.mark.parametrize(("name", "sent"), NAMES)
+def test_the_requested_host_may_be_internationalized(name, sent):
+    for host in (sent, name, name.encode().decode("latin-1")):
+        assert host_of(f"{host}:8001") == sent
+        for origin in (sent, name):
+            assert OriginRule(None).allows(f"http://{origin}", host)
+    assert OriginRule([f"{sent}:*"]).allows(f"http://{name}", HOST)
 
 
 @pytest.mark.parametrize(
-    ("origin", "site", "referer", "allowed"),
+    "name",
     [
-        (None, None, None, True),  # old browsers, programs
-        (None, "same-origin", None, True),
-        (None, "none", None, True),
-        (None, "same-origin", EVIL, True),  # the browser knows better than the header
-        (None, "same-site", None, False),
-        (None, "cross-site", None, False),
-        (None, "", None, False),
-        (None, "SAME-ORIGIN", None, False),
-        (None, None, GOOD, True),
-        (None, "same-site", GOOD, True),
-        (None, "cross-site", GOOD, True),
-        (None, None, EVIL, False),
-        (None, "same-site", EVIL, False),
-        (None, "cross-site", EVIL, False),
-        (None, None, "", False),
-        (None, None, "about:blank", False),
-        (None, None, "http://good.com@evil.com/", False),
-        (None, None, "http://good.com.evil.com/", False),
-        ("http://good.com", None, None, True),
-        ("http://good.com", "cross-site", EVIL, True),
-        ("http://evil.com", None, None, False),
-        ("http://evil.com", "same-origin", GOOD, False),
-        ("null", None, GOOD, False),
+        "faß.example",  # a name for browsers, "fass.example" for IDNA 2003
+        "ς.example",
+        "a\u200db.example",
+        "ü..example",
+        "ü" * 64 + ".example",
+        "ü." * 200 + "example",
+        "\ud800.example",
+        "ü\u2028.example",
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("entry", ["{}:*", "http://{}"])
+def test_an_entry_that_browsers_send_otherwise_is_the_callers_error(name, entry):
+    with pytest.raises(SettingsError, match=r"origins: .* is no origin: write .*ASCII form, 'xn--\.\.\.'"):
+        OriginRule([entry.format(name)])
+    assert not OriginRule(None).allows(f"http://{name}", name)
+    assert not OriginRule(["fass.example:*"]).allows(f"http://{name}", HOST)
+
+
+# -- Without Origin ---------------------------------------------------------------------------------------------------
+
+GOOD, EVIL = "http://good.com/page?a=b#c", "http://evil.com/http://good.com/"
+PAGE_UNTOLD = "a request of another origin must say whose: let the page send a Referer"
+SCRIPT_UNTOLD = "a script's request must carry a Referer"
+
+
+@pytest.mark.parametrize("is_script", [False, True], ids=["", "script"])
+@pytest.mark.parametrize(
+    ("origin", "site", "referer", "refusal"),
+    [
+        (None, "same-origin", None, None),
+        (None, "none", None, None),
+        (None, "same-origin", EVIL, None),  # the browser knows better than the header
+        (None, "none", EVIL, None),
+        (None, "same-site", None, PAGE_UNTOLD),
+        (None, "cross-site", None, PAGE_UNTOLD),
+        (None, "", None, PAGE_UNTOLD),
+        (None, "SAME-ORIGIN", None, PAGE_UNTOLD),
+        (None, "something-new", None, PAGE_UNTOLD),
+        (None, None, GOOD, None),
+        (None, "same-site", GOOD, None),
+        (None, "cross-site", GOOD, None),
+        (None, None, EVIL, REFUSED),
+        (None, "same-site", EVIL, REFUSED),
+        (None, "cross-site", EVIL, REFUSED),
+        (None, None, "", REFUSED),
+        (None, None, "about:blank", REFUSED),
+        (None, None, "http://good.com@evil.com/", REFUSED),
+        (None, None, "http://good.com.evil.com/", REFUSED),
+        ("http://good.com", None, None, None),
+        ("http://good.com", "cross-site", EVIL, None),
+        ("http://evil.com", None, None, REFUSED),
+        ("http://evil.com", "same-origin", GOOD, REFUSED),
+        ("null", None, GOOD, REFUSED),
+        ("", "same-origin", None, REFUSED),
     ],
 )
-def test_a_script_shows_where_it_comes_from(origin, site, referer, allowed):
+def test_a_request_shows_where_it_comes_from(origin, site, referer, refusal, is_script):
     given = {"Origin": origin, "Sec-Fetch-Site": site, "Referer": referer}
     headers = {name: value for name, value in given.items() if value is not None}
-    assert OriginRule(None).allows_script(headers, HOST) is allowed
-    # The same rule, written as a list.
-    assert OriginRule(["good.com:*"]).allows_script(headers, "other.com") is allowed
-    assert OriginRule(["*:*"]).allows_script(headers, HOST)
+    for rule, host in [
+        (OriginRule(None), HOST),
+        (OriginRule(["good.com:*"]), "other.com"),  # the same rule, written as a list
+    ]:
+        text = rule.refusal(headers, host, is_script)
+        assert text is None if refusal is None else (text or "").startswith(refusal)
+    assert OriginRule(["*:*"]).refusal(headers, HOST, is_script) is None
+
+
+@pytest.mark.parametrize("origins", [None, ["good.com:*"], []])
+def test_without_a_word_a_request_is_a_programs_and_no_scripts(origins):
+    assert OriginRule(origins).refusal({}, HOST, is_script=False) is None
+    text = OriginRule(origins).refusal({}, HOST, is_script=True)
+    assert text == (
+        "a script's request must carry a Referer: let the page send it (see its Referrer-Policy), or use xhr-polling"
+    )
+    assert OriginRule(["*:*"]).refusal({}, HOST, is_script=True) is None
 
 
 # -- Headers ----------------------------------------------------------------------------------------------------------
@@ -319,7 +390,9 @@ HEADERS = st.text() | st.lists(
 def test_any_header_has_an_answer(origin, host):
     for origins in (None, LISTED):
         assert OriginRule(origins).allows(origin, host) in (True, False)
-        assert OriginRule(origins).allows_script({"Referer": origin}, host) in (True, False)
+        assert (OriginRule(origins).refusal({"Referer": origin}, host, True) is None) == OriginRule(origins).allows(
+            origin, host
+        )
 
 
 @given(HEADERS)

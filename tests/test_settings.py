@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_documents(given):
         "open_timeout": 30,
         "xhr_polling_timeout": 20,
         "origins": None,
+        "hosts": None,
         "max_message_size": 1 << 20,
         "max_send_buffer": 16 << 20,
         "max_sessions": 100_000,
@@ -67,6 +68,11 @@ def test_some_of_the_transports_can_be_enabled(protocols):
 @pytest.mark.parametrize(("origins", "kept"), [(None, None), ([], ()), (["a:80", "*:*"], ("a:80", "*:*"))])
 def test_origins_are_a_list_or_the_default_rule(origins, kept):
     assert make_settings({"origins": origins}).origins == kept
+
+
+@pytest.mark.parametrize(("hosts", "kept"), [(None, None), ([], ()), (["a", "*.b"], ("a", "*.b"))])
+def test_hosts_are_a_list_or_those_of_the_origins(hosts, kept):
+    assert make_settings({"hosts": hosts}).hosts == kept
 
 
 @pytest.mark.parametrize("node", ["", "a", "0", "machine1process2"])
@@ -146,6 +152,13 @@ def test_settings_do_not_change_any_more():
         ({"origins": "example.com:80"}, "origins must be a list, such as ['example.com:80']"),
         ({"origins": True}, "origins must be a list, such as ['example.com:*'], not True"),
         ({"origins": ["example.com"]}, "origins: 'example.com' is no origin: write 'host:port' ('*' for any)"),
+        ({"host": []}, "unknown setting 'host': did you mean 'hosts'?"),
+        ({"hosts": "example.com"}, "hosts must be a list, such as ['example.com']"),
+        ({"hosts": 1}, "hosts must be a list, such as ['example.com'], not 1"),
+        (
+            {"hosts": ["example.com:80"]},
+            "hosts: 'example.com:80' is no host name: write 'example.com', '*.example.com'",
+        ),
         ({"origins": ["a:80", None]}, "origins: None is no origin: write 'host:port' ('*' for any)"),
         ({"nodes": "a"}, "unknown setting 'nodes': did you mean 'node'?"),
         ({"node": "A"}, "node must be up to 16 of 0-9 and a-z, not 'A'"),

@@ -6,6 +6,7 @@ and a poll is little else. The first request of any other kind makes the connect
 """
 
 import asyncio
+import functools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -32,6 +33,7 @@ logger = get_logger(__name__)
 
 # A request with its body is plain only if it is no larger. Larger ones take a while anyway.
 _LOOK: Final = 1 << 14
+_MAX_ADDRESS: Final = 64  # an IPv6 address, with its zone
 
 
 class Entrance:
@@ -322,7 +324,7 @@ class PlainExchange:
         peer = self._connection.remote_ip
         if self._is_proxied:
             client = self.fields.get("X-Real-Ip", _last_of(self.fields, "X-Forwarded-For"))
-            return client if is_valid_ip(client) else peer
+            return client if len(client) <= _MAX_ADDRESS and _is_address(client) else peer
         return peer
 
     @property
@@ -389,6 +391,11 @@ class PlainExchange:
         self._closed = None
         self._connection.let_go()
         return take_untouched(self._connection.stream)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_address(text: str) -> bool:
+    return is_valid_ip(text)
 
 
 def _last_of(fields: Mapping[str, str], *names: str) -> str:

@@ -45,6 +45,10 @@ class Exchange(Protocol):
         """The request as Tornado's users know it."""
 
     @property
+    def remote_ip(self) -> str:
+        """The client's address, as Tornado says it: of a proxy that is believed, or the peer's."""
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection has gone."""
 
@@ -102,6 +106,10 @@ class TornadoExchange:
     @property
     def _stream(self) -> IOStream:
         return self._connection.stream
+
+    @property
+    def remote_ip(self) -> str:
+        return self.request.remote_ip or ""
 
     @property
     def is_closed(self) -> bool:

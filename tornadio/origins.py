@@ -1,9 +1,8 @@
 """Who may connect: one rule for every transport, for POSTs and preflights, and for the Flash policy.
 
 The rule keeps other sites from using a visitor's cookies here (cross-site WebSocket hijacking). It looks at the
-``Origin`` header, which browsers set and pages can't forge (RFC 6454); a request without one is no browser's
-cross-site call. JSONP is the exception, script tags send no ``Origin``: there ``Sec-Fetch-Site`` and ``Referer``
-stand in for it.
+``Origin`` header, which browsers set and pages can't forge (RFC 6454). GETs of images, frames and scripts have none,
+whatever page they stand in: there ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` stand in for it.
 """
 
 import re
@@ -17,6 +16,21 @@ from tornadio.errors import SettingsError
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
 
+# Of the page's own origin, or of the visitor alone: an address typed, a bookmark.
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+
+_MAX_NAME: Final = 255  # characters of a host name (RFC 1035, section 2.3.4)
+# Python's codec, of IDNA 2003, makes other names of these than browsers do (UTS 46, section 7).
+_DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")
+
+REFUSED: Final = "this origin may not connect: see the setting 'origins'"
+_UNTOLD_PAGE: Final = (
+    "a request of another origin must say whose: let the page send a Referer, of an origin in the setting 'origins'"
+)
+_UNTOLD_SCRIPT: Final = (
+    "a script's request must carry a Referer: let the page send it (see its Referrer-Policy), or use xhr-polling"
+)
+
 
 class Origin(NamedTuple):
     """A web page's origin; ``scheme`` and ``host`` are lower-case, IPv6 hosts stand without brackets."""
@@ -29,13 +43,14 @@ class Origin(NamedTuple):
 def parse_origin(text: str) -> Origin | None:
     """An ``Origin`` header, or the start of a ``Referer``; ``None`` where it names no web page (``null``, a file)."""
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(_decoded(text))
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
-    if not parts.hostname or port is None or "@" in parts.netloc or parts.netloc.endswith(":"):
+    host = ascii_name(parts.hostname or "")
+    if not host or port is None or "@" in parts.netloc or parts.netloc.endswith(":"):
         return None
-    return Origin(parts.scheme, parts.hostname, port)
+    return Origin(parts.scheme, host, port)
 
 
 def host_of(header: str) -> str:
@@ -43,9 +58,50 @@ def host_of(header: str) -> str:
     if "@" in header:
         return ""
     try:
-        return urlsplit(f"//{header}").hostname or ""
+        return ascii_name(urlsplit(f"//{_decoded(header)}").hostname or "")
     except ValueError:
         return ""
+
+
+def _decoded(header: str) -> str:
+    """A header whose UTF-8 was read as Latin-1, as Tornado reads headers, as the text that it was."""
+    if header.isascii():
+        return header
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header
+
+
+def ascii_name(name: str) -> str:
+    """A host name as browsers send it: an internationalized one in its ASCII form, ``xn--...`` (RFC 5891); ``''`` where
+    it has none that is certain.
+
+    :param name: in lower case.
+    """
+    if name.isascii():
+        return name
+    if len(name) > _MAX_NAME or not _DEVIATIONS.isdisjoint(name):
+        return ""
+    try:
+        return name.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return ""
+
+
+def page_field(fields: Mapping[str, str]) -> tuple[str, str] | None:
+    """The header field that a request is judged by, which says whose page made it, and its value; ``None`` where there
+    is none: a program's request, or one over plain HTTP of a page with the ``Referrer-Policy: no-referrer``."""
+    origin = fields.get("Origin")
+    if origin is not None:
+        return "Origin", origin
+    site = fields.get("Sec-Fetch-Site")
+    if site in _OWN_SITES:
+        return "Sec-Fetch-Site", site
+    referer = fields.get("Referer")
+    if referer is not None:
+        return "Referer", referer
+    return None if site is None else ("Sec-Fetch-Site", site)
 
 
 class _Pattern(NamedTuple):
@@ -71,13 +127,31 @@ class OriginRule:
         self._patterns = None if origins is None else tuple(_parse_pattern(entry) for entry in origins)
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 
-    def allows(self, origin: str | None, host: str) -> bool:
-        """Whether a request may go on.
+    def refusal(self, fields: Mapping[str, str], host: str, is_script: bool) -> str | None:
+        """Why a request may not go on, and what to do; ``None`` where it may.
 
-        :param origin: its ``Origin`` header, ``None`` where it has none.
+        :param fields: its header fields.
         :param host: its ``Host`` header.
+        :param is_script: whether a page of any site could read the answer, as that to a ``<script>`` element. Such a
+            request has to say whose page it is of; others without a word are programs'.
         """
-        if origin is None or self._anyone:
+        if self._anyone:
+            return None
+        told = page_field(fields)
+        if told is None:
+            return _UNTOLD_SCRIPT if is_script else None
+        name, value = told
+        if name == "Sec-Fetch-Site":
+            return None if value in _OWN_SITES else _UNTOLD_PAGE
+        return None if self.allows(value, host) else REFUSED
+
+    def allows(self, origin: str, host: str) -> bool:
+        """Whether pages of an origin may connect.
+
+        :param origin: an ``Origin`` header, or a ``Referer``.
+        :param host: the request's ``Host`` header.
+        """
+        if self._anyone:
             return True
         page = parse_origin(origin)
         if page is None:
@@ -86,18 +160,10 @@ class OriginRule:
             return page.host == host_of(host)
         return any(pattern.matches(page) for pattern in self._patterns)
 
-    def allows_script(self, headers: Mapping[str, str], host: str) -> bool:
-        """Whether a request that a ``<script>`` element may have made can go on: JSONP's side of the rule."""
-        origin = headers.get("Origin")
-        if origin is not None or self._anyone:
-            return self.allows(origin, host)
-        site = headers.get("Sec-Fetch-Site")
-        if site in ("same-origin", "none"):
-            return True
-        referer = headers.get("Referer")
-        if referer is None:
-            return site is None
-        return self.allows(referer, host)
+    @property
+    def hosts(self) -> list[str] | None:
+        """The host names of the entries, ``'*'`` for any; ``None`` for the default rule."""
+        return None if self._patterns is None else [pattern.host or "*" for pattern in self._patterns]
 
     def policy_domains(self) -> list[str]:
         """Domains for ``allow-access-from`` of a Flash policy.
@@ -105,14 +171,13 @@ class OriginRule:
         A policy file can't say "the host that was asked", so the default rule becomes ``*`` here; the origin that the
         movie sends with its handshake is still held against the rule.
         """
-        if self._patterns is None:
-            return ["*"]
-        return [pattern.host or "*" for pattern in self._patterns]
+        return ["*"] if self.hosts is None else self.hosts
 
 
 def _parse_pattern(entry: str) -> _Pattern:
     mistake = SettingsError(
-        f"origins: {entry!r} is no origin: write 'host:port' ('*' for any), or 'https://example.com' without a path"
+        f"origins: {entry!r} is no origin: write 'host:port' ('*' for any), or 'https://example.com' without a path; "
+        "an internationalized name may need its ASCII form, 'xn--...'"
     )
     if not isinstance(entry, str):
         raise mistake
@@ -124,7 +189,9 @@ def _parse_pattern(entry: str) -> _Pattern:
     parts = _HOST_AND_PORT.fullmatch(entry)
     if parts is None or (parts[2] != "*" and not 0 < int(parts[2]) < 65536):
         raise mistake
-    host, port = parts[1].strip("[]").lower(), parts[2]
+    host, port = ascii_name(parts[1].strip("[]").lower()), parts[2]
+    if not host:
+        raise mistake
     return _Pattern(None, None if host == "*" else host, None if port == "*" else int(port))
 
 

@@ -103,11 +103,9 @@ class JSONPPollingHandler(PollingHandler):
     """``jsonp-polling``: payloads as calls of a script, which a page may load from anywhere."""
 
     transport = "jsonp-polling"
+    is_script = True
     content_type = "text/javascript; charset=UTF-8"
     _index = ""
-
-    def is_allowed_origin(self) -> bool:
-        return self.here.origins.allows_script(self.exchange.fields, self.exchange.host)
 
     def read(self) -> None:
         address = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.address.tail)

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import re
+import socket
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -20,6 +21,7 @@ from tornadio.container import SessionContainer
 from tornadio.errors import PeerError, RefusedError, SettingsError
 from tornadio.exchange import Exchange, TornadoExchange
 from tornadio.groups import Group, Groups
+from tornadio.hosts import make_host_rule
 from tornadio.logs import get_logger
 from tornadio.origins import OriginRule
 from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
@@ -51,6 +53,7 @@ class UnknownTransportHandler(TransportHandler):
     transport = "unknown"
 
     def check_admission(self) -> None:
+        self.check_host()
         raise self._refusal_of()
 
     def _refusal_of(self) -> RefusedError:
@@ -167,7 +170,9 @@ class Router:
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
         self._sessions = SessionContainer(settings, asyncio_loop)
-        self._resource = Resource(resource, connection_class, settings, OriginRule(settings.origins), self._sessions)
+        origins = OriginRule(settings.origins)
+        hosts = make_host_rule(settings.hosts, origins, socket.gethostname())
+        self._resource = Resource(resource, connection_class, settings, origins, hosts, self._sessions)
         self._extra_re = extra_re
         self._extra_sep = extra_sep
         self._relay = _relay_of(self._sessions, settings, resource)

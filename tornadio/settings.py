@@ -35,6 +35,9 @@ class Settings:
     :ivar xhr_polling_timeout: how long a poll waits for news before it is answered empty.
     :ivar origins: who may connect, as ``'host:port'`` (either may be ``*``) or full origins; ``None`` stands for
         pages whose hostname is the requested hostname, on any port.
+    :ivar hosts: names that clients may ask for this server by, ``'*.example.com'`` for those below one, ``'*'`` for
+        any; ``None`` for the hosts of ``origins``; without these, too, clients of a local network may ask for names of
+        one alone, others for any.
     :ivar max_message_size: UTF-8 bytes of one payload from a client.
     :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection, or for the bus.
     :ivar max_sessions: sessions alive at once in one router.
@@ -51,6 +54,7 @@ class Settings:
     open_timeout: float = 30.0
     xhr_polling_timeout: float = 20.0
     origins: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
     max_message_size: int = 1 << 20
     max_send_buffer: int = 16 << 20
     max_sessions: int = 100_000
@@ -72,6 +76,7 @@ _TIMES: Final = frozenset(
 _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
 )
+_LISTS: Final = {"origins": "example.com:*", "hosts": "example.com"}  # each with an example
 _COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions"})
 _BUS_URLS: Final = ("redis://", "rediss://", "unix://")
 _BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
@@ -104,8 +109,8 @@ def _validated(name: str, value: Any) -> Any:
         return _count(name, value)
     if name == "enabled_protocols":
         return _protocols(value)
-    if name == "origins":
-        return _origins(value)
+    if name in _LISTS:
+        return None if value is None else _tuple(name, value, _LISTS[name])
     if name == "bus":
         return _bus(value)
     if name == "node":
@@ -149,12 +154,6 @@ def _protocols(value: Any) -> tuple[str, ...]:
         if protocol not in PROTOCOLS:
             raise SettingsError(f"enabled_protocols: no transport {protocol!r}{_nearest(protocol, PROTOCOLS)}")
     return protocols
-
-
-def _origins(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    return _tuple("origins", value, "example.com:*")
 
 
 def _bus(value: Any) -> Any:

@@ -29,8 +29,9 @@ from tornadio.container import SessionContainer, State
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.exchange import Exchange, TornadoExchange
+from tornadio.hosts import HostRule
 from tornadio.logs import get_logger
-from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers
+from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers, page_field
 from tornadio.session import Session
 from tornadio.settings import Settings
 
@@ -57,6 +58,7 @@ class Resource:
     connection_class: type[SocketConnection]
     settings: Settings
     origins: OriginRule
+    hosts: HostRule
     sessions: SessionContainer
     log_request: Callable[[Any], None] = log_request
 
@@ -74,6 +76,7 @@ class TransportHandler:
 
     transport: ClassVar[str]
     is_websocket: ClassVar[bool] = False
+    is_script: ClassVar[bool] = False  # what a GET reads: any page can run it, and so read it
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
 
     def __init__(self, resource: Resource, exchange: Exchange, address: Address) -> None:
@@ -141,18 +144,33 @@ class TransportHandler:
 
     def check_admission(self) -> None:
         """:raises RefusedError: this request may not come in."""
+        self.check_host()
         if self.exchange.method not in self.methods:
             # What the client chose is not repeated, least of all at the beginning, where it could be that of a movie.
             raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
-        if not self.is_allowed_origin():
-            logger.warning("refused %s: origin %r", self.transport, self.exchange.fields.get("Origin"))
-            raise RefusedError(403, "this origin may not connect: see the setting 'origins'")
+        self.check_origin()
         if self.transport not in self.here.settings.enabled_protocols:
             raise RefusedError(403, f"{self.transport} is not enabled here")
 
-    def is_allowed_origin(self) -> bool:
-        """Whether the request's origin is one of those that may connect."""
-        return self.here.origins.allows(self.exchange.fields.get("Origin"), self.exchange.host)
+    def check_host(self) -> None:
+        """:raises RefusedError: a client may not ask for this server by that name."""
+        hosts, host = self.here.hosts, self.exchange.fields.get("Host", "")  # exchange.host is never empty
+        if not hosts.allows_name(host) and not hosts.allows_client(client := self.exchange.remote_ip):
+            logger.warning("refused %s: host %r, from %s: see the setting 'hosts'", self.transport, host, client)
+            raise RefusedError(403, "this server is not asked for by that name: add it to the setting 'hosts'")
+
+    def check_origin(self) -> None:
+        """:raises RefusedError: the page that this request is of may not connect."""
+        fields = self.exchange.fields
+        is_script = self.is_script and self.exchange.method == "GET"
+        reason = self.here.origins.refusal(fields, self.exchange.host, is_script)
+        if reason is not None:
+            raise self.refused_page(reason, *(page_field(fields) or ("Referer", None)))
+
+    def refused_page(self, reason: str, field: str, value: str | None) -> RefusedError:
+        """For a page that may not connect, by what this header field says. It is logged."""
+        logger.warning("refused %s: %s %r", self.transport, field.lower(), value)
+        return RefusedError(403, reason)
 
     def admitted(self) -> Awaitable[None] | None:
         """The headers are here, and all that they forbid was seen to: the last moment to take the connection away.

@@ -17,6 +17,7 @@ from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.opening import open_session
+from tornadio.origins import REFUSED
 from tornadio.outbox import Payload
 from tornadio.session import Session
 from tornadio.transport import Resource, TransportHandler, asks_for_websocket
@@ -55,10 +56,12 @@ class WebSocketHandler(TransportHandler):
         if self.exchange.method == "GET":
             self._upgrade()
 
-    def is_allowed_origin(self) -> bool:
+    def check_origin(self) -> None:
         # Versions 7 and 8 call it Sec-WebSocket-Origin; where both stand, both count.
         drafts = self.exchange.fields.get("Sec-WebSocket-Origin")
-        return super().is_allowed_origin() and self.here.origins.allows(drafts, self.exchange.host)
+        if drafts is not None and not self.here.origins.allows(drafts, self.exchange.host):
+            raise self.refused_page(REFUSED, "Sec-WebSocket-Origin", drafts)
+        super().check_origin()
 
     def _upgrade(self) -> None:
         try:

@@ -7,6 +7,8 @@ CVE-2020-28481: cross-site WebSocket hijacking, since every origin was let in.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -86,19 +88,22 @@ RULES = [(origins, origin, allowed) for origins, cases in MATRIX.items() for ori
 every_setting = pytest.mark.parametrize("origins", MATRIX)
 
 
-async def send(
-    served: Served, method: str, path: str, headers: dict[str, str] | dict[str, str | None], body: bytes = b""
-) -> Wire:
-    """A request to good.com:8001; a header that is `None` is absent."""
+def here(origins: Iterable[str] | None = None) -> dict[str, Any]:
+    """The settings of a server that is asked for as good.com."""
+    return {"origins": origins, "hosts": ["good.com"]}
+
+
+async def send(served: Served, method: str, path: str, headers: Mapping[str, str | None], body: bytes = b"") -> Wire:
+    """A request to good.com:8001; a header that is `None` is absent. A script's GET without `Origin` is one of the
+    server's own pages, unless `Sec-Fetch-Site` is given or `None`.
+    """
     wire = await served.connect()
-    given = {name: value for name, value in headers.items() if value is not None}
+    given = {name: value for name, value in headers.items() if value is not None or name == "Sec-Fetch-Site"}
     await wire.send_request(method, path, {"Host": "good.com:8001"} | given, body)
     return wire
 
 
-async def ask(
-    served: Served, method: str, path: str, headers: dict[str, str] | dict[str, str | None], body: bytes = b""
-) -> Response:
+async def ask(served: Served, method: str, path: str, headers: Mapping[str, str | None], body: bytes = b"") -> Response:
     """The answer to such a request, of which only the head is awaited where the body never ends."""
     wire = await send(served, method, path, headers, body)
     if method == "GET" and any(transport in path for transport in STREAMING):
@@ -122,7 +127,7 @@ def assert_refused(response: Response) -> None:
 @every_transport
 @pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
 async def test_a_new_session(serve, transport, origins, origin, allowed):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", {"Origin": origin})
     assert len(Recorder.opened) == (1 if allowed else 0)
     if allowed:
@@ -135,7 +140,7 @@ async def test_a_new_session(serve, transport, origins, origin, allowed):
 @every_transport
 @pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
 async def test_a_post(serve, transport, origins, origin, allowed):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     session_id = await served.start(transport)
     path = f"/socket.io/{transport}/{session_id}/send"
     response = await ask(served, "POST", path, {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
@@ -152,7 +157,7 @@ async def test_a_post(serve, transport, origins, origin, allowed):
 @every_transport
 @pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
 async def test_a_preflight(serve, transport, origins, origin, allowed):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
@@ -194,7 +199,7 @@ async def read_news(wire: Wire, transport: str) -> bytes:
 @every_transport
 @every_setting
 async def test_a_get_of_a_visitors_session(serve, transport, origins):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     for origin, allowed in MATRIX[origins]:
         session_id, visitor = await wait_for_news(served, transport)
         other = await send(served, "GET", f"/socket.io/{transport}/{session_id}/1290000000001/0", {"Origin": origin})
@@ -213,7 +218,7 @@ async def test_a_get_of_a_visitors_session(serve, transport, origins):
 
 @every_transport
 async def test_a_refused_get_leaves_a_session_alone(serve, transport):
-    served = serve()
+    served = serve(settings=here())
     session_id = await served.start(transport)
     if transport in STREAMING:
         await served.barrier()
@@ -228,7 +233,7 @@ async def test_a_refused_get_leaves_a_session_alone(serve, transport):
 
 @every_transport
 async def test_a_request_without_origin_is_no_page_of_another_site(serve, transport):
-    served = serve(settings={"origins": ["listed.com:80"]})
+    served = serve(settings=here(["listed.com:80"]))
     headers = {"Sec-Fetch-Mode": "cors", "Cookie": "a=b"}
     response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", headers)
     assert response.status == 200
@@ -238,7 +243,7 @@ async def test_a_request_without_origin_is_no_page_of_another_site(serve, transp
 
 @every_transport
 async def test_the_hostname_counts_and_not_the_port(serve, transport):
-    served = serve()
+    served = serve(settings=here())
     for host, origin in [
         ("good.com", "http://good.com:8080"),
         ("[::1]:8001", "http://[::1]"),
@@ -250,22 +255,32 @@ async def test_the_hostname_counts_and_not_the_port(serve, transport):
 
 @every_transport
 async def test_an_http_1_0_request_without_host_is_of_no_page(serve, transport):
-    wire = await serve().connect()
+    wire = await serve(settings={"hosts": ["*"]}).connect()
     await wire.send(f"GET /socket.io/{transport}//1/0 HTTP/1.0\r\nOrigin: http://good.com\r\n\r\n".encode())
     assert_refused(await wire.read_head())
 
 
-async def test_a_refusal_is_logged_with_the_origin(serve, caplog):
+@pytest.mark.parametrize(
+    ("transport", "headers", "logged"),
+    [
+        ("xhr-polling", {"Origin": "http://evil.com"}, "origin 'http://evil.com'"),
+        ("xhr-polling", {"Referer": "http://evil.com/page"}, "referer 'http://evil.com/page'"),
+        ("htmlfile", {"Sec-Fetch-Site": "cross-site"}, "sec-fetch-site 'cross-site'"),
+        ("jsonp-polling", {"Sec-Fetch-Site": None}, "referer None"),
+        ("websocket", {"Sec-WebSocket-Origin": "http://evil.com"}, "sec-websocket-origin 'http://evil.com'"),
+    ],
+)
+async def test_a_refusal_is_logged_with_what_it_was_for(serve, caplog, transport, headers, logged):
     caplog.set_level(logging.WARNING, "tornadio")
-    await ask(serve(), "GET", "/socket.io/xhr-polling/", {"Origin": "http://evil.com"})
-    [record] = [record for record in caplog.records if record.name.startswith("tornadio")]
-    assert record.getMessage() == "refused xhr-polling: origin 'http://evil.com'"
+    path = f"/socket.io/{transport}" + ("" if transport in SOCKETS else "//1/0")
+    await ask(serve(settings=here()), "GET", path, headers)
+    [record] = [record for record in caplog.records if record.name.startswith("tornadio.") and record.levelno > 20]
+    assert record.getMessage() == f"refused {transport}: {logged}"
 
 
-# -- JSONP: scripts carry no Origin ------------------------------------------------------------------------------------
+# -- Images, frames and scripts carry no Origin ------------------------------------------------------------------------
 
-SITES = [
-    ({}, True),
+SITES: list[tuple[dict[str, str | None], bool]] = [
     ({"Sec-Fetch-Site": "same-origin"}, True),
     ({"Sec-Fetch-Site": "none"}, True),
     ({"Sec-Fetch-Site": "same-site"}, False),
@@ -288,55 +303,78 @@ SITES = [
     ({"Origin": "http://evil.com", "Referer": "http://good.com/"}, False),
     ({"Origin": "http://good.com", "Sec-Fetch-Site": "same-site"}, True),
 ]
+NOTHING: dict[str, str | None] = {"Sec-Fetch-Site": None}
+
+every_site = pytest.mark.parametrize(("headers", "allowed"), SITES)
 
 
-@pytest.mark.parametrize(("headers", "allowed"), SITES)
-async def test_a_jsonp_session(serve, headers, allowed):
-    served = serve()
-    response = await ask(served, "GET", "/socket.io/jsonp-polling//1290000000000/0", headers)
+@every_transport
+@every_site
+async def test_a_session_of_an_image_frame_or_script(serve, transport, headers, allowed):
+    served = serve(settings=here())
+    response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", headers)
     assert response.status == (200 if allowed else 403)
     assert len(Recorder.opened) == (1 if allowed else 0)
 
 
-@pytest.mark.parametrize(("headers", "allowed"), SITES)
-async def test_a_jsonp_poll(serve, headers, allowed):
-    served = serve()
-    session_id, _ = await served.open("jsonp-polling")
+@pytest.mark.parametrize("transport", ["xhr-polling", "jsonp-polling"])
+@every_site
+async def test_a_poll_of_an_image_frame_or_script(serve, transport, headers, allowed):
+    served = serve(settings=here())
+    session_id, _ = await served.open(transport)
     served.router.broadcast("secret")
-    response = await ask(served, "GET", f"/socket.io/jsonp-polling/{session_id}/1/0", headers)
+    response = await ask(served, "GET", f"/socket.io/{transport}/{session_id}/1/0", headers)
     assert (response.status, "secret" in response.text) == ((200, True) if allowed else (403, False))
 
 
-@pytest.mark.parametrize(("headers", "allowed"), SITES)
-async def test_a_jsonp_post(serve, headers, allowed):
-    served = serve()
-    session_id, _ = await served.open("jsonp-polling")
+@every_transport
+@every_site
+async def test_a_post_without_origin(serve, transport, headers, allowed):
+    served = serve(settings=here())
+    session_id = await served.start(transport)
     body = b"data=~m~5~m~hello"
-    response = await ask(served, "POST", f"/socket.io/jsonp-polling/{session_id}/1/0", {**FORM, **headers}, body)
+    response = await ask(served, "POST", f"/socket.io/{transport}/{session_id}/1/0", {**FORM, **headers}, body)
     assert response.status == (200 if allowed else 403)
     assert (("message", "hello") in Recorder.opened[0].events) == allowed
 
 
+@every_transport
+@pytest.mark.parametrize("origins", [None, ["good.com:*"], []])
+async def test_what_says_nothing_is_a_program_and_no_script(serve, transport, origins):
+    """Over plain HTTP that is how a script's request looks whose page has the `Referrer-Policy: no-referrer`."""
+    served = serve(settings=here(origins))
+    session_id = await served.start(transport)
+    response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", NOTHING)
+    posted = await ask(
+        served, "POST", f"/socket.io/{transport}/{session_id}/1/0", {**FORM, **NOTHING}, b"data=~m~5~m~hello"
+    )
+    assert posted.text == "ok"
+    if transport == "jsonp-polling":
+        assert_refused(response)
+        assert response.text.startswith("a script's request must carry a Referer: ")
+        assert response.text.endswith(", or use xhr-polling")
+        assert_refused(await ask(served, "GET", f"/socket.io/{transport}/{session_id}/1/0", NOTHING))
+        assert len(Recorder.opened) == 1
+    else:
+        assert response.status == 200
+        assert len(Recorder.opened) == 2
+
+
 async def test_a_refused_jsonp_poll_leaves_the_one_that_waits_alone(serve):
-    served = serve()
+    served = serve(settings=here())
     session_id, visitor = await wait_for_news(served, "jsonp-polling")
-    for headers in [headers for headers, allowed in SITES if not allowed]:
+    for headers in [NOTHING, *(headers for headers, allowed in SITES if not allowed)]:
         assert_refused(await ask(served, "GET", f"/socket.io/jsonp-polling/{session_id}/1290000000001/0", headers))
     Recorder.opened[0].send("news")
     assert b"news" in await read_news(visitor, "jsonp-polling")
     assert Recorder.opened[0].events == [("open", "")]
 
 
-async def test_with_any_origin_allowed_jsonp_is_free_for_all(serve):
-    served = serve(settings={"origins": ["*:*"]})
-    for headers in [{"Sec-Fetch-Site": "cross-site"}, {"Referer": "http://evil.com/"}, {"Referer": "about:blank"}]:
-        assert (await ask(served, "GET", "/socket.io/jsonp-polling//1/0", headers)).status == 200
-
-
-@pytest.mark.parametrize("transport", ["xhr-polling", *STREAMING])
-async def test_the_other_transports_need_no_more_than_origin(serve, transport):
-    headers = {"Sec-Fetch-Site": "cross-site", "Referer": "http://evil.com/"}
-    assert (await ask(serve(), "GET", f"/socket.io/{transport}//1/0", headers)).status == 200
+@every_transport
+async def test_with_any_origin_allowed_all_are_free_for_all(serve, transport):
+    served = serve(settings=here(["*:*"]))
+    for headers in [NOTHING, *(headers for headers, _ in SITES)]:
+        assert (await ask(served, "GET", f"/socket.io/{transport}//1/0", headers)).status == 200
 
 
 # -- WebSockets --------------------------------------------------------------------------------------------------------
@@ -365,7 +403,7 @@ def first_message(version: str) -> bytes:
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
 @every_setting
 async def test_a_handshake(serve, transport, version, origins):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     for origin, allowed in MATRIX[origins]:
         Recorder.opened.clear()
         headers = {**UPGRADE, **VERSION_HEADERS[version], ORIGIN_HEADERS[version]: origin}
@@ -385,9 +423,20 @@ async def test_a_handshake(serve, transport, version, origins):
 
 
 @every_socket
+@pytest.mark.parametrize("version", [*HYBI, *HIXIE])
+@every_site
+async def test_a_handshake_without_origin(serve, transport, version, headers, allowed):
+    served = serve(settings=here())
+    response = await (
+        await send(served, "GET", f"/socket.io/{transport}", {**UPGRADE, **VERSION_HEADERS[version], **headers})
+    ).read_head()
+    assert response.status == (101 if allowed else 403)
+
+
+@every_socket
 @every_setting
 async def test_other_methods_at_a_websockets_address(serve, transport, origins):
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     for origin, allowed in MATRIX[origins]:
         preflight = await ask(served, "OPTIONS", f"/socket.io/{transport}", {"Origin": origin})
         post = await ask(served, "POST", f"/socket.io/{transport}", {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
@@ -405,7 +454,7 @@ async def test_the_policy_file(serve, origins):
     """A policy knows neither ports of pages nor the host that was asked. So it may let in more movies than the rule,
     whose handshakes are refused; but never fewer, and no host that no entry is for.
     """
-    served = serve(settings={"origins": origins})
+    served = serve(settings=here(origins))
     wire = await served.connect()
     await wire.send(POLICY_REQUEST)
     policy = ElementTree.fromstring((await wire.read_to_end()).removesuffix(b"\0"))
@@ -438,7 +487,7 @@ async def test_the_policy_file(serve, origins):
 )
 @pytest.mark.parametrize("site", ["same-origin", "same-site", None])
 async def test_tornados_own_protection_breaks_nothing_that_is_allowed(serve, transport, setting, site):
-    served = serve(application={setting: True})
+    served = serve(settings=here(), application={setting: True})
     headers = {**FORM, "Origin": "http://good.com:8080"}
     if site is not None:
         headers["Sec-Fetch-Site"] = site

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
 from tests.support import Served, Wire, brief, limit
 from tests.test_proto import PROTOCOL_TEXTS
-from tornadio import forms, hixie, origins, proto, rfc6455
+from tornadio import forms, hixie, hosts, origins, proto, rfc6455
 from tornadio.errors import ProtocolError
 from tornadio.flashserver import POLICY_REQUEST
 
@@ -286,7 +286,9 @@ TEXTS = st.text() | st.text(st.sampled_from("0123456789 +/=@:[]%.\x00\xb2\xffhtp
 
 def parse_policy_of(text: str) -> None:
     origins.OriginRule(None).allows(text, text)
-    origins.OriginRule(["example.com:*"]).allows_script({"Referer": text, "Sec-Fetch-Site": text}, text)
+    origins.OriginRule(["example.com:*"]).refusal({"Referer": text, "Sec-Fetch-Site": text}, text, True)
+    hosts.HostRule(None, text).allows_name(text)
+    hosts.HostRule([text], "").allows_client(text)
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

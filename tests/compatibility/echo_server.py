@@ -13,6 +13,7 @@ from tornado.httputil import HTTPServerRequest
 from tornadio import SocketConnection
 from tornadio.container import SessionContainer
 from tornadio.exchange import TornadoExchange
+from tornadio.hosts import HostRule
 from tornadio.origins import OriginRule
 from tornadio.settings import Settings
 from tornadio.transport import Address, Resource, TornadoDelegate
@@ -47,7 +48,8 @@ class EchoRouter(tornado.routing.Router):
 
     def __init__(self) -> None:
         settings = Settings()
-        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), SessionContainer(settings))
+        sessions = SessionContainer(settings)
+        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate:
         exchange = TornadoExchange(request)
