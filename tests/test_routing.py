@@ -120,7 +120,16 @@ async def test_extra_stands_between_resource_and_transport(serve, transport):
         (r"[^/]+/[^/]+", "/", "/chat/room/7/xhr-polling/", "room/7"),
         (r"(?:/\d+)?", None, "/chat/xhr-polling/", ""),
         (r"(?:/\d+)?", None, "/chat/5/xhr-polling/", "/5"),
-        (r"[^/]+", "/", "/chat/%C3%A9%20%2F+/xhr-polling/", "é /+"),
+        (r"[^/]+", "/", "/chat/%C3%A9%20+/xhr-polling/", "é +"),
+        (r".+", "/", "/chat/%C3%A9%20%2F+/xhr-polling/", "é /+"),
+        (r"^\d+$", "/", "/chat/123/xhr-polling/", "123"),
+        (r"(?i)[a-f]+", "/", "/chat/aBc/xhr-polling/", "aBc"),
+        (r"", "/", "/chat//xhr-polling/", ""),
+        # The transport is the last one with a fitting extra before it.
+        (r".+", "/", "/chat/xhr-polling/a/xhr-polling/", "xhr-polling/a"),
+        (r"[^/]+", "/", "/chat/room/xhr-polling//xhr-polling/websocket/1", "room"),
+        (r".+", "/", "/chat/room/jsonp-polling//1/1", "room"),
+        (r".+", "/", "/chat/room/xhr-polling//1", "room"),
     ],
 )
 async def test_extra_is_the_one_string_that_extra_re_matched(serve, extra_re, extra_sep, path, extra):

@@ -5,14 +5,14 @@ import inspect
 import re
 import socket
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import tornado.routing
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
-from tornado.routing import AnyMatches, Matcher, Rule
+from tornado.routing import AnyMatches, PathMatches, Rule
 
 from tornadio.bus import Bus
 from tornadio.client import ClientHandler
@@ -36,6 +36,10 @@ logger = get_logger(__name__)
 
 # At shutdown, for what on_close sends to the other processes, however late it is.
 _GRACE_SECONDS: Final = 1.0
+
+_MAX_PATH: Final = 4096  # characters
+_MAX_TRIED: Final = 8  # names of transports in a path with an extra
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 TRANSPORTS: Final[tuple[type[TransportHandler], ...]] = (
     WebSocketHandler,
@@ -87,73 +91,138 @@ class BadPathHandler(UnknownTransportHandler):
         return RefusedError(400, "the path is not UTF-8, percent-encoded")
 
 
-class TransportRouter(tornado.routing.Router):
-    """From a request's path to the handler of its transport. Unlike ``PathMatches`` it lets ``extra_re`` have groups.
+class LongPathHandler(UnknownTransportHandler):
+    """What is below a resource, and too long to be read."""
 
-    :param prefix: what stands before the extra.
-    :param extra_re: regular expression for the extra.
+    def _refusal_of(self) -> RefusedError:
+        return RefusedError(414, f"the path is longer than {_MAX_PATH} characters")
+
+
+class BadExtraHandler(UnknownTransportHandler):
+    """What has an extra that is another one when it is decoded, or controls in it."""
+
+    def _refusal_of(self) -> RefusedError:
+        return RefusedError(404, "the part between resource and transport, decoded, is not one that this server takes")
+
+
+class Match(NamedTuple):
+    """What a path of a resource asks for."""
+
+    handler: type[TransportHandler]
+    address: Address = Address()
+
+
+class ResourcePaths:
+    """The paths of a resource: which there are, and what each asks for. The one parser of paths.
+
+    :param resource: the first part of the paths.
+    :param extra_re: regular expression for the extra, which is held against that alone; ``None`` for no extra: then a
+        transport's name stands directly below the resource.
+    :param extra_sep: what separates the resource from the extra.
     """
 
-    def __init__(self, resource: Resource, prefix: str, extra_re: str) -> None:
+    def __init__(self, resource: str, extra_re: str | None, extra_sep: str) -> None:
+        root = f"/{resource}"
+        self._roots = (root, f"{root}/")
+        self._below = f"{root}/"
+        self._extra = None if extra_re is None else re.compile(extra_re)
+        self._prefix = root + extra_sep
+        self.client = f"{root}/socket.io.js"
+
+    def match(self, path: str, query: str) -> Match | None:
+        """What a request asks for; ``None`` for the client's script, and where the path is not the resource's.
+
+        Below the resource, ``/R/...``, every path is, with an extra behind another separator those of transports.
+        """
+        if path == self.client:
+            return None
+        if path in self._roots:
+            return _UNKNOWN if _is_newer_client(query) else None
+        is_below = path.startswith(self._below)
+        if len(path) > _MAX_PATH:
+            return Match(LongPathHandler) if is_below else None
+        if self._extra is None:
+            return self._match_below(path) if is_below else None
+        if not path.startswith(self._prefix):
+            return _UNKNOWN if is_below else None
+        found = self._match_extra(path, self._extra, _BY_NAME)
+        if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
+            return _UNKNOWN
+        return found
+
+    def _match_below(self, path: str) -> Match:
+        name, _, rest = path[len(self._below) :].partition("/")
+        handler = _BY_NAME.get(name)
+        if handler is None or (rest and handler.is_websocket):
+            return _UNKNOWN
+        session_id, _, tail = rest.partition("/")
+        address = Address(session_id, tail)
+        return Match(handler, address) if "%" not in path else _decoded(handler, address)
+
+    def _match_extra(
+        self, path: str, extra: re.Pattern[str], handlers: Mapping[str, type[TransportHandler]]
+    ) -> Match | None:
+        """The last part of the path that names a handler with the extra before it. Of many names the last few are
+        tried: what comes behind a transport's name is the client's, the session id and a number or two."""
+        start, end, tried = len(self._prefix), len(path), 0
+        while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
+            handler = handlers.get(path[slash + 1 : end])
+            if handler is not None and not (handler.is_websocket and path[end + 1 :]):
+                tried += 1
+                piece = path[start:slash]
+                if extra.fullmatch(piece):
+                    session_id, _, tail = path[end + 1 :].partition("/")
+                    return _checked(_decoded(handler, Address(session_id, tail, piece)), piece, extra)
+            end = slash
+        return None
+
+
+def _decoded(handler: type[TransportHandler], address: Address) -> Match:
+    """A match whose address is decoded from percent-encoded UTF-8."""
+    try:
+        return Match(handler, Address(*(unquote_to_bytes(part).decode("utf-8") for part in address)))
+    except UnicodeDecodeError:
+        return Match(BadPathHandler)
+
+
+def _checked(match: Match, piece: str, extra: re.Pattern[str]) -> Match:
+    """A match whose extra is what ``extra_re`` matches, decoded as well: ``[^/]+`` takes no ``%2F``."""
+    found = match.address.extra
+    if _CONTROLS.search(found) or (found != piece and not extra.fullmatch(found)):
+        return Match(BadExtraHandler)
+    return match
+
+
+class TransportRouter(tornado.routing.Router):
+    """From a request's path to the handler of its transport."""
+
+    def __init__(self, resource: Resource, paths: ResourcePaths) -> None:
         self._resource = resource
-        self._prefix = prefix
-        self._path = re.compile(f"{re.escape(prefix)}(?:{extra_re}){_REST}")
-        self._client = f"/{resource.name}/socket.io.js"
+        self._paths = paths
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate | None:
+        match = self._paths.match(request.path, request.query or "")
+        if match is None:
+            return None
         exchange = TornadoExchange(request)
-        handler = self.handler_of(exchange)
-        return None if handler is None else TornadoDelegate(handler, exchange)
+        return TornadoDelegate(match.handler(self._resource, exchange, match.address), exchange)
 
     def handler_of(self, exchange: Exchange) -> TransportHandler | None:
-        """The handler for a request below the resource; ``None`` for the client's script, which is no transport's."""
-        path = exchange.path
-        if path == self._client:
-            return None
-        found = self._path.fullmatch(path)
-        if found is None:
-            return UnknownTransportHandler(self._resource, exchange, Address())
-        address = Address(found["session_id"] or "", found["tail"] or "", path[len(self._prefix) : found.start("rest")])
-        if "%" in path:
-            try:
-                address = Address(*(unquote_to_bytes(part).decode("utf-8") for part in address))
-            except UnicodeDecodeError:
-                return BadPathHandler(self._resource, exchange, Address())
-        return _BY_NAME[found["socket"] or found["other"]](self._resource, exchange, address)
-
-
-class ResourceMatches(Matcher):
-    """Matches every path below a resource, and what newer clients ask of the resource itself.
-
-    :param root: the resource's own path.
-    :param extra_re: regular expression for what may follow it directly.
-    """
-
-    def __init__(self, root: str, extra_re: str) -> None:
-        self._roots = (root, f"{root}/")
-        self._below = re.compile(f"{re.escape(root)}(?:{extra_re})?/.+")
-
-    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        return {} if self.covers(request.path, request.query or "") else None
-
-    def covers(self, path: str, query: str) -> bool:
-        """Whether a request of this path is the resource's."""
-        return self._below.fullmatch(path) is not None or (path in self._roots and _is_newer_client(query))
+        """The handler of a request, if it is one to a transport of this router."""
+        match = self._paths.match(exchange.path, exchange.query)
+        return None if match is None else match.handler(self._resource, exchange, match.address)
 
 
 class RouterRule(Rule):
     """An application's rule that remembers its router, for those who look for routers in an application."""
 
-    def __init__(self, router: "Router", resource: ResourceMatches, transports: TransportRouter) -> None:
-        super().__init__(resource, [Rule(AnyMatches(), transports), Rule(AnyMatches(), ClientHandler)])
+    def __init__(self, router: "Router", resource: Resource, paths: ResourcePaths) -> None:
+        transports = TransportRouter(resource, paths)
+        # A router that has no handler for a request leaves it to the rules behind it.
+        client = Rule(PathMatches(re.escape(paths.client)), ClientHandler)
+        super().__init__(AnyMatches(), [Rule(AnyMatches(), transports), client])
         self.router = router
-        self._resource = resource
-        self._transports = transports
-
-    def handler_of(self, exchange: Exchange) -> TransportHandler | None:
-        """The handler for a request, if it is one to a transport of this router."""
-        is_ours = self._resource.covers(exchange.path, exchange.query)
-        return self._transports.handler_of(exchange) if is_ours else None
+        self.handler_of = transports.handler_of
 
 
 class Router:
@@ -165,7 +234,7 @@ class Router:
         settings: Settings,
         resource: str,
         loop: IOLoop | None,
-        extra_re: str,
+        extra_re: str | None,
         extra_sep: str,
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
@@ -173,20 +242,16 @@ class Router:
         origins = OriginRule(settings.origins)
         hosts = make_host_rule(settings.hosts, origins, socket.gethostname())
         self._resource = Resource(resource, connection_class, settings, origins, hosts, self._sessions)
-        self._extra_re = extra_re
-        self._extra_sep = extra_sep
+        self._paths = ResourcePaths(resource, extra_re, extra_sep)
         self._relay = _relay_of(self._sessions, settings, resource)
         self._groups = Groups(self._sessions, self._relay)
 
     def route(self) -> Rule:
         """One entry for ``tornado.web.Application([...])``.
 
-        It takes every path below the resource, ``/R/...``, with or without an extra, and nothing else.
+        It takes every path below the resource, ``/R/...``, those of transports behind an extra, and nothing else.
         """
-        root = f"/{self._resource.name}"
-        transports = TransportRouter(self._resource, root + self._extra_sep, self._extra_re)
-        extra = f"{re.escape(self._extra_sep)}(?:{self._extra_re})"
-        return RouterRule(self, ResourceMatches(root, extra), transports)
+        return RouterRule(self, self._resource, self._paths)
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:
@@ -247,12 +312,8 @@ def _relay_of(sessions: SessionContainer, settings: Settings, resource: str) -> 
 
 
 _BY_NAME: Final = {handler.transport: handler for handler in TRANSPORTS}
-_SOCKETS: Final = "|".join(handler.transport for handler in TRANSPORTS if handler.is_websocket)
-_OTHERS: Final = "|".join(handler.transport for handler in TRANSPORTS if not handler.is_websocket)
-# Behind the others' names: nothing, or a session id (empty for a new session), or that and any tail.
-_REST: Final = (
-    f"(?P<rest>/(?:(?P<socket>{_SOCKETS})/?|(?P<other>{_OTHERS})(?:/(?P<session_id>[^/]*)(?:/(?P<tail>.*))?)?))"
-)
+_NEWER: Final = {"1": UnknownTransportHandler}
+_UNKNOWN: Final = Match(UnknownTransportHandler)
 
 
 def get_router(
@@ -278,7 +339,7 @@ def get_router(
     if not isinstance(resource, str) or not resource.strip("/"):
         raise SettingsError(f"resource must be the first part of a path, such as 'socket.io', not {resource!r}")
     _check_extra(extra_re, extra_sep)
-    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra_re or "", extra_sep or "")
+    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra_re, extra_sep or "")
 
 
 def _check_handler(handler: Any) -> None:
@@ -299,7 +360,6 @@ def _check_extra(extra_re: str | None, extra_sep: str | None) -> None:
         return
     try:
         named = re.compile(extra_re).groupindex
-        re.compile(f"(?:{extra_re})")
     except re.error as error:
         raise SettingsError(f"extra_re {extra_re!r} is no regular expression: {error}") from error
     if named:
