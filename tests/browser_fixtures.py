@@ -43,6 +43,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",  # other sites
 )
 
 app_servers_key = pytest.StashKey[list[AppServer]]()
