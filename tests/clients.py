@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response as HandshakeResponse
 from websockets.uri import parse_uri
 
-from tests.support import STREAMING, Served, Stream, Wire, jsonp_payload, limit, until
+from tests.support import STREAMING, Served, Stream, Wire, jsonp_payload, limit, until, with_defaults
 from tornadio import proto
 
 PATH = "/socket.io/websocket"
@@ -173,7 +173,8 @@ async def opened_hybi(served: Served) -> HybiPeer:
 
 
 def request(headers: dict[str, str], path: str = PATH) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in ({"Host": "127.0.0.1"} | headers).items())]
+    given = with_defaults("GET", path, headers)
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -151,6 +151,15 @@ def jsonp_payload(script: str) -> str:
     return payload
 
 
+def with_defaults(method: str, path: str, headers: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Headers with Host, and for a script's GET with the page's site, where they are missing; `None` is absent."""
+    names = {name.lower() for name in headers}
+    given: dict[str, str | None] = dict(headers) if "host" in names else {"Host": "127.0.0.1", **headers}
+    if method == "GET" and "/jsonp-polling" in path and not names & {"origin", "sec-fetch-site", "referer"}:
+        given["Sec-Fetch-Site"] = "same-origin"
+    return given
+
+
 @dataclasses.dataclass(frozen=True)
 class Response:
     """An HTTP response as it came."""
@@ -183,14 +192,9 @@ class Wire:
     async def send_request(
         self, method: str, path: str, headers: Mapping[str, str | None] | None = None, body: bytes = b""
     ) -> None:
-        """Host and, for a body, Content-Length are added where they are missing, and to a script's GET where it comes
-        from: a header that is `None` is absent."""
-        given: dict[str, str | None] = dict(headers or {})
+        """For a body Content-Length is added where it is missing, and what `with_defaults` does."""
+        given = with_defaults(method, path, headers or {})
         names = {name.lower() for name in given}
-        if "host" not in names:
-            given = {"Host": "127.0.0.1", **given}
-        if method == "GET" and "/jsonp-polling" in path and not names & {"origin", "sec-fetch-site", "referer"}:
-            given["Sec-Fetch-Site"] = "same-origin"
         if body and not names & {"content-length", "transfer-encoding"}:
             given["Content-Length"] = str(len(body))
         fields = [f"{name}: {value}\r\n" for name, value in given.items() if value is not None]

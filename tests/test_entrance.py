@@ -82,7 +82,7 @@ async def serve_rules() -> AsyncIterator[Callable[..., Served]]:
     Recorder.opened.clear()
 
     def serve_rules(rules: list[Any], kind: type[tornado.web.Application] = tornado.web.Application) -> Served:
-        router = tornadio.get_router(Recorder)
+        router = tornadio.get_router(Recorder, {"hosts": ["example.com"]})
         rules = [router.route() if rule is None else rule for rule in rules]
         application = kind(rules, socket_io_port=0, socket_io_address="127.0.0.1")
         running.append(Served(tornadio.SocketServer(application, auto_start=False), router))
@@ -555,7 +555,7 @@ async def test_on_open_gets_the_same_request_as_from_tornados_http(serve, monkey
     headers, path = REQUESTS[transport]
     for reading in (parse, lambda data: None):
         monkeypatch.setattr(tornadio.entrance, "parse", reading)
-        served = serve()
+        served = serve(settings={"hosts": ["example.com"]})
         wire = await served.connect()
         await wire.send(request(headers, path))
         assert (await wire.read_head()).status in (200, 101)

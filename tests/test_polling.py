@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("each_http")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
+OWN_PAGE = "Host: 127.0.0.1\r\nReferer: http://127.0.0.1/\r\n"
 LARGE = "0123456789abcdef" * (14 << 16)
 
 
@@ -335,7 +336,7 @@ async def test_pipelined_requests_are_answered_in_order(serve):
 async def test_http_1_0_clients_are_served_and_their_connection_closed(serve, transport):
     served = serve()
     wire = await served.connect()
-    await wire.send(f"GET /socket.io/{transport}//1290000000000/0 HTTP/1.0\r\n\r\n".encode())
+    await wire.send(f"GET /socket.io/{transport}//1290000000000/0 HTTP/1.0\r\n{OWN_PAGE}\r\n".encode())
     response = await wire.read_response()
     payload = payload_of(response, transport)
     (_, session_id), *_ = proto.decode(payload)
@@ -344,7 +345,7 @@ async def test_http_1_0_clients_are_served_and_their_connection_closed(serve, tr
     assert await wire.read_to_end() == b""
 
     wire = await served.connect()
-    await wire.send(f"GET /socket.io/{transport}/{session_id}/1290000000000/0 HTTP/1.0\r\n\r\n".encode())
+    await wire.send(f"GET /socket.io/{transport}/{session_id}/1290000000000/0 HTTP/1.0\r\n{OWN_PAGE}\r\n".encode())
     served.router.broadcast(LARGE)
     assert payload_of(await wire.read_response(), transport) == proto.encode(LARGE)
     assert await wire.read_to_end() == b""
@@ -354,7 +355,7 @@ async def test_http_1_0_clients_may_keep_the_connection(serve):
     served = serve()
     wire = await served.connect()
     for _ in range(2):
-        await wire.send(b"GET /socket.io/xhr-polling/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        await wire.send(b"GET /socket.io/xhr-polling/ HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n")
         response = await wire.read_response()
         assert response.status == 200
         assert response.headers["connection"] == "Keep-Alive"

@@ -11,6 +11,7 @@ from tornadio.settings import PROTOCOLS
 pytestmark = pytest.mark.usefixtures("each_http")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+HOST = "Host: 127.0.0.1\r\n"
 # A page on another port, which is allowed, but would see status 0 without CORS headers.
 PAGE = {"Origin": "http://127.0.0.1:8080"}
 
@@ -152,12 +153,12 @@ async def test_the_answer_to_head_has_no_body(serve, headers):
 @pytest.mark.parametrize(("method", "kept"), [("GET", True), ("OPTIONS", False)])
 async def test_http_1_0_keeps_a_connection_only_where_it_says_so(serve, method, kept):
     wire = await serve().connect()
-    await wire.send(f"{method} /socket.io/xhr-polling//1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
+    await wire.send(f"{method} /socket.io/xhr-polling//1 HTTP/1.0\r\n{HOST}Connection: keep-alive\r\n\r\n".encode())
     response = await wire.read_response()
     assert response.status == 200
     assert (response.headers.get("connection") == "Keep-Alive") == kept
     if kept:
-        await wire.send(b"OPTIONS /socket.io/xhr-polling//1 HTTP/1.0\r\n\r\n")
+        await wire.send(f"OPTIONS /socket.io/xhr-polling//1 HTTP/1.0\r\n{HOST}\r\n".encode())
         assert (await wire.read_response()).status == 200
     assert await wire.read_to_end() == b""
 

@@ -75,7 +75,9 @@ async def test_http_1_0_clients_get_it_unchunked_until_the_connection_ends(serve
     # Time stands still: no timeout ends the connection, although it was to be kept alive.
     served = serve()
     wire = await served.connect()
-    await wire.send(f"GET /socket.io/{transport}/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
+    await wire.send(
+        f"GET /socket.io/{transport}/ HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n".encode()
+    )
     head = await wire.read_head()
     assert head.status == 200
     assert "transfer-encoding" not in head.headers

@@ -159,7 +159,7 @@ async def test_wss_in_the_location_behind_tls_and_behind_a_proxy_that_ends_it(se
     await peer.send("~m~5~m~close")
     assert await peer.ended() is None
 
-    wire = await serve(server={"xheaders": True}).connect()
+    wire = await serve(settings={"hosts": ["example.com"]}, server={"xheaders": True}).connect()
     await wire.send(request({"Host": "example.com", "X-Scheme": "https", **UPGRADE, **KEYS}))
     assert (await wire.read_head()).headers["sec-websocket-location"] == "wss://example.com/socket.io/websocket"
 

@@ -172,7 +172,10 @@ class ResourcePaths:
                 piece = path[start:slash]
                 if extra.fullmatch(piece):
                     session_id, _, tail = path[end + 1 :].partition("/")
-                    return _checked(_decoded(handler, Address(session_id, tail, piece)), piece, extra)
+                    address = Address(session_id, tail, piece)
+                    if "%" not in path and path.isprintable():
+                        return Match(handler, address)
+                    return _checked(_decoded(handler, address), piece, extra)
             end = slash
         return None
 

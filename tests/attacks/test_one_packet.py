@@ -62,7 +62,7 @@ VALID = {
     "a handshake of draft-76 and a message": DRAFT_76 + b"\x00~m~1~m~x\xff\x80\x01x\xff\x00",
     "a handshake of draft-75 and a message": DRAFT_75 + b"\x00~m~1~m~x\xff",
     "a poll": http("GET", "/socket.io/xhr-polling//1290000000000"),
-    "a poll of JSONP": http("GET", "/socket.io/jsonp-polling//1290000000000/0"),
+    "a poll of JSONP": http("GET", "/socket.io/jsonp-polling//1290000000000/0", {"Referer": "http://127.0.0.1/"}),
     "a stream": http("GET", "/socket.io/htmlfile//1290000000000"),
     "a preflight": http("OPTIONS", "/socket.io/xhr-polling/SESSION/send", {"Origin": "http://127.0.0.1:8080"}),
     "a POST": post(b"data=~m~12~m~~j~%7B%22a%22%3A%22b%22%7D"),
