@@ -6,7 +6,7 @@ import hashlib
 import importlib.resources
 from typing import NamedTuple
 
-import tornado.web
+from tornadio.bodiless import BodilessHandler
 
 
 class _Script(NamedTuple):
@@ -21,8 +21,7 @@ def _script() -> _Script:
     return _Script(plain, gzip.compress(plain, mtime=0), hashlib.sha256(plain).hexdigest()[:32])
 
 
-@tornado.web.stream_request_body
-class ClientHandler(tornado.web.RequestHandler):
+class ClientHandler(BodilessHandler):
     """Serves the client script, with ETag, and compressed to those who ask for it."""
 
     def set_default_headers(self) -> None:
@@ -31,9 +30,6 @@ class ClientHandler(tornado.web.RequestHandler):
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("X-Content-Type-Options", "nosniff")
-
-    def data_received(self, chunk: bytes) -> None:
-        """A body says nothing here, and is not kept."""
 
     def get(self, **kwargs: str) -> None:
         script = _script()

@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-import tornado.web
+from tornadio.bodiless import BodilessHandler
 
 SERVERS: Final = "tornadio_servers"  # an application's setting: the SocketServers that serve it
 
 
-class HealthHandler(tornado.web.RequestHandler):
+class HealthHandler(BodilessHandler):
     """Answers 200 ``ok``, and from the first moment of a shutdown on 503 ``draining``.
 
     ``tornado.web.Application([(r"/health", tornadio.HealthHandler), ...])``. It says nothing of Redis: a process that
