@@ -1,7 +1,5 @@
 """What a session has still to send: queued, in flight, taken back."""
 
-import math
-
 from tornadio import rfc6455
 from tornadio.outbox import Outbox, Payload
 
@@ -15,17 +13,21 @@ def outbox_of(*payloads: str) -> Outbox:
 
 def test_payloads_leave_together_and_in_order():
     outbox = outbox_of("a", "b", "c")
-    assert outbox.take(math.inf).text == "abc"
+    assert outbox.take(100).text == "abc"
     assert outbox.first is None
 
 
-def test_a_batch_ends_with_the_payload_that_makes_it_long_enough():
-    outbox = outbox_of("aa", "bb", "cc")
-    assert outbox.take(3).text == "aabb"
-    assert outbox.first is not None
+def test_a_batch_is_no_larger_than_the_limit():
+    outbox = outbox_of("aa", "bb", "cc", "d", "e")
+    assert outbox.take(5).text == "aabb"
+    outbox.delivered()
+    assert outbox.take(4).text == "ccde"
+    assert outbox.first is None
 
 
-def test_one_payload_leaves_however_little_is_enough():
+def test_one_payload_leaves_however_large_it_is():
+    outbox = outbox_of("a", "bbbb", "c")
+    assert [outbox.take(2).text for _ in range(3)] == ["a", "bbbb", "c"]
     assert outbox_of("aa", "bb").take(0).text == "aa"
 
 
@@ -44,7 +46,7 @@ def test_a_batch_that_is_taken_back_is_the_first_to_go_again():
     outbox.put(Payload("d"))
     outbox.take_back()
     assert outbox.size == 4
-    assert outbox.take(math.inf).text == "abcd"
+    assert outbox.take(100).text == "abcd"
 
 
 def test_a_batch_is_delivered_or_taken_back_once():
@@ -91,7 +93,7 @@ def test_the_same_run_of_payloads_is_joined_once():
         outbox = Outbox()
         for payload in run:
             outbox.put(payload)
-        joined.append(outbox.take(math.inf))
+        joined.append(outbox.take(100))
     assert joined[0] is joined[1]
     assert joined[0].text == "ab"
 
@@ -103,5 +105,5 @@ def test_another_run_with_the_same_beginning_is_another():
         outbox = Outbox()
         for payload in run:
             outbox.put(payload)
-        texts.append(outbox.take(math.inf).text)
+        texts.append(outbox.take(100).text)
     assert texts == ["ab", "ac", "abb", "ab"]

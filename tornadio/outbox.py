@@ -66,8 +66,8 @@ class Outbox:
         else:
             self._rest.append(payload)
 
-    def take(self, enough: float) -> Payload:
-        """Payloads from the front, together, until there are ``enough`` bytes: now they are in flight.
+    def take(self, limit: int) -> Payload:
+        """Payloads from the front, together, of at most ``limit`` bytes, or one that is larger: now they are in flight.
 
         There has to be a :attr:`first`.
         """
@@ -78,9 +78,9 @@ class Outbox:
             self._in_flight = first
             return first
         count = len(rest)
-        if self.size > enough:
+        if self.size > limit:
             size, count = first.size, 0
-            while size < enough and count < len(rest):
+            while count < len(rest) and size + rest[count].size <= limit:
                 size += rest[count].size
                 count += 1
         self._in_flight = _joined([first, *rest[:count]])

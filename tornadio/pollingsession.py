@@ -5,13 +5,12 @@ request has come for ``session_expiry``.
 """
 
 import functools
-import math
 from typing import TYPE_CHECKING, Final
 
 from tornadio.container import SessionContainer, State
 from tornadio.logs import get_logger
 from tornadio.patience import seconds_to_take
-from tornadio.session import Channel, Session
+from tornadio.session import Channel, Post, Session
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
@@ -21,6 +20,9 @@ logger = get_logger(__name__)
 
 # A client polls as soon as it has its session id. Handshakes that nobody follows up are not kept for session_expiry.
 _HANDSHAKE_SECONDS: Final = 10.0
+# What a poll's answer gathers: the next poll brings the rest. It is kept until the client has it, as text and as bytes,
+# which in a script may be six for one.
+_ANSWER_SIZE: Final = 1 << 20
 
 
 class PollingSession(Session):
@@ -52,9 +54,11 @@ class PollingSession(Session):
     def asked_for(self) -> None:
         self._has_returned = True
 
-    def post_ended(self) -> None:
-        super().post_ended()
-        self._request_ended()
+    def post_left(self, post: Post) -> None:
+        was_awaited = post.is_awaited
+        super().post_left(post)
+        if was_awaited:
+            self._request_ended()
 
     def lost(self, channel: Channel) -> None:
         waiting, busy = self._channels()
@@ -73,20 +77,21 @@ class PollingSession(Session):
         self.container.watch(self, self._poll_ends)
 
     def flush(self) -> None:
-        """Answer the poll that waits with all that is queued: it carries one payload only."""
+        """Answer the poll that waits with what is queued: it carries one payload only."""
         while self._outbox.first is not None and self._busy is None and self._channel is not None:
             channel = self._busy = self._channel
             self._channel = None
-            taken = channel.deliver(self._outbox.take(math.inf))
+            payload = self._outbox.take(_ANSWER_SIZE)
+            taken = channel.deliver(payload)
             if taken is None:
                 self._delivered()
             else:
                 self._taken = taken
-                self._waits_for_socket()
+                self._waits_for_socket(payload.size)
                 taken.add_done_callback(functools.partial(self._resolved, channel))
 
-    def _waits_for_socket(self) -> None:
-        seconds = seconds_to_take(self._outbox.size, self.container.settings.heartbeat_timeout)
+    def _waits_for_socket(self, size: int) -> None:
+        seconds = seconds_to_take(size, self.container.settings.heartbeat_timeout)
         self._answer_ends = self.container.loop.time() + seconds
         self.container.watch(self, self._answer_ends)
 
@@ -118,7 +123,7 @@ class PollingSession(Session):
         return None
 
     def expired(self, now: float) -> float | None:
-        if self.state is State.OPENING or self._posts or self._channels() != (None, None):
+        if self.state is State.OPENING or self._is_awaited or self._channels() != (None, None):
             return now + self.container.settings.session_expiry
         deadline = self._last_request_ended + self.container.settings.session_expiry
         if now < deadline:

@@ -10,8 +10,8 @@ What can be done at once is done at once: only a handler that is a coroutine, or
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tornadio import proto
 from tornadio.container import SessionContainer, State
@@ -20,7 +20,7 @@ from tornadio.heartbeat import Heartbeat
 from tornadio.logs import get_logger
 from tornadio.outbox import Outbox, Payload
 from tornadio.tasks import has_succeeded, is_cancelled
-from tornadio.turns import Turns
+from tornadio.turns import Place, Turns
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -35,6 +35,10 @@ R = TypeVar("R")
 _BATCH_SIZE = 1 << 16
 # So many frames of one payload are handled before others get their turn.
 _FRAMES_A_TURN = 100
+# Clients of 0.6 have one POST under way. One session's POSTs, read, waiting for their turn, or at work, are no more
+# than so many, with no more bytes than so many payloads of ``max_message_size`` have.
+_MAX_POSTS: Final = 16
+_MAX_PAYLOADS: Final = 2
 
 
 class Channel(Protocol):
@@ -54,6 +58,26 @@ class Channel(Protocol):
         """Close the TCP connection at once: what was written to it and not taken shall not arrive."""
 
 
+class Post:
+    """A POST to a session, from its headers on until its messages were handled and its answer was taken.
+
+    :ivar size: bytes that are kept of it, or will be: those of its body, then those of its payload.
+    :ivar is_awaited: whether its client waits for the answer: that keeps the session.
+    :ivar on_session_end: called when the session has ended, if the POST waits for its messages.
+    """
+
+    __slots__ = ("is_awaited", "on_session_end", "session", "size")
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.size = 0
+        self.is_awaited = False
+        self.on_session_end: Callable[[], None] | None = None
+
+
+_NO_POSTS: Final[frozenset[Post]] = frozenset()
+
+
 class Session:
     """A session over a persistent transport: it ends when its channel ends.
 
@@ -66,7 +90,6 @@ class Session:
         "_busy",
         "_channel",
         "_connection",
-        "_ended",
         "_goodbye",
         "_greeted",
         "_heartbeat",
@@ -94,7 +117,6 @@ class Session:
         self._connection: SocketConnection | None = connection  # until on_close has run
         self._max_send_buffer = container.settings.max_send_buffer
         self._turns = Turns()
-        self._ended: asyncio.Future[None] | None = None
         self._channel: Channel | None = None
         self._outbox = Outbox()
         self._outbox.put(Payload(proto.encode(session_id)))
@@ -102,7 +124,7 @@ class Session:
         self._taken: asyncio.Future[None] | None = None  # whether the socket has taken that batch
         self._greeted = False
         self.handled = 0  # frames and payloads in this turn
-        self._posts = 0
+        self._posts = _NO_POSTS
         self._goodbye = (1000, "")
         self._heartbeat = self._new_heartbeat()
         connection._tornadio_session = self
@@ -208,13 +230,13 @@ class Session:
 
     async def _receive_later(
         self,
-        place: "asyncio.Future[None] | None",
+        place: Place | None,
         answer: Awaitable[Any] | None,
         frames: Iterator[tuple[str, Any]],
     ) -> bool:
         """The rest of a payload's frames, with a turn of their own, or a place in the queue for it."""
-        if place is not None:
-            await place
+        if place is not None and not await place:
+            return False
         while True:
             if answer is not None:
                 try:
@@ -237,16 +259,14 @@ class Session:
         return HandlerError()
 
     def _spawn(
-        self, work: Coroutine[Any, Any, R], place: "asyncio.Future[None] | None", answer: Awaitable[Any] | None
+        self, work: Coroutine[Any, Any, R], place: Place | None, answer: Awaitable[Any] | None
     ) -> "asyncio.Task[R]":
         """A task for handlers, which has the turn, or a place in the queue for it, until it ends."""
         task = self.container.tasks.spawn(work)
         task.add_done_callback(functools.partial(self._handled, place, answer))
         return task
 
-    def _handled(
-        self, place: "asyncio.Future[None] | None", answer: Awaitable[Any] | None, task: "asyncio.Task[Any]"
-    ) -> None:
+    def _handled(self, place: Place | None, answer: Awaitable[Any] | None, task: "asyncio.Task[Any]") -> None:
         # A task that was cancelled before it began has done nothing of what it should.
         if inspect.iscoroutine(answer):
             answer.close()
@@ -259,25 +279,64 @@ class Session:
     def asked_for(self) -> None:
         """A request has come that names this session."""
 
-    async def finish_post(self, handling: "asyncio.Task[bool]") -> None:
-        """Wait for a task of :meth:`receive`, or until the session closes: its POSTs are answered first."""
-        if self._ended is None:
-            self._ended = self.container.loop.create_future()
-            if self.is_closed:
-                self._ended.set_result(None)
-        await asyncio.wait((handling, self._ended), return_when=asyncio.FIRST_COMPLETED)
+    # -- POSTs ---------------------------------------------------------------------------------------------------
 
-    def post_began(self) -> None:
-        """A POST is under way. Until :meth:`post_ended` the session is neither expired nor ended towards the client.
+    def hold_post(self, post: Post, size: int) -> None:
+        """Keep so many bytes of a POST from now on, if there is room: alone it has as much as it needs.
+
+        :raises RefusedError: 503, there is none.
+        """
+        others = [other.size for other in self._posts if other is not post]
+        if others and (
+            len(others) >= _MAX_POSTS or sum(others) + size > _MAX_PAYLOADS * self.container.settings.max_message_size
+        ):
+            raise RefusedError(503, "too many POSTs of this session wait: send the next one when they are answered")
+        post.size = size
+        self._posts |= {post}
+
+    def post_arrived(self, post: Post) -> None:
+        """A POST is here as a whole. Until its client has its answer, or has gone, the session is neither expired nor
+        ended towards the client.
 
         The official client never posts again on a socket that ends while its POST is under way.
         """
-        self._posts += 1
+        post.is_awaited = True
 
-    def post_ended(self) -> None:
-        """The POST was answered, or its client has gone."""
-        self._posts -= 1
+    def post_waits(self, post: Post, on_session_end: Callable[[], None]) -> None:
+        """A POST's messages take time: have it called if the session ends before they are handled. POSTs are answered
+        before their session ends towards the client.
+        """
+        post.on_session_end = on_session_end
+        if self.is_closed:
+            self._tell_posts()
+
+    def _tell_posts(self) -> None:
+        """Tell POSTs that the session has ended. At a shutdown the one at work has time to be handled first."""
+        if self.state is State.CLOSING and self.container.draining:
+            return
+        for post in self._posts:
+            if post.on_session_end is not None:
+                self.container.loop.call_soon(post.on_session_end)
+
+    def post_left(self, post: Post) -> None:
+        """A POST's client has its answer, or has gone: then its messages are handled as long as there is a session."""
+        post.is_awaited = False
         self._settle()
+
+    def post_ended(self, post: Post) -> None:
+        """A POST is over: nothing is kept of it."""
+        self._posts -= {post}
+        self.post_left(post)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether what is received now waits for a handler that is at work."""
+        return self._turns.is_taken
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether a client waits for the answer to a POST."""
+        return any(post.is_awaited for post in self._posts)
 
     # -- Ends ----------------------------------------------------------------------------------------------------
 
@@ -309,11 +368,13 @@ class Session:
         """The one place where the state changes."""
         was, self.state = self.state, state
         self.container.moved(self, was)
-        if self.is_closed or state not in (State.CLOSING, State.CLOSED):
+        if state not in (State.CLOSING, State.CLOSED):
+            return
+        self._tell_posts()
+        if self.is_closed:
             return
         self.is_closed = True
-        if self._ended is not None:
-            self._ended.set_result(None)
+        self._turns.dismiss()
         self.container.tasks.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
@@ -337,7 +398,7 @@ class Session:
 
     def _settle(self) -> None:
         """Let a closing session go as soon as nothing holds it: a queue, a batch under way, an open POST."""
-        if self.state is not State.CLOSING or self._posts:
+        if self.state is not State.CLOSING or self._is_awaited:
             return
         self.flush()
         if self._outbox.first is not None or self._busy:

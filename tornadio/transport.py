@@ -25,14 +25,14 @@ from tornado.httputil import (
 from tornadio import forms, proto
 from tornadio.accesslog import log_request
 from tornadio.conn import SocketConnection
-from tornadio.container import SessionContainer, State
+from tornadio.container import SessionContainer
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.exchange import Exchange, TornadoExchange
 from tornadio.hosts import HostRule
 from tornadio.logs import get_logger
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers, page_field
-from tornadio.session import Session
+from tornadio.session import Post, Session
 from tornadio.settings import Settings
 
 logger = get_logger(__name__)
@@ -84,6 +84,7 @@ class TransportHandler:
         self.exchange = exchange
         self.address = address
         self._refusal: PeerError | None = None
+        self._post: Post | None = None  # where a session will read the body
         self._status = 0
 
     @property
@@ -112,15 +113,42 @@ class TransportHandler:
             self.refuse_unread(self.misplaced_upgrade())
             return None
         declared = fields.get("Content-Length", "")
-        if declared.isdecimal() and int(declared[:20]) > self.limit:
+        size = int(declared[:20]) if declared.isdecimal() else 0
+        if size > self.limit:
             self.refuse_unread(self._refusal or self._too_large())
             return None
+        if self._refusal is None and self.exchange.method == "POST":
+            try:
+                self._begin_post(size)
+            except RefusedError as refusal:
+                self.refuse_unread(refusal)
+                return None
         return self.admitted()
 
-    @property
-    def wants_body(self) -> bool:
-        """Whether the body is to be kept for :meth:`finish`."""
-        return self._refusal is None
+    def _begin_post(self, size: int) -> None:
+        """Reserve room for a POST's body in its session. Where there is none, :meth:`finish` says so.
+
+        :raises RefusedError: 503, too much waits in the session already.
+        """
+        session = self._named_session()
+        if session is not None and not session.is_closed:
+            post = Post(session)
+            session.hold_post(post, size)
+            self._post = post
+
+    def keeps_body(self, size: int) -> bool:
+        """Whether a body of which ``size`` bytes have come is to be kept for :meth:`finish`: a session will read it.
+
+        :raises PeerError: nobody may read on.
+        """
+        if size > self.limit:
+            raise self._refusal or self._too_large()
+        post = self._post
+        if post is None or post.session.is_closed:
+            return False
+        if size > post.size:  # its length was not told
+            post.session.hold_post(post, size)
+        return True
 
     def finish(self, body: bytes = b"") -> None:
         """The request is here: answer it."""
@@ -206,45 +234,56 @@ class TransportHandler:
 
         :raises PeerError: what the answer will say.
         """
-        if not self.address.session_id:
-            raise RefusedError(400, "a POST needs a session: open one with a GET")
-        session = self.find_session()
-        if session.state is State.CLOSING:
+        post = self._post
+        if post is None:
+            raise self.unknown_session() if self.address.session_id else _no_session_named()
+        session = post.session
+        if session.is_closed:  # while the body came
+            self.drop_post()
             raise self.unknown_session()
-        session.post_began()
+        session.asked_for()
         session.heard()
+        session.post_arrived(post)
         try:
-            handled = session.receive(self.decode(self._payload(body)))
+            payload = self._payload(body)
+            frames = self._frames_later(payload.encode("utf-8")) if session.is_at_work else self.decode(payload)
+            handled = session.receive(frames)
         except PeerError as error:
-            self._end_post(session, error)  # here, where no name keeps the error: it knows this frame
+            self._end_post(post, error)  # here, where no name keeps the error: it knows this frame
         except BaseException:
-            session.post_ended()
+            self.drop_post()
             raise
         else:
             if isinstance(handled, bool):
-                self._end_post(session, handled)
+                self._end_post(post, handled)
             else:
-                self.here.sessions.tasks.carry(self._finish_post(session, handled))
+                post.size = len(payload.encode("utf-8"))
+                self._await_post(post, handled)
 
-    async def _finish_post(self, session: Session, handling: "asyncio.Task[bool]") -> None:
+    def _await_post(self, post: Post, handling: "asyncio.Task[bool]") -> None:
         """Answer when the messages were handled, or as soon as the session closes."""
-        try:
-            await session.finish_post(handling)
-        except BaseException:
-            session.post_ended()
-            raise
-        if not handling.done():
-            self._end_post(session, False)
-        elif handling.cancelled():
-            self._end_post(session, HandlerError())
-        elif (error := handling.exception()) is not None:
-            self._end_post(session, error if isinstance(error, PeerError) else HandlerError())
-        else:
-            self._end_post(session, handling.result())
+        handling.add_done_callback(self._answer_post)
+        post.session.post_waits(post, functools.partial(self._answer_post, handling))
+        self.exchange.on_close(functools.partial(post.session.post_left, post))
 
-    def _end_post(self, session: Session, handled: bool | PeerError) -> None:
-        if handled is False and session.state is State.CLOSED:
-            handled = RefusedError(401, "the session has ended, and not all of this was handled")
+    def _answer_post(self, handling: "asyncio.Task[bool]") -> None:
+        post, self._post = self._post, None
+        if post is None:
+            return  # it was answered when the session closed
+        post.on_session_end = None  # which knows this object: in a circle both would wait for the collector
+        if not handling.done():
+            self._end_post(post, False)
+        elif handling.cancelled():
+            self._end_post(post, HandlerError())
+        elif (error := handling.exception()) is not None:
+            self._end_post(post, error if isinstance(error, PeerError) else HandlerError())
+        else:
+            self._end_post(post, handling.result())
+
+    def _end_post(self, post: Post, handled: bool | PeerError) -> None:
+        session = post.session
+        if handled is False:
+            handled = self._not_all_handled()
         if isinstance(handled, PeerError):
             self.respond_error(handled)
             if isinstance(handled, TooLargeError):
@@ -253,9 +292,21 @@ class TransportHandler:
             self.respond(200, TEXT, b"ok")
         taken = self.exchange.taken()
         if taken is None:
-            session.post_ended()
+            session.post_ended(post)
         else:
-            taken.add_done_callback(lambda taken: session.post_ended())
+            taken.add_done_callback(lambda taken: session.post_ended(post))
+
+    def drop_post(self) -> None:
+        """Keep nothing of a POST: it did not come as a whole, or it is answered already."""
+        post, self._post = self._post, None
+        if post is not None:
+            post.session.post_ended(post)
+
+    def _not_all_handled(self) -> RefusedError:
+        """What a POST is told if its session has ended before all of it was handled."""
+        if self.here.sessions.draining:
+            return RefusedError(503, "shutting down, not all of this was handled")
+        return RefusedError(401, "the session has ended, and not all of this was handled")
 
     def _payload(self, body: bytes) -> str:
         """The payload in the body.
@@ -264,6 +315,12 @@ class TransportHandler:
         """
         content_type = self.exchange.fields.get("Content-Type", "")
         return forms.payload_of(body, content_type, self.here.settings.max_message_size)
+
+    def _frames_later(self, payload: bytes) -> Iterator[tuple[str, Any]]:
+        """As :meth:`decode`, of a payload that waits for its turn: as a text it may take four times the memory."""
+        frames = self.decode(payload.decode("utf-8"))
+        del payload
+        yield from frames
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         """The frames of a POST's payload."""
@@ -352,9 +409,9 @@ class TransportHandler:
         self._tell(error)
         say_last(self.exchange.take_wire(), self._last_response(error, headers), self.here.sessions.departures)
 
-    def refuse_rest(self) -> bytes:
-        """A chunked body has grown too large: the response to it, before its end."""
-        error = self._refusal = self._refusal or self._too_large()
+    def refuse_rest(self, error: PeerError) -> bytes:
+        """Nobody may read on in a chunked body: the response to it, before its end."""
+        self.drop_post()
         self._tell(error)
         return self._last_response(error)
 
@@ -401,6 +458,10 @@ def asks_for_websocket(headers: Mapping[str, str]) -> bool:
     return "websocket" in (token.strip().lower() for token in headers.get("Upgrade", "").split(","))
 
 
+def _no_session_named() -> RefusedError:
+    return RefusedError(400, "a POST needs a session: open one with a GET")
+
+
 class TornadoDelegate(HTTPMessageDelegate):
     """A handler's side towards Tornado's HTTP, which hands a request in piece by piece.
 
@@ -422,24 +483,32 @@ class TornadoDelegate(HTTPMessageDelegate):
         return self._handler.begin()
 
     def data_received(self, chunk: bytes) -> None:
-        limit = self._handler.limit
         self._received += len(chunk)
-        if self._received > limit + _LINGER_BYTES:
-            self._exchange.close()
-        elif self._received > limit:
-            if not self._is_answered:
-                self._is_answered = True
-                self._body.clear()
-                self._exchange.answer_early(self._handler.refuse_rest())
-        elif self._handler.wants_body:
+        if self._is_answered:
+            if self._received > self._handler.limit + _LINGER_BYTES:
+                self._exchange.close()
+            return
+        try:
+            is_kept = self._handler.keeps_body(self._received)
+        except PeerError as error:
+            self._is_answered = True
+            self._body.clear()
+            self._exchange.answer_early(self._handler.refuse_rest(error))
+            return
+        if is_kept:
             self._body += chunk
+        else:
+            self._body.clear()  # the session may have ended meanwhile
 
     def finish(self) -> None:
         if self._is_answered:
             self._exchange.close_answered()
         else:
-            self._handler.finish(bytes(self._body))
+            body = bytes(self._body)
+            self._body.clear()  # this object may live until the answer is there
+            self._handler.finish(body)
 
     def on_connection_close(self) -> None:
         self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+        self._handler.drop_post()
         self._handler.on_connection_close()

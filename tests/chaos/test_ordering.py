@@ -120,7 +120,7 @@ async def test_posts_at_once_of_which_some_break_are_handled_in_the_order_of_the
     [connection] = Recorder.opened
     posts = [
         Post(lot, [f"{number}.{part}" for part in range(dice.randrange(1, 5))], await served.connect())
-        for number, lot in enumerate(dice.sample(list(Lot) * 6, k=30))
+        for number, lot in enumerate(dice.sample(list(Lot) * 3, k=15))
     ]
     for post in posts:
         await post.begin(f"/socket.io/{transport}/{session_id}/send", dice)
