@@ -15,6 +15,8 @@ import pytest
 
 from tests.appserver import AppServer
 from tests.attacks.test_slow_readers import watched_memory
+from tests.attacks.test_waiting_posts import each_server
+from tests.attacks.test_waiting_posts import running as running_posts
 from tests.clients import Client, exchange, open_client
 from tests.support import HTTP_TRANSPORTS, Elsewhere, Served, Wire, limit
 from tornadio.settings import PROTOCOLS
@@ -51,7 +53,24 @@ ADDRESSES = {
     "websocket": 405,
     "nonsense": 404,
 }
-ELSEWHERE = {"/socket.io/socket.io.js": 405, "/elsewhere": 404}
+ELSEWHERE = {"/elsewhere": 404}
+
+# Requests whose bodies no session will read, and their answers. A body may be so large, and is thrown away as it comes.
+UNREAD = {
+    "POST /socket.io/xhr-polling/0123456789/send": 401,
+    "POST /socket.io/htmlfile/0123456789/send": 401,
+    "POST /socket.io/xhr-polling/ENDED/send": 401,
+    "POST /socket.io/xhr-polling//send": 400,
+    "GET /socket.io/xhr-polling/SESSION/1290000000000": 401,  # the session ends meanwhile
+    "GET /socket.io/jsonp-polling//1290000000000/0": 200,
+    "GET /socket.io/xhr-polling//1290000000000": 200,
+    "OPTIONS /socket.io/xhr-polling/SESSION/send": 200,
+    "POST /socket.io/nonsense": 404,
+}
+SLOW_BODY = 9 << 20
+# Handlers that want no body read no more than this of one.
+BODILESS = ("/health", "/socket.io/socket.io.js")
+BODILESS_LIMIT = 64 << 10
 
 # A twentieth of what is sent.
 BOUND = PARALLEL * len(ADDRESSES) * BODY_LIMIT + SLACK
@@ -178,3 +197,66 @@ async def test_where_bodies_are_read_to_their_end_they_are_not_kept(served, path
                 await wire.send(b"0\r\n\r\n")
             assert (await wire.read_response()).status == ELSEWHERE[path]
     assert max(memory) - memory_before < SLACK
+
+
+async def start_slow_body(served: Served, request: str) -> Wire:
+    """A request that has sent all of its body but the last byte."""
+    method, path = request.split(" ")
+    wire = await served.connect()
+    await wire.send_request(method, path, FORM | {"Content-Length": str(SLOW_BODY)})
+    await wire.send(b"data=" + (SLOW_BODY - len(b"data=") - 1) * b"x")
+    return wire
+
+
+@each_server
+async def test_bodies_that_no_session_reads_are_not_kept_while_they_come(tmp_path, http):
+    async with running_posts(tmp_path, http) as served:
+        process = (await served.read_json("/report"))["process"]
+        session_id, ended = [(await served.open())[0] for _ in range(2)]
+        assert (await served.post_data(ended, "x" * ((1 << 20) + 1))).status == 413  # which ends it
+        before = (await served.read_json("/vitals"))["rss"]
+        wires = []
+        async with watched_memory(process) as memory:
+            for request, status in UNREAD.items():
+                path = request.replace("SESSION", session_id).replace("ENDED", ended)
+                wires.append((await start_slow_body(served, path), status, request))
+            # The server has read what was sent: nothing of it waits in the sockets.
+            assert (await served.read_json("/vitals"))["rss"] - before < SLACK
+        assert max(memory) - before < SLACK
+        assert (await served.post_data(session_id, "x" * ((1 << 20) + 1))).status == 413
+        for wire, status, request in wires:
+            await wire.send(b"x")
+            assert (request, (await wire.read_response()).status) == (request, status)
+
+
+@each_server
+@pytest.mark.parametrize("path", BODILESS)
+@pytest.mark.parametrize("body", ["with its length", "in chunks"])
+async def test_where_no_body_is_wanted_little_of_one_is_read(tmp_path, http, path, body):
+    async with running_posts(tmp_path, http) as served:
+        process = (await served.read_json("/report"))["process"]
+        before = (await served.read_json("/vitals"))["rss"]
+        async with watched_memory(process) as memory:
+            bodies = []
+            for method in ("GET", "POST"):
+                for _ in range(3):
+                    headers, around, behind = BODIES[body]
+                    wire = await served.connect()
+                    await wire.send_request(method, path, FORM | headers)
+                    if body == "with its length":
+                        assert (await wire.read_head()).status == 400
+                    bodies.append(pour(wire, around, behind))
+            await asyncio.gather(*bodies)
+        assert max(memory) - before < SLACK
+
+
+@each_server
+@pytest.mark.parametrize("path", BODILESS)
+async def test_where_no_body_is_wanted_a_small_one_does_no_harm(tmp_path, http, path):
+    async with running_posts(tmp_path, http) as served:
+        wire = await served.connect()
+        for _ in range(2):
+            await wire.send_request("GET", path, FORM, BODILESS_LIMIT * b"x")
+            assert (await wire.read_response()).status == 200
+            await wire.send_request("POST", path, FORM, BODILESS_LIMIT * b"x")
+            assert (await wire.read_response()).status == 405
