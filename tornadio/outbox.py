@@ -13,18 +13,23 @@ _MAX_KEPT: Final = 1 << 16  # UTF-8 bytes of a run of payloads that is kept for 
 class Payload:
     """Frames on their way to one client or to many: what is made of them for a transport is made once.
 
-    :ivar text: the frames.
     :ivar size: their UTF-8 bytes.
     """
 
-    __slots__ = ("_data", "_encode", "_others", "size", "text")
+    __slots__ = ("_data", "_encode", "_others", "_text", "size")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.size = len(text) if text.isascii() else len(text.encode("utf-8"))
+        # A single emoji makes a str four times as large as its UTF-8 bytes, which are what max_send_buffer counts.
+        self._text = text if text.isascii() else text.encode("utf-8")
+        self.size = len(self._text)
         self._encode: Callable[[str], bytes] | None = None
         self._data = b""
         self._others: dict[Callable[[str], bytes], bytes] | None = None  # rarely are there two kinds of receivers
+
+    @property
+    def text(self) -> str:
+        """The frames."""
+        return self._text if isinstance(self._text, str) else self._text.decode("utf-8")
 
     def encoded(self, encode: Callable[[str], bytes]) -> bytes:
         """The text as ``encode`` has it for a transport: a pure function."""

@@ -16,7 +16,10 @@ from tests.vitals import VitalsHandler
 
 class Connection(tornadio.SocketConnection):
     async def on_message(self, message: Any) -> None:
-        if message == "hang":
+        if isinstance(message, dict):
+            for number in range(message["messages"]):
+                self.send(f"{number} {message['text']}")
+        elif message == "hang":
             await asyncio.sleep(3600)
         elif message == "stay":
             while not self.is_closed:  # noqa: ASYNC110

@@ -18,12 +18,13 @@ import pytest
 
 from tests.appserver import AppServer
 from tests.clients import Client, open_client
-from tests.support import POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload
+from tests.support import POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
 from tests.vitals import resident_bytes
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
 APP = Path(__file__).with_name("broadcast_app.py")
+POSTS_APP = Path(__file__).with_name("posts_app.py")
 
 BROADCASTS = 10_000
 MESSAGE_BYTES = 4096
@@ -234,3 +235,74 @@ async def test_a_new_poll_gets_at_once_what_the_old_one_has_not_taken(serve, clo
     assert proto.decode(payload if transport == "xhr-polling" else jsonp_payload(payload)) == [(proto.FRAME, ANSWER)]
     assert await rest_of(wire) < len(ANSWER)
     assert Recorder.opened[0].events == [("open", "")]
+
+
+# -- What is queued for a poll -----------------------------------------------------------------------------------------
+
+QUEUED = 15 << 20
+ANSWER_LIMIT = 1 << 20
+# Texts that take six bytes for each of theirs in a script, and four for each in a str.
+TEXTS = {"a script's": "<" * 65_000, "an emoji": "😀" + "x" * 65_000}
+
+
+@pytest.fixture
+async def filled(tmp_path: Path) -> AsyncIterator[Elsewhere]:
+    server = AppServer(POSTS_APP, (), tmp_path / "output.txt")
+    try:
+        server.start()
+        async with contextlib.aclosing(Elsewhere.of(server)) as served:
+            yield served
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("transport", POLLING)
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_poll_that_is_not_read_costs_little_more_than_what_is_queued(filled, transport, text):
+    session_id, _ = await filled.open(transport)
+    process = (await filled.read_json("/report"))["process"]
+    count = QUEUED // len(TEXTS[text].encode())
+    before = (await filled.read_json("/vitals"))["rss"]
+    task = {"messages": count, "text": TEXTS[text]}
+    assert (await filled.post(session_id, task, transport=transport)).text == "ok"
+    wire = await connect_without_room(filled.port)
+    filled.wires.append(wire)
+    stop_reading(wire)
+    async with watched_memory(process) as memory:
+        await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
+        await filled.barrier()
+        held = (await filled.read_json("/vitals"))["rss"]
+    assert held - before < QUEUED + 8 * ANSWER_LIMIT
+    assert max(memory) - before < QUEUED + 24 * ANSWER_LIMIT
+    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    payload = payload_of(await wire.read_response(), transport)
+    messages = [message for _, message in proto.decode(payload)]
+    while len(messages) < count:
+        payload = payload_of(await filled.poll(session_id, transport), transport)
+        assert len(payload.encode()) <= ANSWER_LIMIT
+        messages += [message for _, message in proto.decode(payload)]
+    assert messages == [f"{number} {TEXTS[text]}" for number in range(count)]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_what_is_too_much_for_one_poll_comes_with_the_next_ones_also_from_a_session_that_closes(serve, transport):
+    served = serve()
+    session_id, _ = await served.open(transport)
+    [connection] = Recorder.opened
+    sent = [*(f"{number} ".ljust(100_000, "x") for number in range(25)), 3 * ANSWER_LIMIT * "y", "last"]
+    connection.send(sent[:5])
+    for message in sent[5:]:
+        connection.send(message)
+    connection.close()
+    assert (await served.post(session_id, "late", transport=transport)).status == 401
+    received: list[str] = []
+    counts = []
+    while len(received) < len(sent):
+        payload = payload_of(await served.poll(session_id, transport), transport)
+        messages = [message for _, message in proto.decode(payload)]
+        received += messages
+        counts.append(len(messages))
+    assert received == sent
+    assert counts == [10, 10, 5, 1, 1]
+    assert (await served.poll(session_id, transport)).status == 401
+    assert connection.events == [("open", ""), ("close",)]
