@@ -25,7 +25,7 @@ from tornado.httputil import (
 from tornadio import forms, proto
 from tornadio.accesslog import log_request
 from tornadio.conn import SocketConnection
-from tornadio.container import SessionContainer
+from tornadio.container import SessionContainer, State
 from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.exchange import Exchange, TornadoExchange
@@ -258,22 +258,39 @@ class TransportHandler:
                 self._end_post(post, handled)
             else:
                 post.size = len(payload.encode("utf-8"))
-                self._await_post(post, handled)
+                self._await_post(post, handled, frames)
 
-    def _await_post(self, post: Post, handling: "asyncio.Task[bool]") -> None:
+    def _await_post(self, post: Post, handling: "asyncio.Task[bool]", frames: Iterator[tuple[str, Any]]) -> None:
         """Answer when the messages were handled, or as soon as the session closes."""
         handling.add_done_callback(self._answer_post)
-        post.session.post_waits(post, functools.partial(self._answer_post, handling))
+        post.session.post_waits(post, functools.partial(self._answer_early, handling, frames))
         self.exchange.on_close(functools.partial(post.session.post_left, post))
 
-    def _answer_post(self, handling: "asyncio.Task[bool]") -> None:
+    def _answer_early(self, handling: "asyncio.Task[bool]", frames: Iterator[tuple[str, Any]]) -> None:
+        """The session has ended. If it was the application that closed it, the message at work is still handled; those
+        behind it are not.
+        """
+        if handling.done():
+            self._answer_post(handling)
+        elif (post := self._take_post()) is not None:
+            try:
+                is_last = post.session.state is State.CLOSING and next(frames, None) is None
+            except PeerError:
+                is_last = False
+            self._end_post(post, is_last)
+
+    def _take_post(self) -> Post | None:
+        """The POST, if it is not answered yet: now it is."""
         post, self._post = self._post, None
+        if post is not None:
+            post.on_session_end = None  # which knows this object: in a circle both would wait for the collector
+        return post
+
+    def _answer_post(self, handling: "asyncio.Task[bool]") -> None:
+        post = self._take_post()
         if post is None:
             return  # it was answered when the session closed
-        post.on_session_end = None  # which knows this object: in a circle both would wait for the collector
-        if not handling.done():
-            self._end_post(post, False)
-        elif handling.cancelled():
+        if handling.cancelled():
             self._end_post(post, HandlerError())
         elif (error := handling.exception()) is not None:
             self._end_post(post, error if isinstance(error, PeerError) else HandlerError())

@@ -359,12 +359,13 @@ async def test_posts_of_a_session_that_the_application_closes_are_answered_401_i
 ):
     served = serve(Slow)
     session_id = await served.start(transport)
-    posts = [await start_post(served, session_id, number, transport) for number in range(3)]
+    first = await start_post(served, session_id, ["one", "two"], transport)
+    posts = [first, *[await start_post(served, session_id, number, transport) for number in range(3)]]
     [connection] = Recorder.opened
     connection.close()
     async with limit():
         responses = await asyncio.gather(*posts)
-    assert [(response.status, response.text) for response in responses] == 3 * [(401, ENDED)]
+    assert [(response.status, response.text) for response in responses] == 4 * [(401, ENDED)]
     connection.may_go_on.release()
     await connection.wait_closed()
-    assert handled(connection) == [0]
+    assert handled(connection) == ["one"]
