@@ -74,9 +74,10 @@ LAYOUT = {
         "transport",
         "wire",
     ],
-    "client": [],
+    "bodiless": [],
+    "client": ["bodiless"],
     "flashserver": ["logs"],
-    "health": [],
+    "health": ["bodiless"],
     "router": [
         "bus",
         "client",
