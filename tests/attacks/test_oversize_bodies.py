@@ -172,7 +172,13 @@ async def test_many_bodies_at_once_cost_no_more_than_the_limit_for_each(served, 
         attacks += [status_of_body(served, path, body) for _ in range(PARALLEL)]
     async with bystanders.talking(), watched_memory(process) as memory:
         statuses = await asyncio.gather(*attacks)
-    assert [(address, status) for (address, _), status in zip(wanted, statuses, strict=True)] == wanted
+    answers: dict[str, set[int]] = {}
+    for (address, _), status in zip(wanted, statuses, strict=True):
+        answers.setdefault(address, set()).add(status)
+    for address, status in ADDRESSES.items():
+        if "SESSION" in address and "Content-Length" not in BODIES[body][0]:
+            answers[address].discard(503)  # as long as there are others in its session; the last one has no excuse
+        assert answers[address] == {status}, address
     assert max(memory) - memory_before < BOUND
     for transport, session_id in sessions.items():
         assert (await served.poll(session_id, transport)).status in (
