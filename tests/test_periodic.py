@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import random
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -413,6 +415,55 @@ def test_one_that_fails_does_not_stop_the_alarm(clock, caplog):
     clock.advance(20)
     assert looks == [("bad", 10), ("good", 10), ("good", 20)]
     assert len(caplog.records) == 1
+
+
+def test_what_was_discarded_leaves_little_behind():
+    deadlines: Deadlines[Item] = Deadlines(lambda item, now: None)
+    items = [Item() for _ in range(10_000)]
+    for item in items[:10]:
+        deadlines.add(item, 10)
+    for item in items[10:]:
+        deadlines.add(item, 1000)
+        deadlines.discard(item)
+    assert len(deadlines._heap) <= 21
+    for item in items:
+        deadlines.add(item, 1000)
+    for item in items[:9_000]:
+        deadlines.discard(item)
+    assert len(deadlines._heap) <= 2 * 1000 + 1
+
+
+def test_what_was_not_discarded_keeps_its_time():
+    looks: list[tuple[int, float]] = []
+
+    def due(item: int, now: float) -> None:
+        looks.append((item, now))
+
+    deadlines = Deadlines(due)
+    numbers = random.Random(1).sample(range(1000), 1000)
+    for number in numbers:
+        deadlines.add(number, number)
+    for number in numbers[:900]:
+        deadlines.discard(number)
+    left = sorted(numbers[900:])
+    assert deadlines.next() == left[0]
+    for now in range(1000):
+        deadlines.run(now)
+    assert looks == [(number, number) for number in left]
+
+
+def test_to_discard_costs_as_much_however_many_there_are():
+    def cost(number: int) -> float:
+        deadlines: Deadlines[Item] = Deadlines(lambda item, now: None)
+        items = [Item() for _ in range(number)]
+        for item in items:
+            deadlines.add(item, 10)
+        before = time.process_time()
+        for item in items:
+            deadlines.discard(item)
+        return time.process_time() - before
+
+    assert cost(80_000) < 16 * max(cost(10_000), 0.005)
 
 
 # -- The periodic callback -------------------------------------------------------------------------------------------

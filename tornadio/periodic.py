@@ -66,12 +66,14 @@ class Deadlines(Generic[T]):
             heapq.heappush(self._heap, entry)
 
     def discard(self, item: T) -> None:
-        """Forget ``item``: at once, its place in the heap stays behind empty, until its time or the end of the last."""
+        """Forget ``item``. Its place in the heap stays behind empty, until its time, or until more than half are."""
         entry = self._entries.pop(id(item), None)
         if entry is not None:
             entry.item = None
-            if not self._entries:
-                self._heap.clear()
+            if len(self._heap) > 2 * len(self._entries):
+                # As many were discarded since the last time as are looked at now: in the long run, one for each.
+                self._heap = [entry for entry in self._heap if entry.item is not None]
+                heapq.heapify(self._heap)
 
     def next(self) -> float | None:
         """The time of the earliest deadline, ``None`` where there is none."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.appserver import AppServer
 from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
 from tests.support import HTTP_TRANSPORTS, POLLING, Elsewhere, Recorder, Response, Served, Wire
+from tornadio.periodic import _Entry
 from tornadio.settings import PROTOCOLS
 
 APP = Path(__file__).with_name("flood_app.py")
@@ -68,6 +71,30 @@ async def test_a_flood_of_handshakes_leaves_the_others_alone_and_is_over_soon(se
     for transport in PROTOCOLS:
         await exchange(await greeted(served, transport), "new")
     assert len(served.router.connections) == 2 * len(PROTOCOLS)
+
+
+@pytest.mark.parametrize("flooding", POLLING)
+async def test_refused_handshakes_leave_nothing_behind_in_the_timers(serve, clock, flooding):
+    class Refusing(Recorder):
+        def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            return bool(Refusing.first) and Refusing.first.pop()
+
+        first = [True]
+
+    served = serve(Refusing)
+    await served.open(flooding)  # as long as one is there, the timers are
+    gc.collect()
+    before = timer_entries()
+    path, headers = handshake(flooding)
+    async with contextlib.aclosing(await served.connect()) as wire:
+        for _ in range(500):
+            await wire.send_request("GET", path, headers)
+            assert (await wire.read_response()).status == 403
+    assert timer_entries() < before + 20
+
+
+def timer_entries() -> int:
+    return sum(type(each) is _Entry for each in gc.get_objects())
 
 
 @pytest.mark.parametrize("flooding", PROTOCOLS)
