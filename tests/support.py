@@ -21,6 +21,7 @@ from tornadio import proto
 
 if TYPE_CHECKING:
     from tests.appserver import AppServer
+    from tornadio.websocket import Framer
 
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 SECONDS = 30.0
@@ -326,6 +327,14 @@ class Recorder(tornadio.SocketConnection):
 def brief(value: Any) -> str:
     """An id for a parameter that may be long, or not to be printed at all."""
     return ascii(value)[:40] if isinstance(value, str | bytes) else type(value).__name__
+
+
+def fed(framer: Framer, data: bytes) -> list[str | bytes]:
+    """What a framer makes of bytes, however many calls that takes."""
+    messages = framer.feed(data)
+    while framer.has_more:
+        messages += framer.feed(b"")
+    return messages
 
 
 def limit() -> asyncio.Timeout:

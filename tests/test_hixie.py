@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief
+from tests.support import brief, fed
 from tornadio import hixie
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.hixie import Framer
@@ -38,7 +38,7 @@ def skipped(length: int, kind: int = 0x80, padding: int = 0) -> bytes:
 def feed(data: bytes, limit: int = LIMIT) -> tuple[list[str | bytes], Framer]:
     """What a new framer makes of bytes, and that framer."""
     framer = Framer(limit)
-    return framer.feed(data), framer
+    return fed(framer, data), framer
 
 
 # -- Handshake -------------------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_a_megabyte_costs_little(data, size):
     framer = Framer(LIMIT)
     before = time.process_time()
     for start in range(0, len(data), size):
-        framer.feed(data[start : start + size])
+        fed(framer, data[start : start + size])
     assert time.process_time() - before < PROCESSOR_SECONDS
     assert framer.error is None
 

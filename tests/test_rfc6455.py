@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief
+from tests.support import brief, fed
 from tornadio import rfc6455
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.rfc6455 import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Framer
@@ -52,7 +52,7 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
 def feed(data: bytes, limit: int = LIMIT) -> tuple[list[str | bytes], Framer]:
     """What a new framer makes of bytes, and that framer."""
     framer = Framer(limit)
-    return framer.feed(data), framer
+    return fed(framer, data), framer
 
 
 # -- Handshake -------------------------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def test_a_megabyte_costs_little(data, size):
     framer = Framer(LIMIT)
     before = time.process_time()
     for start in range(0, len(data), size):
-        framer.feed(data[start : start + size])
+        fed(framer, data[start : start + size])
     assert time.process_time() - before < PROCESSOR_SECONDS
     assert framer.error is None
 
@@ -510,11 +510,28 @@ def test_tiny_fragments_take_no_more_memory_than_they_are_long(opcode, part):
     tracemalloc.start()
     try:
         for _ in range(50):
-            framer.feed(fragment_run)
+            fed(framer, fragment_run)
         assert tracemalloc.get_traced_memory()[0] < 2 * 50_000 * len(part.encode())
     finally:
         tracemalloc.stop()
     assert framer.error is None
+
+
+@pytest.mark.parametrize("text", ["x" * 999 + "😀", "Привет, мир 😀", "中文", "x", "é" * 500 + "Ā"], ids=brief)
+@pytest.mark.parametrize("size", [1 << 16, 5000, 100])
+def test_an_unfinished_text_takes_little_more_memory_than_it_is_long(text, size):
+    """One character past U+FFFF makes each of a str take four bytes."""
+    data = text.encode() * (900_000 // len(text.encode()))
+    begun = header(TEXT, len(data) + 1, mask=bytes(4)) + data
+    framer = Framer(LIMIT)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(begun), size):
+            framer.feed(begun[start : start + size])
+        assert tracemalloc.get_traced_memory()[0] < 1.6 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert framer.feed(b"!") == [data.decode() + "!"]
 
 
 def test_empty_fragments_leave_nothing_behind():
@@ -524,7 +541,7 @@ def test_empty_fragments_leave_nothing_behind():
     tracemalloc.start()
     try:
         for _ in range(50):
-            framer.feed(fragment_run)
+            fed(framer, fragment_run)
         assert tracemalloc.get_traced_memory()[0] < 100_000
     finally:
         tracemalloc.stop()

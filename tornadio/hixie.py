@@ -14,6 +14,7 @@ KEY3_LENGTH: Final = 8
 _CLOSING_FRAME: Final = b"\xff\x00"
 # Seven bits a byte: longer than five is past every bound, or padding without end (CVE-2026-54466).
 _MAX_LENGTH_BYTES: Final = 5
+_FRAMES_A_TURN: Final = 256  # that one call of feed looks at
 
 
 def key_number(key: str) -> int:
@@ -60,6 +61,7 @@ class Framer:
     :param max_message_size: bytes of one message, or of a length-prefixed frame, which carries no text and is skipped.
     :ivar error: why the connection failed, once it has.
     :ivar closed: whether no message will come any more, by an error or by the peer's closing frame.
+    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
     """
 
     has_outgoing = False  # there is no ping in these drafts
@@ -67,6 +69,7 @@ class Framer:
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
+        self.has_more = False
         self._max_message_size = max_message_size
         self._buffer = bytearray()
         self._searched = 0  # so much of a text frame was searched for its end: never search it twice
@@ -74,7 +77,8 @@ class Framer:
         self._close_sent = False
 
     def feed(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the peer.
+        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
+        to be called again, with nothing or with what came next.
 
         :returns: the text messages that they complete, in order. What the peer did wrong behind them stands in
             :attr:`error`.
@@ -83,9 +87,14 @@ class Framer:
         if self.closed:
             return messages
         self._buffer += data
-        position = 0
+        position, frames = 0, 0
+        self.has_more = False
         try:
             while not self.closed and position < len(self._buffer):
+                if frames == _FRAMES_A_TURN:
+                    self.has_more = True
+                    break
+                frames += 1
                 end = self._parse(position, messages)
                 if end is None:
                     break

@@ -26,15 +26,15 @@ def open_session(
     request: HTTPServerRequest,
     extra: str,
     conclude: Callable[[S | PeerError], None],
-) -> "asyncio.Future[None] | None":
+) -> "Opening[S] | None":
     """Make a session and run ``on_open``.
 
     :param request: for ``on_open``.
     :param extra: what ``extra_re`` matched, for ``on_open``.
     :param conclude: called once with the outcome: the session, if it may go on, else the error that the client is
         told, and the session has ended. One that raises ends it, too.
-    :returns: ``None`` if the outcome was told, else a future that is done when it is: ``on_open`` is a coroutine. After
-        ``open_timeout`` it is cancelled.
+    :returns: ``None`` if the outcome was told, else what is waited for: ``on_open`` is a coroutine. After ``open_timeout``
+        it is cancelled.
     """
     session: S | None = None
     try:
@@ -52,7 +52,7 @@ def open_session(
         raise
     else:
         if not isinstance(opened, bool):
-            return _Opening(session, opened, conclude).concluded
+            return Opening(session, opened, conclude)
         _conclude(session, opened, conclude)
     return None
 
@@ -73,17 +73,18 @@ def _conclude(session: S, accepted: bool, conclude: Callable[[S | PeerError], No
         raise
 
 
-class _Opening(Generic[S]):
+class Opening(Generic[S]):
     """An ``on_open`` that has to be waited for.
 
+    :ivar session: the session, which a client that goes meanwhile ends.
     :ivar concluded: done when the outcome was told.
     """
 
-    __slots__ = ("_conclude", "_opened", "_session", "_timer", "concluded")
+    __slots__ = ("_conclude", "_opened", "_timer", "concluded", "session")
 
     def __init__(self, session: S, opened: "asyncio.Task[bool]", conclude: Callable[[S | PeerError], None]) -> None:
         self.concluded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._session = session
+        self.session = session
         self._opened = opened
         self._conclude = conclude
         container = session.container
@@ -97,24 +98,24 @@ class _Opening(Generic[S]):
         elif (error := opened.exception()) is not None:
             self._end(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
         else:
-            self._tell(_conclude, self._session, opened.result(), self._conclude)
+            self._tell(_conclude, self.session, opened.result(), self._conclude)
 
     def _give_up(self) -> None:
         """Tell the client before ``on_open`` has ended: it may go on for as long as it likes where it is cancelled."""
-        seconds = self._session.container.settings.open_timeout
-        logger.warning("%s: cancelled on_open, it took longer than open_timeout (%g s)", self._session, seconds)
+        seconds = self.session.container.settings.open_timeout
+        logger.warning("%s: cancelled on_open, it took longer than open_timeout (%g s)", self.session, seconds)
         self._opened.remove_done_callback(self._on_opened)
         self._opened.cancel()
         self._end(RefusedError(503, "on_open took longer than open_timeout"))
 
     def _end(self, error: PeerError) -> None:
-        self._session.drop()
+        self.session.drop()
         self._tell(self._conclude, error)
 
     def _tell(self, conclude: Callable[..., None], *outcome: Any) -> None:
         try:
             conclude(*outcome)
         except Exception:
-            logger.exception("%s: failed to open", self._session)
+            logger.exception("%s: failed to open", self.session)
         if not self.concluded.done():  # else who waited for it was cancelled
             self.concluded.set_result(None)

@@ -116,7 +116,10 @@ class StreamingHandler(TransportHandler):
             self._check_body()
             if not self.address.session_id:
                 # Nothing is read until the outcome is there; that a client has gone shows as soon as its stream begins.
-                return open_session(self.here, Session, self.transport, self.request, self.address.extra, self._opened)
+                opening = open_session(
+                    self.here, Session, self.transport, self.request, self.address.extra, self._opened
+                )
+                return None if opening is None else opening.concluded
             self._begin(self.find_session())
         except PeerError as error:
             self._refusal = error.with_traceback(None)  # which knows this object: a circle

@@ -8,6 +8,7 @@ import base64
 import binascii
 import codecs
 import hashlib
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,9 @@ VERSIONS: Final = ("13", "8", "7")
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_CONTROL: Final = 125
 _TINY: Final = 4096  # characters of a piece of text that is kept as it is
+_MAX_GROWTH: Final = 1.5  # bytes of memory for each byte of it
+_FRAMES_A_TURN: Final = 256  # that one call of feed looks at, or twice as many where they are mixed
+_TURN: Final = range(_FRAMES_A_TURN)
 _MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
@@ -62,6 +66,7 @@ class Framer:
         has come, unread.
     :ivar error: why the connection failed, once it has.
     :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
+    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
     :ivar has_outgoing: whether :meth:`take_outgoing` has something.
     """
 
@@ -75,12 +80,14 @@ class Framer:
         "_rest",
         "closed",
         "error",
+        "has_more",
         "has_outgoing",
     )
 
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
+        self.has_more = False
         self.has_outgoing = False
         self._max_message_size = max_message_size
         self._rest = b""
@@ -91,7 +98,8 @@ class Framer:
         self._close_sent = False
 
     def feed(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the peer.
+        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
+        to be called again, with nothing or with what came next.
 
         :returns: the messages that they complete, in order: ``str`` for text, ``bytes`` for binary. What the peer
             did wrong behind them stands in :attr:`error`.
@@ -101,6 +109,7 @@ class Framer:
             return messages
         if self._rest:
             data = self._rest + data
+            self.has_more = False
         try:
             self._rest = data[self._parse(data, messages) :]
         except ProtocolError as error:
@@ -114,15 +123,19 @@ class Framer:
     def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
         """Take what is there.
 
-        :returns: where the rest begins that has to wait for more: half a header, or half a control frame.
+        :returns: where the rest begins that has to wait: half a header, half a control frame, or the next turn's.
         """
-        position, end = 0, len(data)
+        position, end, frames = 0, len(data), 0
         while position < end and not self.closed:
             if self._frame is None:
                 if self._message is None:
                     position = self._parse_whole(data, position, messages)
                     if position == end:
                         break
+                if frames + len(messages) >= _FRAMES_A_TURN:
+                    self.has_more = True
+                    break
+                frames += 1
                 self._frame = _FrameHeader.parse(data, position)
                 if self._frame is None:
                     break
@@ -144,7 +157,9 @@ class Framer:
         :returns: where something else begins, or nothing more.
         """
         end = len(data)
-        while end - position >= 6 and data[position] == 0x80 | TEXT:
+        for _ in _TURN:
+            if end - position < 6 or data[position] != 0x80 | TEXT:
+                break
             start, length = position + 2, data[position + 1] ^ 0x80
             if length == 126:
                 start, length = start + 2, data[start] << 8 | data[start + 1]
@@ -302,15 +317,16 @@ def _check_first_bytes(first: int, second: int) -> None:
 class _Message:
     """A message under way. What comes in tiny fragments is kept in one piece: each would take many times its size.
 
-    Text is checked as it comes, so that bad UTF-8 is refused at its first byte.
+    Text is decoded as it comes, so that bad UTF-8 is refused at its first byte. A piece that takes far more memory as a
+    text than as bytes is kept as bytes: among ASCII one emoji makes every character as large as itself.
     """
 
-    __slots__ = ("_bytes", "_decoder", "_texts", "size")
+    __slots__ = ("_bytes", "_decoder", "_pieces", "size")
 
     def __init__(self, opcode: int) -> None:
         self.size = 0
-        self._bytes = bytearray()  # all of a binary message; of a text what stands behind the _texts
-        self._texts: list[str] = []
+        self._bytes = bytearray()  # what stands behind the pieces
+        self._pieces: list[str | bytes] = []  # of a text
         self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
 
     def add(self, payload: bytes, final: bool = False) -> None:
@@ -321,19 +337,17 @@ class _Message:
             text = self._decoder.decode(payload, final)
         except UnicodeDecodeError:
             raise ProtocolError("a text message that is not UTF-8") from None
-        if len(text) < _TINY:
+        if len(text) < _TINY or sys.getsizeof(text) > _MAX_GROWTH * len(payload):
             self._bytes += text.encode("utf-8")
-        if len(text) >= _TINY or len(self._bytes) >= _TINY:
-            if self._bytes:
-                self._texts.append(self._bytes.decode("utf-8"))
-                self._bytes.clear()
-            if len(text) >= _TINY:
-                self._texts.append(text)
+            return
+        if self._bytes:
+            self._pieces.append(bytes(self._bytes))
+            self._bytes.clear()
+        self._pieces.append(text)
 
     def finish(self) -> str | bytes:
         if self._decoder is None:
             return bytes(self._bytes)
         self.add(b"", final=True)
-        if self._bytes:
-            self._texts.append(self._bytes.decode("utf-8"))
-        return "".join(self._texts)
+        texts = [piece if isinstance(piece, str) else piece.decode("utf-8") for piece in self._pieces]
+        return "".join([*texts, self._bytes.decode("utf-8")])

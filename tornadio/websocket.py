@@ -7,6 +7,7 @@ body's eight bytes come only after the 101 went out, since a proxy holds them ba
 
 import asyncio
 import functools
+import operator
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -34,6 +35,7 @@ class Framer(Protocol):
 
     error: ProtocolError | None
     closed: bool
+    has_more: bool
     has_outgoing: bool
 
     def feed(self, data: bytes) -> list[str | bytes]: ...
@@ -130,9 +132,10 @@ class _Handshake:
     :ivar head: the 101, until it is written.
     :ivar keys: the numbers of a draft-76 handshake whose last eight bytes are to come.
     :ivar early: what has come by then.
+    :ivar session: the one whose ``on_open`` is at work.
     """
 
-    __slots__ = ("early", "extra", "head", "keys", "request")
+    __slots__ = ("early", "extra", "head", "keys", "request", "session")
 
     def __init__(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
         self.head = head
@@ -140,22 +143,29 @@ class _Handshake:
         self.request = request
         self.extra = extra
         self.early = b""
+        self.session: Session | None = None
 
 
 class WebSocketChannel:
-    """The connection from its handshake on, and the session's channel."""
+    """The connection from its handshake on, and the session's channel.
+
+    Once the connection is lost it has no session any more, but for messages that came before: they are handled first.
+    """
 
     __slots__ = (
         "__weakref__",
+        "_at_work",
         "_encode",
         "_framer",
         "_handshake",
+        "_is_going_on",
         "_is_lost",
         "_pongs_wait",
         "_resource",
         "_session",
         "_timer",
         "_transport",
+        "_waiting",
         "_wire",
     )
 
@@ -169,7 +179,10 @@ class WebSocketChannel:
         self._handshake: _Handshake | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_lost = False
+        self._is_going_on = False
         self._pongs_wait = False
+        self._at_work = ""  # the message whose handler is waited for
+        self._waiting: Iterator[str | bytes] | None = None  # those behind it, or behind on_open
 
     def __str__(self) -> str:
         return str(self._session or self._transport)
@@ -215,22 +228,24 @@ class WebSocketChannel:
     def _open(self, handshake: _Handshake) -> None:
         self._stop_timer()
         self._wire.pause_reading()
-        waiting = open_session(
+        opening = open_session(
             self._resource, Session, self._transport, handshake.request, handshake.extra, self._opened
         )
-        if waiting is not None:
+        if opening is not None:
+            handshake.session = opening.session
             self._write_head()
 
     def _opened(self, session: Session | PeerError) -> None:
         if isinstance(session, PeerError):
-            self._fail(session)
-            return
-        if self._is_lost:
-            session.drop()
+            if not self._is_over:
+                self._fail(session)
             return
         handshake, self._handshake = self._handshake, None
-        assert handshake is not None
         self._session = session
+        if handshake is None:  # the client has gone, what it sent before waits
+            session.attach(self)
+            self._handle_waiting()
+            return
         self._wire.resume_reading()
         if handshake.head:
             self._encode = functools.partial(self._encode_first, handshake.head)
@@ -249,13 +264,32 @@ class WebSocketChannel:
         """See :class:`tornadio.wire.Receiver`."""
         if self._handshake is not None:
             self._advance(self._handshake, data)
+        elif self._waiting is not None and self._session is not None:  # the last that has come
+            self._waiting = iter([*self._waiting, *self._framer.feed(data)])
         else:
             self._receive(data)
 
     def connection_lost(self) -> None:
         """See :class:`tornadio.wire.Receiver`."""
         logger.debug("%s: the connection has gone", self)
+        if self._has_messages():
+            self._let_go()
+            self._wire.close()
+            return
+        opening = self._handshake.session if self._handshake is not None else None
         self._give_up()
+        if opening is not None:
+            opening.drop()
+
+    def _has_messages(self) -> bool:
+        """Whether messages of a client that has gone wait for a handler at work, and so for their turn."""
+        handshake = self._handshake
+        if handshake is not None and handshake.session is not None:
+            self._session = handshake.session
+            self._waiting = iter(self._framer.feed(handshake.early))
+        elif self._session is None:
+            return False
+        return self._framer.has_more or operator.length_hint(self._waiting) > 0 or _has_several(self._at_work)
 
     def _receive(self, data: bytes) -> None:
         framer = self._framer
@@ -279,29 +313,62 @@ class WebSocketChannel:
                 rest = self._session.receive(proto.frames(message))
                 if not isinstance(rest, bool):
                     self._wire.pause_reading()
-                    rest.add_done_callback(functools.partial(self._handled, messages))
+                    self._at_work, self._waiting = message, messages
+                    rest.add_done_callback(self._handled)
                     return
         except HandlerError:
             self._handle(messages)  # it is logged, and the session ends by itself
         except PeerError as error:
             self._fail(error)
         else:
-            if self._framer.error is not None:
-                self._fail(self._framer.error)
+            if self._framer.has_more:
+                self._go_on_soon()
             elif self._framer.closed:
-                self._close_ended()
+                self._framing_ended()
 
-    def _handled(self, messages: Iterator[str | bytes], rest: "asyncio.Task[bool]") -> None:
+    def _handled(self, rest: "asyncio.Task[bool]") -> None:
         error = None if rest.cancelled() else rest.exception()
-        if self._is_lost:
+        self._at_work = ""
+        if self._is_over:
             return
         if rest.cancelled():
             self._give_up()
         elif isinstance(error, PeerError) and not isinstance(error, HandlerError):
             self._fail(error)
         else:
+            self._handle_waiting()
+
+    def _handle_waiting(self) -> None:
+        """Go on behind a handler that was waited for."""
+        messages, self._waiting = self._waiting, None
+        assert messages is not None
+        self._wire.resume_reading()
+        self._handle(messages)
+        self._end_if_lost()
+
+    def _go_on_soon(self) -> None:
+        """Many frames have come at once: nothing more is read before those that are left had their turns."""
+        self._wire.pause_reading()
+        if not self._is_going_on:
+            self._is_going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_going_on = False
+        if not self._is_over and (self._waiting is None or self._session is None):
             self._wire.resume_reading()
-            self._handle(messages)
+            self._receive(b"")
+            self._end_if_lost()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the connection is lost, and nothing that came before has still to be handled."""
+        return self._is_lost and self._session is None
+
+    def _end_if_lost(self) -> None:
+        """What a client sent before it went was the last."""
+        if self._is_lost and self._waiting is None and not self._framer.has_more:
+            self._give_up()
 
     def _answer_pings(self) -> None:
         """Pongs wait while the peer takes nothing; the framer keeps some and lets the rest go."""
@@ -334,6 +401,15 @@ class WebSocketChannel:
             say_last(self._wire, last, self._resource.sessions.departures)
         if session is not None:
             session.lost(self)
+
+    def _framing_ended(self) -> None:
+        """Nothing more can come: behind the peer's close frame, or what it did wrong."""
+        if self._is_lost:
+            self._give_up()
+        elif self._framer.error is not None:
+            self._fail(self._framer.error)
+        else:
+            self._close_ended()
 
     def _close_ended(self) -> None:
         """The peer has sent its last frame; ours follows, if it has not gone before it."""
@@ -383,6 +459,8 @@ class WebSocketChannel:
         if self._session is None:
             return  # the connection has gone before
         self._session = None
+        if self._is_lost:
+            return
         self._wire.write(self._framer.close(code, reason))
         self._wire.resume_reading()
         self._close_in(_CLOSING_SECONDS)
@@ -397,3 +475,12 @@ class WebSocketChannel:
         self._session = None
         if not self._is_lost:
             self._give_up()
+
+
+def _has_several(message: str) -> bool:
+    """Whether more than one frame is in a message: behind the one that is being handled there may be others."""
+    frames = proto.frames(message)
+    try:
+        return next(frames, None) is not None and next(frames, None) is not None
+    except ProtocolError:
+        return True

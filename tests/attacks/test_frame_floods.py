@@ -17,8 +17,8 @@ import pytest
 
 import tornadio
 from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memory
-from tests.clients import SocketClient, connect, frame, next_message, open_client, talking
-from tests.support import Elsewhere, Served, limit
+from tests.clients import SocketClient, connect, frame, next_message, open_client, opened, talking
+from tests.support import Elsewhere, Recorder, Served, fed, limit
 from tornadio import forms, hixie, proto, rfc6455
 
 LIMIT = 1 << 20
@@ -31,25 +31,28 @@ MAX_COST = 8
 # What the server may need for a message of a mebibyte and its answer, and what the allocator keeps.
 SLACK = 24 << 20
 
+# Of the processor, for one turn: the middle one, since chance makes some longer.
+TURN_SECONDS = 0.01
+
 EMPTY_FRAME = proto.encode("")
 
 
 # -- In proportion -----------------------------------------------------------------------------------------------------
 
 
-def fed(framer: rfc6455.Framer | hixie.Framer, data: bytes) -> None:
+def in_chunks(framer: rfc6455.Framer | hixie.Framer, data: bytes) -> None:
     for start in range(0, len(data), CHUNK):
-        framer.feed(data[start : start + CHUNK])
+        fed(framer, data[start : start + CHUNK])
         framer.take_outgoing()
     assert framer.error is None
 
 
 def hybi(data: bytes) -> None:
-    fed(rfc6455.Framer(LIMIT), data)
+    in_chunks(rfc6455.Framer(LIMIT), data)
 
 
 def draft_76(data: bytes) -> None:
-    fed(hixie.Framer(LIMIT), data)
+    in_chunks(hixie.Framer(LIMIT), data)
 
 
 def payload(data: bytes) -> None:
@@ -78,7 +81,7 @@ TINY: dict[str, tuple[Callable[[bytes], None], bytes, bytes]] = {
 }
 
 
-def cost(take: Callable[[bytes], None], data: bytes) -> float:
+def cost(take: Callable[[bytes], object], data: bytes) -> float:
     before = time.process_time()
     take(data)
     return time.process_time() - before
@@ -156,6 +159,71 @@ async def test_a_flood_leaves_the_others_their_turns(serve, kind):
         await peer.send("~m~4~m~last")
         await reading
     assert turns.number >= max(frames // 100, len(flood) // CHUNK)
+
+
+# Frames that reach no session, so that nobody else counts them.
+FRAMES = 50_000
+CONTROL: dict[str, tuple[str, bytes]] = {
+    "empty pings": ("13", frame(9, b"")),
+    "empty pongs": ("13", frame(10, b"")),
+    "full pings": ("13", frame(9, 125 * b"x")),
+    "empty fragments": ("13", frame(0, b"", final=False)),
+    "fragments": ("13", frame(0, b"x", final=False)),
+    "skipped frames of draft-76": ("76", b"\x80\x01x"),
+    "empty skipped frames of draft-76": ("76", b"\x80\x00"),
+    "padded skipped frames of draft-76": ("76", b"\x80\x80\x80\x80\x80\x01x"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTROL)
+async def test_frames_that_nobody_handles_leave_the_others_their_turns(serve, kind):
+    version, tiny = CONTROL[kind]
+    served = serve(Counting)
+    peer = await connect(served, version)
+    await peer.receive()
+    begin = end = b""
+    if "fragments" in kind:
+        header = proto.encode("x" * FRAMES)[:-FRAMES].encode() if kind == "fragments" else b""
+        begin, end = frame(1, header, final=False), frame(0, b"")
+    async with counted(served) as turns:
+        reading = asyncio.create_task(read_up_to(peer.wire.reader, b"~m~4~m~last"))
+        await peer.wire.send(begin + tiny * FRAMES + end)
+        await peer.send("~m~4~m~last")
+        await reading
+    assert turns.number >= FRAMES // 512
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (take, _, _) in TINY.items() if take in (hybi, draft_76)])
+def test_a_chunk_of_tiny_frames_is_looked_at_in_short_turns(kind):
+    take, start, tiny = TINY[kind]
+    framer: rfc6455.Framer | hixie.Framer = rfc6455.Framer(LIMIT) if take is hybi else hixie.Framer(LIMIT)
+    framer.feed(start)
+    chunk = tiny * (CHUNK // len(tiny))
+    turns = [cost(framer.feed, chunk)]
+    while framer.has_more:
+        framer.take_outgoing()
+        turns.append(cost(framer.feed, b""))
+    assert len(turns) >= CHUNK // len(tiny) // 512
+    assert sorted(turns)[len(turns) // 2] < TURN_SECONDS
+
+
+@pytest.mark.parametrize("version", ["13", "76"])
+@pytest.mark.parametrize("wrong", [True, False], ids=["an error", "a closing frame"])
+async def test_what_stands_behind_a_flood_is_told_when_that_was_handled(serve, version, wrong):
+    served = serve()
+    peer = await opened(served, version)
+    hybi = version == "13"
+    pings = frame(9, b"") * 3000 if hybi else b"\x80\x00" * 3000
+    await peer.wire.send(pings)
+    await peer.send(*(3000 * [EMPTY_FRAME]))
+    await peer.wire.send(pings)
+    await peer.send("~m~4~m~last")
+    bad, closing = (b"\x81\x00", frame(8, b"\x03\xe8")) if hybi else (b"\x01", b"\xff\x00")
+    await peer.wire.send(bad if wrong else closing)
+    await peer.wire.read_to_end()
+    [recorder] = Recorder.opened
+    await recorder.wait_closed()
+    assert recorder.events[1:] == [*(3000 * [("message", "")]), ("message", "last"), ("close",)]
 
 
 async def read_up_to(reader: asyncio.StreamReader, mark: bytes) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
-from tests.support import Served, Wire, brief, limit
+from tests.support import Served, Wire, brief, fed, limit
 from tests.test_proto import PROTOCOL_TEXTS
 from tornadio import forms, hixie, hosts, origins, proto, rfc6455
 from tornadio.errors import ProtocolError
@@ -357,7 +357,7 @@ def test_a_framer_says_the_same_of_whatever_comes_however_it_is_cut(kind, data):
         [stream[index : index + 1] for index in range(len(stream))],
     ):
         framer = FRAMERS[kind]()
-        messages = [message for piece in pieces for message in framer.feed(piece)]
+        messages = [message for piece in pieces for message in fed(framer, piece)]
         outcomes.append((messages, framer.closed, str(framer.error), framer.error and framer.error.close_code))
     assert outcomes[0] == outcomes[1] == outcomes[2]
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import simplejson
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
 
+from tests.support import fed
 from tornadio import forms, hixie, proto, rfc6455
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
 from tornadio.origins import Origin, OriginRule, host_of, parse_origin
@@ -192,7 +193,7 @@ def feed(framer: Framer, parts: Iterator[bytes]) -> tuple[list[str | bytes], str
     messages: list[str | bytes] = []
     owed = b""
     for part in parts:
-        new = framer.feed(part)
+        new = fed(framer, part)
         assert all(len(message.encode("utf-8") if isinstance(message, str) else message) <= LIMIT for message in new)
         held = framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer
         assert len(held) <= MAX_HELD[type(framer)]
@@ -214,7 +215,7 @@ def check_framer(framer: Callable[[int], Framer], data: bytes) -> None:
         assert replay.feed(as_a_client(framer, replay.encode(message))) == [message]
     if closed:
         ended = framer(LIMIT)
-        ended.feed(stream)
+        fed(ended, stream)
         assert ended.feed(b"\x00more\xff") == []
         assert (ended.take_outgoing() + ended.close(1002, error or "")) != b""
         assert ended.take_outgoing() + ended.close(1002, error or "") == b""
