@@ -29,7 +29,8 @@ LAYOUT = {
     "accesslog": ["logs"],
     "tasks": [],
     "turns": [],
-    "wire": [],
+    "hangups": [],
+    "wire": ["hangups"],
     "departures": ["wire"],
     "origins": ["errors"],
     "hosts": ["errors", "origins"],
@@ -41,7 +42,7 @@ LAYOUT = {
     "emitter": ["bus", "errors", "proto", "redisbus"],
     "groups": ["bus", "conn", "container", "errors", "outbox", "proto"],
     "pollingsession": ["container", "logs", "patience", "session"],
-    "exchange": ["logs", "patience", "wire"],
+    "exchange": ["hangups", "logs", "patience", "wire"],
     "transport": [
         "accesslog",
         "conn",
@@ -98,7 +99,7 @@ LAYOUT = {
         "websocket",
     ],
     "plainhttp": [],
-    "entrance": ["exchange", "logs", "patience", "periodic", "plainhttp", "router", "tasks", "transport", "wire"],
+    "entrance": ["exchange", "hangups", "logs", "patience", "periodic", "plainhttp", "router", "tasks", "transport", "wire"],
     "tornadohttp": ["logs", "patience", "periodic"],
     "server": [
         "accesslog",

@@ -4,6 +4,7 @@ these, over each."""
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -201,6 +202,98 @@ async def test_nothing_is_read_during_a_pause(pair, each_wire):
     await until(lambda: pair.told.data == b"first")
     pair.peer.send(b"second")
     await until(lambda: pair.told.data == b"firstsecond")
+
+
+# -- Peers that close during a pause -----------------------------------------------------------------------------------
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.close()
+
+
+@pytest.mark.parametrize("close", [socket.socket.close, reset], ids=["FIN", "RST"])
+async def test_a_peer_that_closes_during_a_pause_is_told_at_once(pair, each_wire, close):
+    wire = pair.start()
+    wire.pause_reading()
+    close(pair.peer)
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (b"", 1)
+    wire.resume_reading()
+    await asyncio.sleep(0)
+    assert pair.told.lost == 1
+
+
+async def test_a_reset_behind_unread_bytes_is_told_at_once(pair, each_wire):
+    wire = pair.start()
+    wire.pause_reading()
+    pair.peer.send(b"lost")
+    await asyncio.sleep(0.01)  # whoever reads ahead may do so
+    reset(pair.peer)
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (b"", 1)
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 200_000])
+async def test_what_a_peer_sent_before_it_closed_during_a_pause_comes_right_before_the_end(pair, each_wire, size):
+    pair.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    wire = pair.start()
+    wire.pause_reading()
+    await asyncio.get_running_loop().sock_sendall(pair.peer, LARGE[:size])
+    await asyncio.sleep(0)
+    assert pair.told.data == b""
+    pair.peer.close()
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (LARGE[:size], 1)
+    assert wire.write(b"an answer to it") is None
+
+
+async def test_what_is_too_much_of_a_peer_that_closed_during_a_pause_is_lost_with_it(pair, each_wire):
+    pair.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+    wire = pair.start()
+    wire.pause_reading()
+    await asyncio.get_running_loop().sock_sendall(pair.peer, LARGE[:500_000])
+    pair.peer.close()
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (b"", 1)
+
+
+async def test_who_reads_on_comes_to_the_end_although_it_was_watched(pair, each_wire):
+    wire = pair.start()
+    for number in range(3):
+        wire.pause_reading()
+        pair.peer.send(b"%d" % number)
+        await asyncio.sleep(0.01)
+        wire.resume_reading()
+        await until(lambda: len(pair.told.data) == number + 1)  # noqa: B023
+    pair.peer.close()
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (b"012", 1)
+
+
+async def test_a_wire_that_was_closed_during_a_pause_is_told_nothing(pair, each_wire):
+    wire = pair.start()
+    wire.pause_reading()
+    pair.peer.send(b"unread")
+    await asyncio.sleep(0.01)
+    wire.close()
+    pair.peer.close()
+    await asyncio.sleep(0.01)
+    assert (pair.told.data, pair.told.lost) == (b"", 0)
+
+
+async def test_without_epoll_a_peer_that_closes_is_noticed_when_it_is_read(pair, monkeypatch):
+    monkeypatch.delattr(select, "epoll")
+    wire = pair.start()
+    wire.pause_reading()
+    pair.peer.send(b"last")
+    await asyncio.sleep(0.01)
+    pair.peer.close()
+    await asyncio.sleep(0.01)
+    assert (pair.told.data, pair.told.lost) == (b"", 0)
+    wire.resume_reading()
+    await until(lambda: pair.told.lost)
+    assert (pair.told.data, pair.told.lost) == (b"last", 1)
 
 
 # -- Last words --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from tornado.iostream import IOStream
 from tornado.netutil import is_valid_ip
 from tornado.routing import PathMatches
 
-from tornadio.exchange import close_unless_taken, has_hung_up
+from tornadio.exchange import close_unless_taken
+from tornadio.hangups import hangups_of, has_hung_up
 from tornadio.logs import get_logger
 from tornadio.patience import seconds_to_take
 from tornadio.periodic import Alarm, Deadlines
@@ -125,7 +126,16 @@ class PlainConnection:
     :ivar silent_until: when it is closed if it stays silent, in the loop's time.
     """
 
-    __slots__ = ("__weakref__", "_address", "_entrance", "_exchange", "_is_watched", "_stream", "silent_until")
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_entrance",
+        "_exchange",
+        "_hangup_watched",
+        "_is_watched",
+        "_stream",
+        "silent_until",
+    )
 
     def __init__(self, entrance: Entrance, stream: IOStream, address: Any) -> None:
         self.silent_until = 0.0
@@ -134,6 +144,7 @@ class PlainConnection:
         self._address = address
         self._exchange: PlainExchange | None = None
         self._is_watched = False
+        self._hangup_watched: int | None = None  # the descriptor, if its hangup is or was watched
 
     # -- Requests ------------------------------------------------------------------------------------------------
 
@@ -225,6 +236,12 @@ class PlainConnection:
             self.close()
         else:
             self.unwatch()  # the next request: its turn comes
+            self._hangup_watched = self._stream.socket.fileno()
+            hangups_of(asyncio.get_running_loop()).watch(self._hangup_watched, self._on_hangup)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        if self._exchange is not None:  # else what it sent is read, and its end behind it
+            self.close()
 
     def on_silence(self, now: float) -> float | None:
         """Close a connection that has been silent for too long; returns when to look again."""
@@ -251,6 +268,9 @@ class PlainConnection:
     def leave(self) -> None:
         """It is not for here any more."""
         self.unwatch()
+        if self._hangup_watched is not None:
+            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_watched, self._on_hangup)
+            self._hangup_watched = None
         self._entrance.leave(self)
 
     @property

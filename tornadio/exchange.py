@@ -14,6 +14,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from tornadio.hangups import hangups_of, has_hung_up
 from tornadio.logs import get_logger
 from tornadio.patience import seconds_to_take
 from tornadio.wire import Wire, failed_future, take
@@ -53,7 +54,7 @@ class Exchange(Protocol):
         """Whether the connection has gone."""
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Have it called if the client goes before its answer is there."""
+        """Have it called if the client goes before its answer is there, also where more than its request was sent."""
 
     def has_hung_up(self) -> bool:
         """Whether the peer has closed, although what it sent last was not read yet."""
@@ -81,8 +82,10 @@ class TornadoExchange:
     """On Tornado's HTTP connection, which is at this request's headers or behind them."""
 
     __slots__ = (
+        "_closed",
         "_connection",
         "_is_answered",
+        "_watched",
         "fields",
         "host",
         "method",
@@ -102,6 +105,8 @@ class TornadoExchange:
         self.fields: Mapping[str, str] = request.headers
         self._connection = cast(HTTP1Connection, request.connection)
         self._is_answered = False
+        self._closed: Callable[[], None] | None = None
+        self._watched: int | None = None  # the descriptor whose hangup is watched
 
     @property
     def _stream(self) -> IOStream:
@@ -116,13 +121,36 @@ class TornadoExchange:
         return self._stream.closed()
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        self._connection.set_close_callback(callback)
+        stream = self._stream
+        if stream.closed():
+            callback()
+            return
+        self._closed = callback
+        # Tornado takes the stream's own when all of the request is here, to call the other.
+        stream.set_close_callback(self._lost)
+        self._connection.set_close_callback(self._lost)
+        # Tornado reads ahead, but then not on: it sees no end behind another request.
+        self._watched = stream.socket.fileno()
+        hangups_of(asyncio.get_running_loop()).watch(self._watched, self._on_hangup)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        self._stream.close()
+
+    def _lost(self) -> None:
+        closed = self._closed
+        self._unwatch()
+        if closed is not None:
+            closed()
+
+    def _unwatch(self) -> None:
+        self._closed = None
+        if self._watched is not None:
+            hangups_of(asyncio.get_running_loop()).unwatch(self._watched, self._on_hangup)
+            self._watched = None
 
     def has_hung_up(self) -> bool:
         stream = self._stream
-        if stream.closed() or isinstance(stream, SSLIOStream):  # into TLS nobody can look ahead
-            return stream.closed()
-        return has_hung_up(stream.socket)
+        return stream.closed() or has_hung_up(stream.socket)
 
     def connection_header(self) -> str:
         wanted = self.fields.get("Connection", "").lower()
@@ -137,6 +165,7 @@ class TornadoExchange:
 
     def answer(self, response: bytes, patience: float) -> None:
         self._is_answered = True
+        self._unwatch()
         # Tornado's write_headers makes the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
@@ -153,6 +182,7 @@ class TornadoExchange:
         self._stream.close()
 
     def take_wire(self) -> Wire:
+        self._unwatch()
         return take(self._connection.detach())
 
     # -- Bodies that are still coming ----------------------------------------------------------------------------
@@ -193,13 +223,3 @@ def close_unless_taken(taken: "asyncio.Future[None]", seconds: float, exchange: 
 def _give_up(exchange: Exchange) -> None:
     logger.info("closed a connection: the client does not take the answer to its %s", exchange.method)
     exchange.close()
-
-
-def has_hung_up(connection: socket.socket) -> bool:
-    """Whether a socket's peer has closed, although what it sent last was not read yet."""
-    try:
-        return connection.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True

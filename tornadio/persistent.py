@@ -114,13 +114,13 @@ class StreamingHandler(TransportHandler):
             return None
         try:
             self._check_body()
-            if not self.address.session_id:
-                # Nothing is read until the outcome is there; that a client has gone shows as soon as its stream begins.
-                opening = open_session(
-                    self.here, Session, self.transport, self.request, self.address.extra, self._opened
-                )
-                return None if opening is None else opening.concluded
-            self._begin(self.find_session())
+            if self.address.session_id:
+                self._begin(self.find_session())
+                return None
+            opening = open_session(self.here, Session, self.transport, self.request, self.address.extra, self._opened)
+            if opening is not None:  # nothing is read meanwhile; a client that goes ends its session
+                self.exchange.on_close(opening.session.drop)
+                return opening.concluded
         except PeerError as error:
             self._refusal = error.with_traceback(None)  # which knows this object: a circle
         except Exception:

@@ -13,21 +13,31 @@ from typing import Final, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from tornadio.hangups import hangups_of
+
 _CHUNK: Final = 1 << 16
 # What a stream has read ahead it hands out at once, and after it what came meanwhile. It is empty by the third time,
 # if the peer is not faster than we are: then it stays on its stream.
 _READ_AHEAD: Final = 1 << 18
 _READS_AHEAD: Final = 3
+# Of what a peer has sent, and closed behind it during a pause, so much is kept. Who sends more doesn't wait for answers
+# to it: the connection is lost, as one that was reset.
+_MAX_UNREAD: Final = 1 << 18
 
 
 class Receiver(Protocol):
     """Whom a wire tells what comes, on the loop's thread."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the peer, never empty. Not called any more after :meth:`Wire.close`."""
+        """Bytes from the peer, never empty. Not called any more after :meth:`Wire.close`.
+
+        Not during a pause either, but when the peer closes: then all that it has sent comes at once, right before
+        :meth:`connection_lost`.
+        """
 
     def connection_lost(self) -> None:
-        """The peer has closed, or the connection broke: once, and not after :meth:`Wire.close`."""
+        """The peer has closed, or the connection broke: once, and not after :meth:`Wire.close`. During a pause, too,
+        where the system tells it (:mod:`tornadio.hangups`)."""
 
 
 class Wire(Protocol):
@@ -42,10 +52,10 @@ class Wire(Protocol):
 
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         """Send bytes. ``None`` when the socket took them at once, else a future of that; it fails when the connection
-        ends first."""
+        ends first. What comes after a peer that closed during a pause counts as taken: it would have been."""
 
     def pause_reading(self) -> None:
-        """Leave what comes in the socket from now on."""
+        """Leave what comes in the socket from now on; a peer that closes is noticed."""
 
     def resume_reading(self) -> None:
         """Go on; nothing changes where reading was not paused."""
@@ -118,6 +128,7 @@ class SocketWire:
     __slots__ = (
         "_fd",
         "_has_ended",
+        "_is_hangup_watched",
         "_is_paused",
         "_is_watched",
         "_loop",
@@ -134,7 +145,7 @@ class SocketWire:
         self._fd = connection.fileno()  # for the loop, which would describe a socket in words before it watches it
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_watched = self._has_ended = False
+        self._is_paused = self._is_watched = self._is_hangup_watched = self._has_ended = False
         self._unsent: memoryview | None = None
         self._taken: asyncio.Future[None] | None = None
 
@@ -160,8 +171,11 @@ class SocketWire:
         if connection is None or receiver is None:
             return
         if self._is_paused:
-            # Only now: most pauses are over before anything comes, and cost nothing.
+            # Only now: most pauses are over before anything comes, and cost nothing. After this one the hangup may stay
+            # watched: the reader sees it as well.
             self._unwatch()
+            self._is_hangup_watched = True
+            hangups_of(self._loop).watch(self._fd, self._on_hangup)
             return
         data, self._read_ahead = self._read_ahead, b""
         if not data:
@@ -187,6 +201,30 @@ class SocketWire:
             self._is_watched = False
             self._loop.remove_reader(self._fd)
 
+    def _on_hangup(self, is_reset: bool) -> None:
+        receiver, connection = self._receiver, self._socket
+        if not self._is_paused or receiver is None or connection is None:
+            return  # the reader sees it
+        unread = b"" if is_reset else self._read_to_end(connection)
+        self._has_ended = True
+        self.close()
+        if unread:
+            receiver.data_received(unread)
+        receiver.connection_lost()
+
+    def _read_to_end(self, connection: socket.socket) -> bytes:
+        """What the peer has sent before it closed; nothing if that is too much."""
+        unread = bytearray(self._read_ahead)
+        try:
+            while len(unread) <= _MAX_UNREAD:
+                data = connection.recv(_CHUNK)
+                if not data:
+                    return bytes(unread)
+                unread += data
+        except OSError:  # reset just now
+            pass
+        return b""
+
     def pause_reading(self) -> None:
         self._is_paused = True
 
@@ -208,7 +246,7 @@ class SocketWire:
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         connection = self._socket
         if connection is None:
-            return failed_future()
+            return None if self._has_ended else failed_future()
         if self._unsent is not None:
             if data:
                 self._unsent = memoryview(b"".join((self._unsent, data)))
@@ -258,6 +296,8 @@ class SocketWire:
         if connection is None:
             return
         self._unwatch()
+        if self._is_hangup_watched:
+            hangups_of(self._loop).unwatch(self._fd, self._on_hangup)
         if self._unsent is not None:
             self._loop.remove_writer(self._fd)
         connection.close()
@@ -274,13 +314,24 @@ class StreamWire:
     :param read_ahead: bytes that were read from it before.
     """
 
-    __slots__ = ("_is_paused", "_is_reading", "_read_ahead", "_receiver", "_stream")
+    __slots__ = (
+        "_has_ended",
+        "_has_hung_up",
+        "_is_paused",
+        "_is_reading",
+        "_read_ahead",
+        "_receiver",
+        "_stream",
+        "_watched",
+    )
 
     def __init__(self, stream: IOStream, read_ahead: bytes = b"") -> None:
         self._stream: IOStream | None = stream  # until the end: its error knows whoever read last
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_reading = False
+        self._is_paused = self._is_reading = self._has_hung_up = self._has_ended = False
+        self._watched: int | None = None  # the descriptor whose hangup is or was watched
+        stream.set_close_callback(self._on_closed)
 
     @property
     def is_writing(self) -> bool:
@@ -293,12 +344,16 @@ class StreamWire:
         self._read()
 
     def _read(self) -> None:
+        """Read on, unless that is paused. After a hangup what was sent before is read in any case."""
         stream = self._stream
-        if self._is_reading or self._is_paused or stream is None:
+        if self._is_reading or stream is None:
+            return
+        if self._is_paused and not self._has_hung_up:
+            self._watch_hangup(stream)
             return
         self._is_reading = True
         loop = asyncio.get_running_loop()
-        if self._read_ahead:
+        if self._read_ahead and not self._is_paused:
             loop.call_soon(self._hand_over, None)
             return
         try:
@@ -313,16 +368,51 @@ class StreamWire:
         if receiver is None:
             return
         data, self._read_ahead = self._read_ahead, b""
+        is_over = False
         if reading is not None:
-            data += b"" if reading.cancelled() or reading.exception() is not None else reading.result()
-        if not data:
-            self.close()
-            receiver.connection_lost()
-        elif self._is_paused:
-            self._read_ahead = data
-        else:
+            more = b"" if reading.cancelled() or reading.exception() is not None else reading.result()
+            is_over = not more
+            data += more
+        if not self._is_paused and data:
             receiver.data_received(data)
             self._read()
+        elif is_over or (self._has_hung_up and len(data) > _MAX_UNREAD):
+            self._lose(data if len(data) <= _MAX_UNREAD else b"")
+        else:
+            self._read_ahead = data
+            self._read()
+
+    def _watch_hangup(self, stream: IOStream) -> None:
+        """A stream that nobody reads reads a little ahead, and no further: an end behind that it doesn't see."""
+        if not stream.closed():
+            self._watched = stream.socket.fileno()
+            hangups_of(asyncio.get_running_loop()).watch(self._watched, self._on_hangup)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        if self._is_paused:  # else the reader sees it
+            self._hung_up(is_reset)
+
+    def _on_closed(self) -> None:
+        """The stream was closed, by an error or because it came to the end while it was idle."""
+        stream = self._stream
+        if stream is not None and self._is_paused:
+            self._hung_up(stream.error is not None)
+
+    def _hung_up(self, is_reset: bool) -> None:
+        if is_reset:
+            self._lose(b"")
+        else:
+            self._has_hung_up = True
+            self._read()
+
+    def _lose(self, unread: bytes) -> None:
+        receiver = self._receiver
+        self._has_ended = self._is_paused
+        self.close()
+        if receiver is not None:
+            if unread:
+                receiver.data_received(unread)
+            receiver.connection_lost()
 
     def pause_reading(self) -> None:
         self._is_paused = True
@@ -335,7 +425,7 @@ class StreamWire:
 
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         if self._stream is None:
-            return failed_future()
+            return None if self._has_ended else failed_future()
         try:
             written = self._stream.write(data)
         except StreamClosedError:
@@ -351,4 +441,7 @@ class StreamWire:
     def close(self) -> None:
         stream, self._stream, self._receiver = self._stream, None, None
         if stream is not None:
+            if self._watched is not None:
+                hangups_of(asyncio.get_running_loop()).unwatch(self._watched, self._on_hangup)
+            stream.set_close_callback(None)
             stream.close()

@@ -41,6 +41,7 @@ from tests.chaos.test_endings import (
 from tests.clients import KEYS, UPGRADE, Client, greeted, open_client
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
 from tornadio.client import _Script
+from tornadio.hangups import Hangups
 from tornadio.logs import _Window
 from tornadio.outbox import Payload
 from tornadio.periodic import Alarm, Periodic, _Entry
@@ -50,7 +51,7 @@ from tornadio.transport import TornadoDelegate, TransportHandler
 from tornadio.websocket import WebSocketChannel
 
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (Alarm, Periodic, _Entry, _Window, _Script, Payload)
+KEPT = (Alarm, Hangups, Periodic, _Entry, _Window, _Script, Payload)
 
 
 @contextlib.contextmanager

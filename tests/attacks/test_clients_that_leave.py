@@ -1,0 +1,444 @@
+"""Clients that leave while a handler is at work, or an answer is waited for: their descriptors come free at once.
+
+Nothing is read then, so a server that looks for a client's end behind what it has sent, finds it when the handler is
+done. Some hundred clients that send two messages and reset the connection would hold all descriptors of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import tornadio.entrance
+import tornadio.wire
+from tests.appserver import AppServer
+from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
+from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Served, Wire, payload_of, until
+from tornadio import proto
+
+APP = Path(__file__).with_name("slow_app.py")
+
+DESCRIPTORS = 256
+CLIENTS = 300
+
+VERSIONS = ("13", "76")
+
+
+class Context:
+    """Both sides of TLS."""
+
+    def __init__(self) -> None:
+        authority = trustme.CA()
+        self.certificate = authority.issue_cert("localhost")
+        self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.certificate.configure_cert(self.server)
+        self.client = ssl.create_default_context()
+        authority.configure_trust(self.client)
+
+
+class TlsWire(Wire):
+    """An encrypted connection. To a FIN without a word of TLS the server's side answers with an alert."""
+
+    async def read_to_end(self) -> bytes:
+        with contextlib.suppress(ssl.SSLError):
+            return await super().read_to_end()
+        return b""
+
+    async def aclose(self) -> None:
+        with contextlib.suppress(ssl.SSLError):
+            await super().aclose()
+
+
+async def connect_over_tls(port: int, context: Context) -> Wire:
+    return TlsWire(*await asyncio.open_connection("127.0.0.1", port, ssl=context.client, server_hostname="localhost"))
+
+
+@dataclasses.dataclass(frozen=True)
+class OverTls(Served):
+    """A server inside the test whose connections are encrypted."""
+
+    context: Any = None
+
+    async def connect(self) -> Wire:
+        self.wires.append(await connect_over_tls(self.port, self.context))
+        return self.wires[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ElsewhereOverTls(Elsewhere):
+    """A server in a process of its own, whose connections are encrypted."""
+
+    context: Any = None
+
+    async def connect(self) -> Wire:
+        self.wires.append(await connect_over_tls(self.port, self.context))
+        return self.wires[-1]
+
+
+Begin = Callable[[type[tornadio.SocketConnection]], Served]
+
+
+@pytest.fixture(params=["plain", "tornado", "stream", "tls"])
+def begin(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Begin:
+    """Starts a server: with plain requests, on Tornado's HTTP, there on a loop that can't watch sockets, over TLS."""
+    if request.param in ("tornado", "stream"):
+        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+    if request.param == "stream":
+        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+
+    def begin(connection_class: type[tornadio.SocketConnection]) -> Served:
+        if request.param != "tls":
+            served: Served = serve(connection_class)
+            return served
+        context = Context()
+        plain = serve(connection_class, server={"ssl_options": context.server})
+        return OverTls(plain.server, plain.router, plain.wires, context)
+
+    return begin
+
+
+class Busy(Recorder):
+    """Its handlers are at work until the test says so."""
+
+    go_on: asyncio.Event
+
+    async def on_message(self, message: Any) -> None:
+        self.events.append(("message", message))
+        if message == "work":
+            await self.go_on.wait()
+            self.events.append(("handled", message))
+        self.send(message)
+
+
+class SlowToOpen(Recorder):
+    """Its `on_open` is at work until the test says so."""
+
+    go_on: asyncio.Event
+
+    async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().on_open(request, *args, **kwargs)
+        await self.go_on.wait()
+
+
+@pytest.fixture
+async def go_on() -> asyncio.Event:
+    SlowToOpen.go_on = Busy.go_on = asyncio.Event()
+    return Busy.go_on
+
+
+def end_sending(wire: Wire) -> None:
+    """Send a FIN, without a word of TLS; what comes back can still be read."""
+    wire.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def resets(peer: Peer) -> None:
+    peer.wire.reset()
+
+
+async def finishes(peer: Peer) -> None:
+    end_sending(peer.wire)
+
+
+async def closes_and_finishes(peer: Peer) -> None:
+    await peer.close()
+    end_sending(peer.wire)
+
+
+async def pings_and_finishes(peer: Peer) -> None:
+    await peer.wire.send(b"\x80\x05xxxxx" if isinstance(peer, HixiePeer) else frame(9, b"x"))
+    end_sending(peer.wire)
+
+
+async def breaks_off_and_finishes(peer: Peer) -> None:
+    await peer.wire.send(b"\x00~m~1" if isinstance(peer, HixiePeer) else frame(1, b"~m~1~m~x")[:-1])
+    end_sending(peer.wire)
+
+
+LEAVING = (resets, finishes, closes_and_finishes, pings_and_finishes, breaks_off_and_finishes)
+
+every_version = pytest.mark.parametrize("version", VERSIONS)
+every_leaving = pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__name__)
+
+
+# -- WebSockets --------------------------------------------------------------------------------------------------------
+
+
+@every_version
+@every_leaving
+async def test_who_leaves_during_on_message_is_gone_at_once(begin, go_on, version, leave):
+    served = begin(Busy)
+    await greeted(served)  # whoever stays, stays
+    before = open_descriptors()
+    peer = await connect(served, version)
+    await peer.send(proto.encode("work"))
+    recorder = await at_work(("message", "work"))
+    await leave(peer)
+    await until(lambda: recorder.is_closed)
+    await freed(peer.wire, before)
+    assert recorder.events == [("open", ""), ("message", "work")]
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events[2:] == [("handled", "work"), ("close",)]
+    assert len(served.router.connections) == 1
+
+
+@every_version
+@every_leaving
+async def test_who_leaves_during_on_open_is_gone_at_once(begin, go_on, version, leave):
+    served = begin(SlowToOpen)
+    before = open_descriptors()
+    peer = await connect(served, version)
+    recorder = await at_work(("open", ""))
+    await leave(peer)
+    await until(lambda: recorder.is_closed)
+    await freed(peer.wire, before)
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events == [("open", ""), ("close",)]
+
+
+async def at_work(event: tuple[Any, ...]) -> Recorder:
+    """The connection whose handler has begun."""
+    await until(lambda: Recorder.opened and Recorder.opened[-1].events[-1] == event)
+    recorder: Recorder = Recorder.opened[-1]
+    return recorder
+
+
+async def freed(wire: Wire, descriptors: int) -> None:
+    """Wait until the server has closed a connection, and with it the descriptor."""
+    await wire.read_to_end()
+    wire.writer.transport.abort()
+    await until(lambda: open_descriptors() <= descriptors + 1)  # what watches hangups, once for all
+
+
+@every_version
+@pytest.mark.parametrize("closes", [False, True], ids=["FIN", "close frame"])
+async def test_what_came_before_is_handled_in_order_although_the_client_has_gone(begin, go_on, version, closes):
+    served = begin(Busy)
+    peer = await connect(served, version)
+    await peer.send(proto.encode("work"), proto.encode("one"))
+    recorder = await at_work(("message", "work"))
+    await peer.send(proto.encode("two"), proto.encode(["three", "four"]))
+    await (closes_and_finishes if closes else finishes)(peer)
+    await peer.wire.read_to_end()
+    assert not recorder.is_closed
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events[1:] == [
+        *(("message", "work"), ("handled", "work")),
+        *(("message", message) for message in ("one", "two", "three", "four")),
+        ("close",),
+    ]
+
+
+async def test_what_came_together_is_handled_together_although_the_client_has_gone(begin, go_on):
+    served = begin(Busy)
+    peer = await connect(served)
+    await peer.send(proto.encode(["work", "one"]))
+    recorder = await at_work(("message", "work"))
+    end_sending(peer.wire)
+    await peer.wire.read_to_end()
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events[1:] == [("message", "work"), ("handled", "work"), ("message", "one"), ("close",)]
+
+
+@every_version
+async def test_a_reset_behind_messages_frees_the_descriptor_at_once(begin, go_on, version):
+    served = begin(Busy)
+    before = open_descriptors()
+    peer = await connect(served, version)
+    await peer.send(proto.encode("work"))
+    recorder = await at_work(("message", "work"))
+    await peer.send(proto.encode("more"))
+    peer.wire.reset()
+    await freed(peer.wire, before)
+    go_on.set()
+    await recorder.wait_closed()
+    # OpenSSL may take the reset for an end like any other.
+    assert recorder.events[2:] in (
+        [("handled", "work"), ("close",)],
+        [("handled", "work"), ("message", "more"), ("close",)],
+    )
+
+
+@every_version
+async def test_what_came_during_on_open_is_handled_although_the_client_has_gone(begin, go_on, version):
+    served = begin(SlowToOpen)
+    peer = await connect(served, version)
+    recorder = await at_work(("open", ""))
+    await peer.send(proto.encode("one"), proto.encode("two"))
+    end_sending(peer.wire)
+    await peer.wire.read_to_end()
+    assert not recorder.is_closed
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events == [("open", ""), ("message", "one"), ("message", "two"), ("close",)]
+
+
+async def test_what_was_wrong_behind_the_last_messages_changes_nothing(begin, go_on):
+    served = begin(Busy)
+    peer = await connect(served)
+    await peer.send(proto.encode("work"))
+    recorder = await at_work(("message", "work"))
+    await peer.send(proto.encode("one"), "nonsense", proto.encode("two"))
+    end_sending(peer.wire)
+    await peer.wire.read_to_end()
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events[3:] == [("message", "one"), ("close",)]
+
+
+async def test_who_stays_is_not_taken_for_gone(begin, go_on):
+    served = begin(Busy)
+    client = await greeted(served)
+    for number in range(5):
+        go_on.clear()
+        await client.send("work")
+        recorder = await at_work(("message", "work"))
+        await client.send(f"number {number}")
+        await served.barrier()
+        go_on.set()
+        assert [*await client.receive(), *await client.receive()] == ["work", f"number {number}"]
+        assert not recorder.is_closed
+    await client.leave()
+    await recorder.wait_closed()
+
+
+# -- Requests ----------------------------------------------------------------------------------------------------------
+
+behind = pytest.mark.parametrize("behind", [b"", b"G"], ids=["", "with a byte behind"])
+
+
+@pytest.mark.parametrize("transport", POLLING)
+@behind
+async def test_the_message_for_a_poll_whose_client_has_gone_goes_to_the_next(begin, transport, behind):
+    served = begin(Recorder)
+    session_id, _ = await served.open(transport)
+    wire = await served.start_poll(session_id, transport)
+    await wire.send(behind)
+    await served.barrier()
+    end_sending(wire)
+    Recorder.opened[0].send("news")
+    response: Response = await served.poll(session_id, transport)
+    assert payload_of(response, transport) == proto.encode("news")
+    assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize("transport", POLLING)
+@behind
+async def test_the_descriptor_of_a_poll_whose_client_has_gone_is_free_at_once(begin, transport, behind):
+    served = begin(Recorder)
+    session_id, _ = await served.open(transport)
+    wire = await served.start_poll(session_id, transport)
+    await wire.send(behind)
+    await served.barrier()
+    end_sending(wire)
+    assert await wire.read_to_end() == b""
+    Recorder.opened[0].send("news")
+    assert payload_of(await served.poll(session_id, transport), transport) == proto.encode("news")
+
+
+@pytest.mark.parametrize("transport", POLLING)
+@behind
+async def test_polls_one_after_the_other_on_a_connection_are_answered(begin, transport, behind):
+    served = begin(Recorder)
+    session_id, _ = await served.open(transport)
+    wire = await served.connect()
+    index = "/0" if transport == "jsonp-polling" else ""
+    poll = f"GET /socket.io/{transport}/{session_id}/1290000000000{index} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    await wire.send(poll + behind)
+    for number in range(5):
+        await served.barrier()
+        Recorder.opened[0].send(number)
+        assert payload_of(await wire.read_response(), transport) == proto.encode(number)
+        await wire.send(poll[len(behind) :] + behind)
+    end_sending(wire)
+    assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize("transport", STREAMING)
+@behind
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+async def test_who_leaves_during_the_on_open_of_a_stream_is_gone_at_once(begin, go_on, transport, behind, reset):
+    served = begin(SlowToOpen)
+    before = open_descriptors()
+    wire = await served.connect()
+    await wire.send_request("GET", f"/socket.io/{transport}//1290000000000")
+    await wire.send(behind)
+    recorder = await at_work(("open", ""))
+    await served.barrier()
+    if reset:
+        wire.reset()
+    else:
+        end_sending(wire)
+    await until(lambda: recorder.is_closed)
+    await freed(wire, before)
+    go_on.set()
+    await recorder.wait_closed()
+    assert recorder.events == [("open", ""), ("close",)]
+
+
+@pytest.mark.parametrize("transport", [*STREAMING, *POLLING])
+@behind
+async def test_the_descriptor_of_a_post_whose_client_has_gone_is_free_at_once(begin, go_on, transport, behind):
+    served = begin(Busy)
+    session_id = await served.start(transport)
+    wire = await served.connect()
+    body = b"data=" + proto.encode("work").encode()
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    await wire.send_request("POST", f"/socket.io/{transport}/{session_id}/send", form, body)
+    recorder = await at_work(("message", "work"))
+    await wire.send(behind)
+    await served.barrier()
+    end_sending(wire)
+    assert await wire.read_to_end() == b""
+    go_on.set()
+    await until(lambda: recorder.events[-1] == ("handled", "work"))
+    assert not recorder.is_closed
+
+
+# -- All descriptors ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+async def test_hundreds_that_reset_during_a_handler_leave_the_descriptors_to_others(tmp_path, encrypted):
+    context = Context()
+    arguments: tuple[str, ...] = ()
+    if encrypted:
+        certificate = tmp_path / "certificate.pem"
+        certificate.write_bytes(context.certificate.private_key_and_cert_chain_pem.bytes())
+        arguments = (f"--certificate={certificate}",)
+    limited = ("bash", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" "$@"', sys.executable)
+    server = AppServer(APP, arguments, tmp_path / "output.txt", limited)
+    server.start()
+    try:
+        kind = ElsewhereOverTls if encrypted else Elsewhere
+        served = kind(server, None, [], context) if encrypted else kind.of(server)  # type: ignore[call-arg,arg-type]
+        async with contextlib.aclosing(served):
+            before = (await served.read_json("/report"))["descriptors"]
+            for _ in range(CLIENTS):
+                client = await open_client(served, "websocket")
+                await client.send("work")
+                await client.send("more")
+                await client.leave(reset=True)
+            # Such a client may have gone before the server knew what it wants.
+            await exchange(await open_client(served, "websocket"), "hello")
+            assert (await served.read_json("/report"))["descriptors"] < before + 32
+    finally:
+        server.kill()
