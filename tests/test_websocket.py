@@ -557,6 +557,21 @@ async def test_on_message_that_raises_ends_with_1011_what_was_sent_before_arrive
     await other.close()
 
 
+async def test_an_error_behind_a_handler_is_told_although_the_client_goes_on_sending(serve):
+    class Slow(Recorder):
+        async def on_message(self, message: Any) -> None:
+            await asyncio.sleep(0)
+
+    served = serve(Slow)
+    peer = await opened_hybi(served)
+    await peer.send("~m~4~m~work", "nonsense")
+    assert (await peer.wire.read_exactly(4))[2:] == b"\x03\xef"
+    for _ in range(2):
+        await peer.wire.send(frame(Opcode.PING, b"still here"))
+        await served.barrier()
+    assert not peer.wire.writer.is_closing()  # no reset has come, which would have overtaken the error
+
+
 # -- Slow peers --------------------------------------------------------------------------------------------------------
 
 

@@ -240,7 +240,8 @@ class PlainConnection:
             hangups_of(asyncio.get_running_loop()).watch(self._hangup_watched, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
-        if self._exchange is not None:  # else what it sent is read, and its end behind it
+        # Else what it sent is read, and its end behind it; and whose answer is under way may still listen.
+        if self._exchange is not None and self._exchange.is_open:
             self.close()
 
     def on_silence(self, now: float) -> float | None:

@@ -356,8 +356,9 @@ class WebSocketChannel:
     def _go_on(self) -> None:
         self._is_going_on = False
         if not self._is_over and (self._waiting is None or self._session is None):
-            self._wire.resume_reading()
             self._receive(b"")
+            if not self._is_going_on and (self._waiting is None or self._session is None):
+                self._wire.resume_reading()
             self._end_if_lost()
 
     @property
@@ -367,7 +368,7 @@ class WebSocketChannel:
 
     def _end_if_lost(self) -> None:
         """What a client sent before it went was the last."""
-        if self._is_lost and self._waiting is None and not self._framer.has_more:
+        if self._is_lost and self._session is not None and self._waiting is None and not self._framer.has_more:
             self._give_up()
 
     def _answer_pings(self) -> None:
