@@ -186,6 +186,19 @@ class Wire:
     async def connect(cls, port: int) -> Wire:
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
+    @classmethod
+    async def connect_from(cls, address: str, port: int) -> Wire:
+        """From another address of this machine's: 127.0.0.2, for instance."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, local_addr=(address, 0)))
+
+    @classmethod
+    async def connect_unix(cls, path: str) -> Wire:
+        return cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
+
+    @classmethod
+    async def connect_tls(cls, port: int, context: ssl.SSLContext) -> Wire:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, ssl=context))
+
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()

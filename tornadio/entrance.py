@@ -1,28 +1,31 @@
 """The way into the server: what a new connection wants shows in its first bytes, which are looked at and not yet read.
 
-Flash asks for its policy. A plain request (:mod:`tornadio.plainhttp`) to a transport is answered right here, and so are
-those that follow it on the same connection: that costs a fraction of what Tornado's HTTP takes, which awaits each line,
-and a poll is little else. The first request of any other kind makes the connection Tornado's, unread, from there on.
+A proxy announces its client (:mod:`tornadio.proxyprotocol`), Flash asks for its policy. A plain request
+(:mod:`tornadio.plainhttp`) to a transport is answered right here, and so are those that follow it on the same
+connection: that costs a fraction of what Tornado's HTTP takes, which awaits each line, and a poll is little else. The
+first request of any other kind makes the connection Tornado's, unread, from there on.
 """
 
 import asyncio
-import functools
+import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import tornado.web
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
-from tornado.netutil import is_valid_ip
 from tornado.routing import PathMatches
 
+from tornadio import proxyprotocol
+from tornadio.errors import ProtocolError
 from tornadio.exchange import close_unless_taken
 from tornadio.hangups import hangups_of, has_hung_up
 from tornadio.logs import get_logger
 from tornadio.patience import seconds_to_take
+from tornadio.peers import Client, ForwardedAddress, Peers, forwarded_protocol, host_of
 from tornadio.periodic import Alarm, Deadlines
 from tornadio.plainhttp import PlainRequest, parse
 from tornadio.router import RouterRule
@@ -34,7 +37,6 @@ logger = get_logger(__name__)
 
 # A request with its body is plain only if it is no larger. Larger ones take a while anyway.
 _LOOK: Final = 1 << 14
-_MAX_ADDRESS: Final = 64  # an IPv6 address, with its zone
 
 
 class Entrance:
@@ -42,7 +44,7 @@ class Entrance:
 
     :param application: whose routers are asked for transports.
     :param is_plain_served: whether plain requests are answered here at all.
-    :param xheaders: whether a proxy is believed about its clients.
+    :param peers: which of them are believed about their clients.
     :param timeout: seconds that a connection may be silent: before its first request, and between two.
     :param hand_over: called with the stream of a connection that is not for here, its address, its first byte, and when
         the headers of its request are due, in the loop's time, or 0 where its time begins now.
@@ -52,12 +54,12 @@ class Entrance:
         self,
         application: tornado.web.Application,
         is_plain_served: bool,
-        xheaders: bool,
+        peers: Peers,
         timeout: float,
         hand_over: Callable[[IOStream, Any, bytes, float], None],
     ) -> None:
         self.is_plain_served = is_plain_served
-        self.xheaders = xheaders
+        self.peers = peers
         self.hand_over = hand_over
         self._application = application
         self._timeout = timeout
@@ -123,6 +125,7 @@ class Entrance:
 class PlainConnection:
     """One connection: silent, or with one request that waits for its answer.
 
+    :ivar is_believed: whether its peer is, about its clients.
     :ivar silent_until: when it is closed if it stays silent, in the loop's time.
     """
 
@@ -132,13 +135,19 @@ class PlainConnection:
         "_entrance",
         "_exchange",
         "_hangup_watched",
+        "_is_new",
         "_is_watched",
+        "_seen",
         "_stream",
+        "is_believed",
         "silent_until",
     )
 
     def __init__(self, entrance: Entrance, stream: IOStream, address: Any) -> None:
+        self.is_believed = entrance.peers.believes(address)
         self.silent_until = 0.0
+        self._is_new = True
+        self._seen = 0  # bytes of a PROXY line whose end has not come yet
         self._entrance = entrance
         self._stream = stream
         self._address = address
@@ -160,9 +169,11 @@ class PlainConnection:
         if not data:
             self.close()
             return
+        if self._is_new and not self._is_from_client(data):
+            return
         request = parse(data) if self._entrance.is_plain_served else None
         if request is not None:
-            exchange = PlainExchange(self, request, self._entrance.xheaders)
+            exchange = PlainExchange(self, request)
             handler = self._entrance.handler_of(exchange)
             if handler is not None and exchange.is_acceptable(handler):
                 try:
@@ -174,6 +185,68 @@ class PlainConnection:
                 return
         self.leave()
         self._entrance.hand_over(self._stream, self._address, data[:1], self.silent_until)
+
+    # -- A proxy's announcement ----------------------------------------------------------------------------------
+
+    def _is_from_client(self, data: bytes) -> bool:
+        """Whether a new connection begins with the client's bytes. A PROXY line is taken, or refused."""
+        if not data.startswith(proxyprotocol.PREFIX[: len(data)]) or not (
+            self.is_believed or len(data) >= len(proxyprotocol.PREFIX)
+        ):
+            self._is_new = False
+            self._wake_at(1)
+            return True
+        if not self.is_believed:
+            logger.warning(
+                "closed a connection of %s: it begins with a PROXY line, and this peer is not believed. If it is your "
+                "proxy, set SocketServer(xheaders=['%s'])",
+                self.remote_ip,
+                self.remote_ip,
+            )
+            self.close()
+            return False
+        try:
+            line = proxyprotocol.parse(data)
+        except ProtocolError as error:
+            logger.warning("closed a connection of %s: %s (version 1, HAProxy's send-proxy)", self.remote_ip, error)
+            self.close()
+            return False
+        if line is None:
+            self._await_rest(len(data))
+        else:
+            self._take_line(line)
+        return False
+
+    def _await_rest(self, seen: int) -> None:
+        """Half of a PROXY line is there."""
+        if seen <= self._seen:  # woken for nothing new: the peer has closed
+            self.close()
+            return
+        self._seen = seen
+        self._wake_at(seen + 1)
+        if self.silent_until:
+            self._watch()  # its time runs already
+        else:
+            self._wait()
+
+    def _take_line(self, line: proxyprotocol.ProxyLine) -> None:
+        self._is_new = self.is_believed = False
+        self._address = ForwardedAddress(*(line.source or (self.remote_ip, 0)), is_known=line.source is not None)
+        try:
+            self._stream.socket.recv(line.size)
+        except OSError:  # reset just now
+            self.close()
+        else:
+            self._wake_at(1)
+            self.look()
+
+    def _wake_at(self, size: int) -> None:
+        """Have the socket become readable when so many bytes are there: the line is left in it until its end comes."""
+        if self._seen:
+            with contextlib.suppress(OSError):  # Windows has no such thing
+                self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+    # -- Silence and service -------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         """Nothing is there yet, or not known."""
@@ -281,8 +354,15 @@ class PlainConnection:
 
     @property
     def remote_ip(self) -> str:
-        """The peer's address; as Tornado says it for one without, on a Unix socket."""
-        return str(self._address[0]) if isinstance(self._address, tuple) and self._address else "0.0.0.0"
+        """Where the connection comes from; as Tornado says it for a peer without an address, on a Unix socket."""
+        return host_of(self._address)
+
+    def client_of(self, fields: Mapping[str, str]) -> Client:
+        """Who sent a request.
+
+        :param fields: its header.
+        """
+        return self._entrance.peers.client_of(self._address, "http", fields)  # TLS is Tornado's, or a proxy's
 
 
 class PlainExchange:
@@ -291,7 +371,6 @@ class PlainExchange:
     __slots__ = (
         "_closed",
         "_connection",
-        "_is_proxied",
         "_request",
         "_started",
         "_taken",
@@ -307,17 +386,14 @@ class PlainExchange:
 
     version = "HTTP/1.1"
 
-    def __init__(self, connection: PlainConnection, request: PlainRequest, xheaders: bool) -> None:
+    def __init__(self, connection: PlainConnection, request: PlainRequest) -> None:
         self.method = request.method
         self.uri = request.uri
         self.path, _, self.query = request.uri.partition("?")
         self.fields: Mapping[str, str] = request.fields
         self.host = request.fields["host"]
         self.is_open = True  # until the answer, or the connection's end
-        self.protocol = "http"  # TLS is Tornado's, or a proxy's
-        if xheaders and _last_of(request.fields, "X-Scheme", "X-Forwarded-Proto") == "https":
-            self.protocol = "https"
-        self._is_proxied = xheaders
+        self.protocol = (connection.is_believed and forwarded_protocol(request.fields)) or "http"
         self._connection = connection
         self._request: HTTPServerRequest | None = None
         self._started = time.time()
@@ -340,13 +416,13 @@ class PlainExchange:
         return True
 
     @property
+    def client(self) -> Client:
+        """Who sent it."""
+        return self._connection.client_of(self.fields)
+
+    @property
     def remote_ip(self) -> str:
-        """The client's address."""
-        peer = self._connection.remote_ip
-        if self._is_proxied:
-            client = self.fields.get("X-Real-Ip", _last_of(self.fields, "X-Forwarded-For"))
-            return client if len(client) <= _MAX_ADDRESS and _is_address(client) else peer
-        return peer
+        return self.client.remote_ip
 
     @property
     def is_closed(self) -> bool:
@@ -414,31 +490,10 @@ class PlainExchange:
         return take_untouched(self._connection.stream)
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_address(text: str) -> bool:
-    return is_valid_ip(text)
-
-
-def _last_of(fields: Mapping[str, str], *names: str) -> str:
-    """Of the first of these fields that is there the last element: what the proxy has added, as Tornado has it."""
-    for name in names:
-        if name in fields:
-            return fields[name].split(",")[-1].strip()
-    return ""
-
-
-class _Client:
+class _Connection(NamedTuple):
     """What Tornado's requests ask of their connection: who the client is."""
 
-    __slots__ = ("protocol", "remote_ip")
-
-    def __init__(self, remote_ip: str, protocol: str) -> None:
-        self.remote_ip = remote_ip
-        self.protocol = protocol
-
-    @property
-    def context(self) -> "_Client":
-        return self
+    context: Client
 
 
 class _Request(HTTPServerRequest):
@@ -448,7 +503,7 @@ class _Request(HTTPServerRequest):
         headers = HTTPHeaders()
         for name, value in exchange.fields.items():
             headers.add(name, value)
-        client = _Client(exchange.remote_ip, exchange.protocol)
+        client = _Connection(exchange.client)
         start_line = RequestStartLine(exchange.method, exchange.uri, exchange.version)
         super().__init__(start_line=start_line, headers=headers, connection=client)  # type: ignore[arg-type]
         self._started = started

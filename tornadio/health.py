@@ -3,12 +3,14 @@
 from typing import Any, Final
 
 from tornadio.bodiless import BodilessHandler
+from tornadio.peers import is_forwarded
 
 SERVERS: Final = "tornadio_servers"  # an application's setting: the SocketServers that serve it
 
 
 class HealthHandler(BodilessHandler):
-    """Answers 200 ``ok``, and from the first moment of a shutdown on 503 ``draining``.
+    """Answers 200 ``ok``, and from the first moment of a shutdown on 503 ``draining``. Whom a proxy has announced by a
+    PROXY line is answered 404: a client, and no health check.
 
     ``tornado.web.Application([(r"/health", tornadio.HealthHandler), ...])``. It says nothing of Redis: a process that
     has lost it serves its own clients, and with all of them out of service nobody would be served. Nor does it write to
@@ -21,6 +23,12 @@ class HealthHandler(BodilessHandler):
 
     def compute_etag(self) -> str | None:
         return None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if is_forwarded(self.request):
+            self.set_status(404)
+            self.finish("not found")
 
     def get(self, *args: Any, **kwargs: Any) -> None:
         is_draining = any(server.is_draining for server in self.settings.get(SERVERS, ()))

@@ -12,11 +12,12 @@ import logging
 import signal
 import ssl
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
 import tornado.web
-from tornado.http1connection import HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
@@ -30,6 +31,7 @@ from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer
 from tornadio.health import SERVERS
 from tornadio.logs import LINE_FILTER, get_logger
 from tornadio.origins import flash_policy
+from tornadio.peers import ClientDelegate, Peers
 from tornadio.router import Router, RouterRule
 from tornadio.tasks import loop_is_running
 from tornadio.tornadohttp import RequestDelegate, TornadoConnections
@@ -50,8 +52,12 @@ class SocketServer(HTTPServer):
     :param application: with one or more routers' ``route()``.
     :param no_keep_alive: close each HTTP connection after one request.
     :param io_loop: the loop to run on, the current one by default.
-    :param xheaders: take the client's address from ``X-Real-Ip`` and ``X-Forwarded-For``: only behind a proxy that
-        sets them.
+    :param xheaders: the proxies that are believed about their clients: a list of addresses and networks, such as
+        ``['127.0.0.1', '10.0.0.0/8']`` (a Unix socket's peer is ``0.0.0.0``), or ``True`` for every peer, where nobody
+        but proxies can connect. A client's address and protocol are what they say in ``X-Real-Ip``, else
+        ``X-Forwarded-For``, and ``X-Scheme``, else ``X-Forwarded-Proto``; or in the line of the PROXY protocol, version
+        1, at the beginning of a connection without TLS. Behind such a line the client speaks for itself: its
+        ``X-`` fields are not believed.
     :param ssl_options: an ``ssl.SSLContext``, or its options as a dict.
     :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server; the constructor returns after
         that. With ``False`` it returns at once and the loop is yours.
@@ -61,6 +67,7 @@ class SocketServer(HTTPServer):
         answer 503, and the moment when newcomers are refused: for proxies to notice, and to send newcomers elsewhere.
     :raises OSError: the port can't be bound.
     :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
+    :raises tornadio.errors.SettingsError: an argument or setting is not as it must be.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class SocketServer(HTTPServer):
         application: tornado.web.Application,
         no_keep_alive: bool = False,
         io_loop: IOLoop | None = None,
-        xheaders: bool = False,
+        xheaders: bool | Iterable[str] = False,
         ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
         auto_start: bool = True,
         *,
@@ -83,7 +90,7 @@ class SocketServer(HTTPServer):
         application: tornado.web.Application,
         no_keep_alive: bool = False,
         io_loop: IOLoop | None = None,
-        xheaders: bool = False,
+        xheaders: bool | Iterable[str] = False,
         ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
         auto_start: bool = True,
         *,
@@ -96,7 +103,6 @@ class SocketServer(HTTPServer):
         super().initialize(
             application,
             no_keep_alive=no_keep_alive,
-            xheaders=xheaders,
             ssl_options=ssl_options,
             idle_connection_timeout=header_timeout,
             body_timeout=body_timeout,
@@ -105,8 +111,9 @@ class SocketServer(HTTPServer):
             getattr(type(application), name) is not getattr(tornado.web.Application, name)
             for name in ("find_handler", "start_request")
         )
+        self._peers = Peers(xheaders)
         self._entrance = Entrance(
-            application, not (no_keep_alive or is_tornados), xheaders, header_timeout, self._serve
+            application, not (no_keep_alive or is_tornados), self._peers, header_timeout, self._serve
         )
         self._tornados = TornadoConnections()
         self._drain_delay = _delay(drain_delay)
@@ -218,8 +225,9 @@ class SocketServer(HTTPServer):
         """A connection that Tornado serves waits for its next request."""
         connection = cast(HTTP1ServerConnection, server_conn)
         self._tornados.add(connection)
-        headers_came = functools.partial(self._tornados.headers_came, connection.stream)
-        return RequestDelegate(super().start_request(server_conn, request_conn), headers_came)
+        delegate = super().start_request(server_conn, request_conn)
+        delegate = ClientDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers)
+        return RequestDelegate(delegate, functools.partial(self._tornados.headers_came, connection.stream))
 
     def on_close(self, server_conn: object) -> None:
         """A connection that Tornado served has ended, or a transport has taken it."""

@@ -1,0 +1,56 @@
+"""IP addresses, as limits count them and as proxies tell them. Knows no I/O."""
+
+import functools
+import ipaddress
+from typing import Final
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# One IPv6 customer has 2**64 addresses at least (RFC 6177): they count as one.
+_IPV6_PREFIX: Final = 64
+
+# Whose addresses these are the Internet can't tell: a proxy of this machine's or network's has one, for instance.
+# RFC 1122 (loopback), 1918, 3927 and 6598 for IPv4; 4291 (loopback, link-local) and 4193 for IPv6.
+_INTERNAL: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+            *("::1/128", "fe80::/10", "fc00::/7"),
+        ),
+    )
+)
+
+
+_MAX_LENGTH: Final = 64  # characters, with a zone's name
+
+
+def parse_address(text: str) -> IPAddress | None:
+    """The IP address that a text is, an IPv4-mapped one (RFC 4291, section 2.5.5.2) as IPv4; ``None`` if it is none."""
+    return _parsed(text) if len(text) <= _MAX_LENGTH else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> IPAddress | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@functools.lru_cache(maxsize=1024)
+def network_of(text: str) -> str:
+    """What an address counts as: an IPv4 address as itself, one of IPv6 as its ``/64``, other text as itself."""
+    address = parse_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(address), _IPV6_PREFIX), strict=False))
+    return text if address is None else str(address)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_internal(text: str) -> bool:
+    """Whether an address is a loopback, private, shared or link-local one: not a client's on the Internet."""
+    address = parse_address(text)
+    return address is not None and any(address in network for network in _INTERNAL)
