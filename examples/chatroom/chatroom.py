@@ -40,7 +40,7 @@ define("port", 8001, int, "listen on this port")
 define("address", "localhost", str, "listen on this address, '' means all")
 define("bus", os.environ.get("BUS"), str, "be one of many processes, which this Redis connects: redis://localhost/")
 define("node", "", str, "what this process's session ids begin with, by which a proxy finds it")
-define("xheaders", False, bool, "believe what a proxy says about the client's address")
+define("xheaders", None, str, "addresses of proxies, which are believed about their clients", multiple=True)
 define("drain_delay", 0.0, float, "when stopped, let the health check fail for so many seconds first")
 
 

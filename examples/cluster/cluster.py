@@ -155,7 +155,7 @@ def running(port: int) -> Iterator[Cluster]:
             cluster.start("redis", redis_server, *options_of_redis, port=redis_port)
             for node in NODES:
                 chatroom = (sys.executable, str(CHATROOM), f"--port={ports[node]}", "--address=127.0.0.1")
-                settings = (f"--bus={bus}", f"--node={node}", "--xheaders", "--drain_delay=2")
+                settings = (f"--bus={bus}", f"--node={node}", "--xheaders=127.0.0.1", "--drain_delay=2")
                 cluster.start(f"chat {node}", *chatroom, *settings, port=ports[node])
             cluster.start("haproxy", haproxy, "-f", str(configuration), port=port)
             yield cluster

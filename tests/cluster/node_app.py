@@ -72,7 +72,7 @@ def main() -> None:
         socket_io_port=options.port,
         socket_io_address="127.0.0.1",
     )
-    tornadio.SocketServer(application, xheaders=True, drain_delay=2)
+    tornadio.SocketServer(application, xheaders=["127.0.0.1"], drain_delay=2)
 
 
 if __name__ == "__main__":
