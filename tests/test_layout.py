@@ -29,7 +29,7 @@ LAYOUT = {
     "addresses": [],
     "proxyprotocol": ["errors"],
     "peers": ["addresses", "errors"],
-    "accesslog": ["logs"],
+    "accesslog": ["addresses", "logs"],
     "tasks": [],
     "turns": [],
     "hangups": [],

@@ -216,7 +216,7 @@ async def test_a_stream_that_is_not_read_is_closed_as_too_slow(serve, transport,
         await asyncio.sleep(0)
     await connection.wait_closed()
     assert warnings_of(caplog) == [
-        f"session {slow_id} ({transport}): closed, too slow: more than max_send_buffer (100000 bytes) unsent"
+        f"session {slow_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (100000 bytes) unsent"
     ]
     assert connection.events == [("open", ""), ("close",)]
     await slow.wire.read_to_end()
@@ -260,7 +260,7 @@ async def test_a_session_that_nobody_polls_is_closed_as_too_slow(serve, transpor
     connection.send("x")
     await connection.wait_closed()
     assert warnings_of(caplog) == [
-        f"session {session_id} ({transport}): closed, too slow: more than max_send_buffer (1000 bytes) unsent"
+        f"session {session_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (1000 bytes) unsent"
     ]
     assert (await served.poll(session_id, transport)).status == 401
 

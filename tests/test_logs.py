@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import tornado.web
 
-from tornadio.logs import LINES, MAX_LENGTH, FloodLimit, LineFilter, get_logger, printable
+from tornadio.logs import LINES, MAX_LENGTH, FloodLimit, LineFilter, TracebackFilter, get_logger, printable
 
 
 @pytest.fixture
@@ -92,6 +93,103 @@ def test_tracebacks_stay(logger, lines):
     assert lines[0].endswith("\n  RuntimeError: as the test asked")
 
 
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def fail_elsewhere(error: BaseException) -> None:
+    raise error
+
+
+def fail_because(error: BaseException, cause: BaseException) -> None:
+    try:
+        raise cause
+    except type(cause):
+        raise error from cause
+
+
+def fail_because_of_another(error: BaseException, cause: BaseException) -> None:
+    try:
+        raise cause
+    except type(cause):
+        fail_from(error, cause)
+
+
+def fail_from(error: BaseException, cause: BaseException) -> None:
+    raise error from cause
+
+
+FAILURES: dict[str, Callable[[], None]] = {
+    "an error": lambda: fail(RuntimeError("x")),
+    "an error elsewhere": lambda: fail_elsewhere(RuntimeError("x")),
+    "an error of another class": lambda: fail(ValueError("x")),
+    "an error with a cause": lambda: fail_because(RuntimeError("x"), OSError("y")),
+    "an error with a cause elsewhere": lambda: fail_because_of_another(RuntimeError("x"), OSError("y")),
+}
+
+
+@pytest.mark.parametrize("first", FAILURES)
+@pytest.mark.parametrize("second", FAILURES)
+def test_failures_at_different_places_are_different_kinds(logger, lines, first, second):
+    for name in [first] * 100 + [second]:
+        try:
+            FAILURES[name]()
+        except Exception:
+            logger.exception("a handler failed")
+    assert len(lines) == LINES + (first != second)
+
+
+def test_a_failure_whose_text_differs_each_time_is_one_kind(logger, lines):
+    for number in range(100):
+        try:
+            fail(RuntimeError(f"unknown command {number}"))
+        except RuntimeError:
+            logger.exception("a handler failed")
+    assert len(lines) == LINES
+
+
+def test_an_error_that_was_never_raised_is_told_as_its_line(logger, lines):
+    for number in range(100):
+        logger.error("a handler failed", exc_info=RuntimeError(str(number)))
+    assert len(lines) == LINES
+
+
+ID = "0123456789abcdef" * 2
+CUT = "01234567..."
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"session {ID}", f"session {CUT}"),
+        (f"/socket.io/xhr-polling/a{ID}/1", "/socket.io/xhr-polling/a0123456.../1"),
+        (f"/socket.io/xhr-polling/chat{ID}/send", f"/socket.io/xhr-polling/chat{CUT}/send"),
+        (f"{ID}{ID}", CUT),
+        (f"{ID} {ID}", f"{CUT} {CUT}"),
+        ("".join(f"%{ord(digit):x}" for digit in ID), "%30%31%32%33%34%35%36%37..."),
+        ("".join(f"%{ord(digit):X}" for digit in ID), "%30%31%32%33%34%35%36%37..."),
+        (ID[:-1], ID[:-1]),
+        ("x" * 1000, "x" * 400 + "..."),
+        ("0" * 3970 + "/" + ID, "00000000..."),
+        ("-" * 350 + "/" + ID + "-" * 10_000, "-" * 350 + "/" + CUT + "-" * 38 + "..."),
+        ("-" * 390 + "/" + ID + "-" * 10_000, "-" * 390 + "/" + ID[:8] + "...."),
+    ],
+)
+def test_a_line_holds_no_whole_session_id(logger, lines, line, told):
+    logger.warning("%s", line)
+    assert lines[0].startswith(told)
+    assert ID not in lines[0]
+    assert ID[:31] not in lines[0] or line == ID[:-1]
+
+
+def test_a_traceback_holds_no_whole_session_id(logger, lines):
+    try:
+        fail(KeyError(ID))
+    except KeyError:
+        logger.exception("a handler failed")
+    assert lines[0].endswith(f"KeyError: '{CUT}'")
+
+
 def test_a_traceback_forges_no_line_and_has_its_length(logger, lines):
     try:
         raise ValueError("unknown command \r\nERROR forged\x1b[2J" + "\n" * 1000 + "x" * 100_000)
@@ -140,14 +238,57 @@ def test_the_kinds_that_come_often_stay_known(limit):
     assert limit.admit("often") is None
 
 
+def test_of_many_kinds_of_one_a_hundred_lines_are_written(limit, time):
+    notes = [limit.admit(("refused", number), "refused") for number in range(2000)]
+    assert notes[:100] == [""] * 99 + [" (more of all clients are left out for 60 s)"]
+    assert notes[100:] == [None] * 1900
+    assert len(limit._windows) <= 102  # the others aren't forgotten for them
+    time[0] += 61
+    assert limit.admit(("refused", 0), "refused") == " (1900 more of all clients were left out)"
+
+
+def test_one_of_many_kinds_does_not_use_up_what_is_for_all(limit):
+    for _ in range(2000):
+        limit.admit(("refused", "one"), "refused")
+    assert limit.admit(("refused", "another"), "refused") == ""
+
+
+def test_tornados_lines_are_one_kind_for_each_place_that_writes_them(limit, time):
+    written: list[str] = []
+    logger = logging.Logger("tornado.general")
+    logger.addFilter(LineFilter(limit))
+    logger.addHandler(logging.StreamHandler())
+    logger.handlers[0].emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    for number in range(100):
+        logger.warning(f"400 invalid argument {number}")  # noqa: G004
+        logger.warning("403 %s", number)
+    assert len(written) == 2 * LINES
+
+
+def test_of_an_applications_lines_among_tornados_the_tracebacks_alone_are_limited(limit):
+    written: list[str] = []
+    logger = logging.Logger("tornado.application")
+    logger.addFilter(TracebackFilter(limit))
+    logger.addHandler(logging.StreamHandler())
+    logger.handlers[0].emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    for _ in range(100):
+        logger.info("somebody has joined")
+        try:
+            fail(RuntimeError("x"))
+        except RuntimeError:
+            logger.exception("failed")
+    assert written.count("somebody has joined") == 100
+    assert len(written) == 100 + LINES
+
+
 def test_printable_text_is_left_alone():
     assert printable("é中😀 tab", 100) == "é中😀 tab"
 
 
 def test_every_logger_of_the_library_has_the_limit():
     names = [name for name in logging.root.manager.loggerDict if name.startswith("tornadio.")]
-    # These two log mistakes of the program, once.
-    limited = [name for name in names if name not in ("tornadio.settings", "tornadio.periodic")]
+    # This one logs mistakes of the program, once.
+    limited = [name for name in names if name != "tornadio.settings"]
     assert "tornadio.session" in limited
     assert all(any(isinstance(each, LineFilter) for each in get_logger(name).filters) for name in limited)
 

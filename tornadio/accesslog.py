@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from tornado.log import access_log
 
+from tornadio.addresses import network_of
 from tornadio.logs import FLOOD_LIMIT, printable
 
 _MAX_METHOD: Final = 20
@@ -12,8 +13,9 @@ _MAX_URL: Final = 200
 
 
 def log_request(handler: Any) -> None:
-    """For the application's setting ``log_function``: as Tornado's own, but with short URLs, and of what one client is
-    refused only the first few lines of each minute.
+    """For the application's setting ``log_function``: as Tornado's own, but with short URLs without sessions' ids, and
+    of what one client (an address, of IPv6 a ``/64``) is refused only the first few lines of each minute, and of what
+    all together are a hundred.
 
     :param handler: a ``RequestHandler``, or what stands for one: it has ``get_status()`` and ``request``.
     """
@@ -25,7 +27,8 @@ def log_request(handler: Any) -> None:
             return
     else:
         log = access_log.warning if status < 500 else access_log.error
-        note = FLOOD_LIMIT.admit((access_log.name, status >= 500, request.remote_ip))
+        kind = access_log.name, status >= 500
+        note = FLOOD_LIMIT.admit((*kind, network_of(str(request.remote_ip))), kind)
     if note is not None:
         what = f"{str(request.method)[:_MAX_METHOD]} {printable(str(request.uri), _MAX_URL)}"
         log("%d %s (%s) %.2fms%s", status, what, request.remote_ip, 1000 * request.request_time(), note)

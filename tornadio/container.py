@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tornadio.session import Session
 
 logger = get_logger("tornadio.session")
+get_logger("tornadio.periodic")  # whose module is pure, and leaves the limits of its lines to those who give it items
 
 # At shutdown, for peers to read their last frames.
 _GRACE_SECONDS = 1.0

@@ -29,7 +29,7 @@ from tornadio.entrance import Entrance
 from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
 from tornadio.health import SERVERS
-from tornadio.logs import LINE_FILTER, get_logger
+from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
 from tornadio.origins import flash_policy
 from tornadio.peers import ClientDelegate, Peers
 from tornadio.router import Router, RouterRule
@@ -131,6 +131,7 @@ class SocketServer(HTTPServer):
         for router in self.routers:
             router.log_requests_with(settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
+        logging.getLogger("tornado.application").addFilter(TRACEBACK_FILTER)
         # What may be wrong with the settings shows before anything listens.
         port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)
         policy_file = settings.get("flash_policy_file")

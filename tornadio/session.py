@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 # One payload of a persistent transport gathers frames up to about this many bytes.
 _BATCH_SIZE = 1 << 16
+# Who knows a whole id has its session: logs show what it begins with.
+_HIDDEN_DIGITS = 24
 # So many frames of one payload are handled before others get their turn.
 _FRAMES_A_TURN = 100
 # Clients of 0.6 have one POST under way. One session's POSTs, read, waiting for their turn, or at work, are no more
@@ -130,7 +132,7 @@ class Session:
         connection._tornadio_session = self
 
     def __str__(self) -> str:
-        return f"session {self.session_id} ({self.transport})"
+        return f"session {self.session_id[:-_HIDDEN_DIGITS]} ({self.transport})"
 
     # -- Towards the application ---------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from tornadio.departures import say_last
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.exchange import Exchange, TornadoExchange
 from tornadio.hosts import HostRule
-from tornadio.logs import get_logger
+from tornadio.logs import get_logger, without_ids
 from tornadio.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers, page_field
 from tornadio.session import Post, Session
 from tornadio.settings import Settings
@@ -461,7 +461,7 @@ class TransportHandler:
         return self._status
 
     def _request_summary(self) -> str:
-        return f"{self.exchange.method} {self.exchange.uri} ({self.request.remote_ip})"
+        return f"{self.exchange.method} {without_ids(self.exchange.uri)} ({self.request.remote_ip})"
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import ssl
@@ -9,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import tornado.web
 
 from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import KEY3, NONCE, UPGRADE, connect, frame, opened
-from tests.support import POLLING, Recorder, Served
+from tests.support import POLLING, Recorder, Served, Wire
 from tornadio import logs, proto
 
 REPETITIONS = 150
@@ -22,7 +24,7 @@ MAX_BYTES = 8000
 MAX_LENGTH = 500
 
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-ABOUT_A_SESSION = re.compile(r"session [0-9a-f]{32} \([a-z-]+\): ")
+ABOUT_A_SESSION = re.compile(r"session [0-9a-f]{8} \([a-z-]+\): ")
 
 PAGE = {"Origin": "http://127.0.0.1:8080"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -73,7 +75,7 @@ async def assert_that_others_are_heard(served: Served, log: pytest.LogCaptureFix
     """A line of another kind gets through, with its traceback: the application's own failure."""
     await served.post(session_id, "fail", transport="htmlfile")
     failures = [record for record in log.records if record.exc_info]
-    assert [record.message for record in failures] == [f"session {session_id} (htmlfile): on_message failed"]
+    assert [record.message for record in failures] == [f"session {session_id[:8]} (htmlfile): on_message failed"]
 
 
 async def assert_that_it_is_told_later(
@@ -404,6 +406,113 @@ async def test_a_flood_of_messages_that_the_application_fails_on_makes_a_few_tra
         assert ABOUT_A_SESSION.match(record.message)
         assert "RuntimeError: as the test asked" in logging.Formatter().format(record)
     assert len(told(log)) <= MAX_LINES
+
+
+class FailingPage(tornado.web.RequestHandler):
+    """Fails in one of two ways, as the request asks."""
+
+    def get(self, way: str) -> None:
+        if way == "one":
+            raise RuntimeError(self.request.uri)
+        raise RuntimeError("as the test asked")
+
+
+async def test_a_flood_of_requests_that_a_page_fails_on_makes_a_few_tracebacks_of_each_failure(serve, log, log_limit):
+    served = serve(handlers=[("/fail/(.*)", FailingPage)])
+    log.clear()
+    for _ in range(REPETITIONS):
+        assert (await served.request("GET", "/fail/one?" + "x" * 1000)).status == 500
+    assert len(told(log)) == MAX_LINES
+    assert (await served.request("GET", "/fail/another")).status == 500
+    failures = [record for record in log.records if record.exc_info]
+    assert len(failures) == logs.LINES + 1
+    assert "as the test asked" in logging.Formatter().format(failures[-1])
+
+
+async def test_after_a_flood_of_one_failure_of_on_message_the_first_of_another_is_told(serve, log):
+    class Failing(Recorder):
+        def on_message(self, message: Any) -> Any:
+            if message == "another":
+                raise LookupError("a bug that nobody has seen yet")
+            super().on_message(message)
+
+    served = serve(Failing)
+    for _ in range(2 * logs.LINES):
+        session_id, _ = await served.open()
+        assert (await served.post(session_id, "fail")).status == 500
+    session_id, _ = await served.open()
+    assert (await served.post(session_id, "another")).status == 500
+    failures = [record for record in log.records if record.exc_info]
+    assert len(failures) == logs.LINES + 1
+    assert "a bug that nobody has seen yet" in logging.Formatter().format(failures[-1])
+
+
+# -- Many addresses ----------------------------------------------------------------------------------------------------
+
+
+def refusals(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in log.records if record.name == "tornado.access"]
+
+
+async def test_what_many_forged_addresses_are_refused_makes_a_hundred_lines(serve, log, log_limit):
+    served = serve(server={"xheaders": True})
+    session_id = await served.start("htmlfile")
+    log.clear()
+    wire = await served.connect()
+    for number in range(2000):
+        address = f"192.0.{number >> 8}.{number & 255}" if number % 2 else f"2001:db8:{number:x}::1"
+        await wire.send_request("GET", "/socket.io/xhr-polling/0123456789/1", {"X-Real-Ip": address})
+        assert (await wire.read_response()).status == 401
+    assert len(refusals(log)) == logs.ALL_LINES == len(told(log))
+    assert sum(map(len, told(log))) < 100 * logs.ALL_LINES
+    await assert_that_others_are_heard(served, log, session_id)
+    clock = log_limit._clock
+    log_limit._clock = lambda: clock() + logs.SECONDS
+    try:
+        log.clear()
+        assert (await served.request("GET", "/nowhere")).status == 404
+    finally:
+        log_limit._clock = clock
+    assert refusals(log)[0].endswith(" (1900 more of all clients were left out)")
+
+
+async def test_what_many_real_addresses_are_refused_makes_a_hundred_lines(serve, log):
+    served = serve()
+    session_id = await served.start("htmlfile")
+    log.clear()
+    for number in range(1500):
+        async with contextlib.aclosing(
+            await Wire.connect_from(f"127.0.{1 + number // 250}.{1 + number % 250}", served.port)
+        ) as wire:
+            await wire.send_request("GET", "/socket.io/xhr-polling/0123456789/1")
+            assert (await wire.read_response()).status == 401
+    assert len(refusals(log)) == logs.ALL_LINES == len(told(log))
+    await assert_that_others_are_heard(served, log, session_id)
+
+
+async def test_what_one_network_is_refused_makes_the_lines_of_one_client(serve, log):
+    served = serve(server={"xheaders": True})
+    wire = await served.connect()
+    for number in range(500):
+        for address in (
+            f"2001:db8:0:1::{number:x}",
+            f"2001:db8:0:2:{number:x}:1:2:3",
+            "192.0.2.7",
+            "::ffff:192.0.2.7",
+        ):
+            await wire.send_request("GET", "/nowhere", {"X-Real-Ip": address})
+            assert (await wire.read_response()).status == 404
+    assert len(refusals(log)) == 3 * logs.LINES
+
+
+async def test_a_client_that_floods_does_not_have_another_ones_line_left_out(serve, log):
+    served = serve()
+    for _ in range(2 * logs.ALL_LINES):
+        assert (await served.request("GET", "/nowhere")).status == 404
+    async with contextlib.aclosing(await Wire.connect_from("127.0.0.9", served.port)) as wire:
+        await wire.send_request("GET", "/nowhere")
+        assert (await wire.read_response()).status == 404
+    assert "(127.0.0.9)" in refusals(log)[-1]
 
 
 # -- Control characters ------------------------------------------------------------------------------------------------
