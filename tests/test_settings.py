@@ -25,7 +25,7 @@ TIMES = [
     "open_timeout",
     "xhr_polling_timeout",
 ]
-COUNTS = ["max_message_size", "max_send_buffer", "max_sessions"]
+COUNTS = ["max_message_size", "max_send_buffer", "max_sessions", "max_sessions_per_address"]
 
 
 @pytest.mark.parametrize("given", [None, {}])
@@ -43,6 +43,7 @@ def test_the_defaults_are_those_of_the_documents(given):
         "max_message_size": 1 << 20,
         "max_send_buffer": 16 << 20,
         "max_sessions": 100_000,
+        "max_sessions_per_address": None,
         "bus": None,
         "node": "",
     }
@@ -229,6 +230,19 @@ def test_a_wrong_limit_is_an_error_with_its_default(name, default, value):
     assert str(caught.value) == (
         f"{name} must be a whole number of at least 1, not {value!r} (the default is {default})"
     )
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, "10", True], ids=repr)
+def test_a_wrong_limit_of_an_address_is_an_error(value):
+    with pytest.raises(SettingsError) as caught:
+        make_settings({"max_sessions_per_address": value})
+    assert str(caught.value) == (
+        f"max_sessions_per_address must be a whole number of at least 1, not {value!r} (the default is None)"
+    )
+
+
+def test_the_limit_of_an_address_may_be_left_to_the_default():
+    assert make_settings({"max_sessions_per_address": None}).max_sessions_per_address is None
 
 
 @pytest.mark.parametrize("interval", [15, 15.0, 60])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tornadio import proto
+from tornadio.addresses import is_internal, network_of
 from tornadio.departures import Departures
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 logger = get_logger("tornadio.session")
 get_logger("tornadio.periodic")  # whose module is pure, and leaves the limits of its lines to those who give it items
 
+# Where max_sessions_per_address is not set, an address of the Internet may have this part of max_sessions, or so many.
+_SHARE = 10
+_MIN_SHARE = 100
 # At shutdown, for peers to read their last frames.
 _GRACE_SECONDS = 1.0
 
@@ -62,6 +66,7 @@ class SessionContainer:
         self.on_end: Callable[[Session], None] | None = None
         self._given_loop = loop
         self._sessions: dict[str, Session] = {}
+        self._counts: dict[str, int] = {}  # of sessions, by what their clients' addresses count as
         self._open: dict[Session, None] = {}
         self._unflushed: list[Session] = []
         self.tasks = Tasks(self._check_emptied)
@@ -83,12 +88,14 @@ class SessionContainer:
         """Those whose ``on_open`` has returned and that are not closed, oldest first."""
         return tuple(self._open)
 
-    def create(self, session_class: type[S], connection: "SocketConnection", transport: str) -> S:
+    def create(self, session_class: type[S], connection: "SocketConnection", transport: str, address: str = "") -> S:
         """A new session with an id of 128 random bits, behind the setting ``node``.
 
-        :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``.
+        :param address: the client's, see :func:`tornadio.peers.counted_address`.
+        :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``; 429 when the address
+            has ``max_sessions_per_address``.
         """
-        self.check_room()
+        counted_as = self.check_room(address)
         if not self._sessions:
             self._start()
         session_id = self.settings.node + secrets.token_hex(16)
@@ -99,15 +106,33 @@ class SessionContainer:
                 self._stop()
             raise
         self._sessions[session_id] = session
+        if counted_as:
+            session.counted_as = counted_as
+            self._counts[counted_as] = self._counts.get(counted_as, 0) + 1
         return session
 
-    def check_room(self) -> None:
-        """:raises RefusedError: 503 where :meth:`create` would."""
+    def check_room(self, address: str = "") -> str:
+        """See whether there is room for a client.
+
+        :param address: as for :meth:`create`.
+        :returns: what the address counts as, empty where it is not limited.
+        :raises RefusedError: where :meth:`create` would.
+        """
         if self.draining:
             raise RefusedError(503, "this server is shutting down: connect again")
         if len(self._sessions) >= self.settings.max_sessions:
             logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
             raise RefusedError(503, "too many sessions: try again later")
+        limit = self.settings.max_sessions_per_address
+        if not address or (limit is None and is_internal(address)):
+            return ""
+        if limit is None:
+            limit = max(self.settings.max_sessions // _SHARE, _MIN_SHARE)
+        counted_as = network_of(address)
+        if self._counts.get(counted_as, 0) >= limit:
+            logger.warning("refused a client: %s has max_sessions_per_address (%d) already", counted_as, limit)
+            raise RefusedError(429, "too many sessions from your address: close some, or try again later")
+        return counted_as
 
     def get(self, session_id: str, transport: str) -> "Session | None":
         """The session of that id, if it is one of that transport."""
@@ -118,8 +143,19 @@ class SessionContainer:
         """Forget a session. Timers stop with the last one."""
         self._expiry.discard(session)
         self._timers.discard(session)
-        if self._sessions.pop(session.session_id, None) is not None and not self._sessions:
+        if self._sessions.pop(session.session_id, None) is None:
+            return
+        if session.counted_as:
+            self._discount(session.counted_as)
+        if not self._sessions:
             self._stop()
+
+    def _discount(self, counted_as: str) -> None:
+        left = self._counts[counted_as] - 1
+        if left:
+            self._counts[counted_as] = left
+        else:
+            del self._counts[counted_as]
 
     def expire(self, current_time: float | None = None) -> None:
         """End the sessions that have outlived their clients.

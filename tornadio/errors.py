@@ -42,7 +42,7 @@ class RefusedError(PeerError):
 
     def __init__(self, http_status: int, reason: str) -> None:
         # 1013 is "try again later" in the registry of close codes.
-        super().__init__(reason, http_status=http_status, close_code=1013 if http_status == 503 else 1008)
+        super().__init__(reason, http_status=http_status, close_code=1013 if http_status in (429, 503) else 1008)
 
 
 class HandlerError(PeerError):

@@ -11,6 +11,7 @@ from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
+from tornadio.peers import counted_address
 from tornadio.session import Session
 from tornadio.transport import Resource
 
@@ -37,8 +38,10 @@ def open_session(
         it is cancelled.
     """
     session: S | None = None
+    address = counted_address(request)
     try:
-        session = resource.sessions.create(session_class, resource.connection_class(), transport)
+        resource.sessions.check_room(address)  # before the application makes anything for this client
+        session = resource.sessions.create(session_class, resource.connection_class(), transport, address)
         opened = session.open(request, extra)
     except PeerError as error:
         _end(session)

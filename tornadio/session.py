@@ -83,6 +83,7 @@ _NO_POSTS: Final[frozenset[Post]] = frozenset()
 class Session:
     """A session over a persistent transport: it ends when its channel ends.
 
+    :ivar counted_as: the address that it counts for, empty for none.
     :ivar session_id: what the client knows it by, ``[0-9a-z]``.
     :ivar transport: the protocol's name, such as ``'websocket'``.
     """
@@ -101,6 +102,7 @@ class Session:
         "_taken",
         "_turns",
         "container",
+        "counted_as",
         "handled",
         "is_closed",
         "session_id",
@@ -114,6 +116,7 @@ class Session:
         self.session_id = session_id
         self.transport = transport
         self.container = container
+        self.counted_as = ""
         self.state = State.OPENING
         self.is_closed = False
         self._connection: SocketConnection | None = connection  # until on_close has run

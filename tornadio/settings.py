@@ -41,6 +41,11 @@ class Settings:
     :ivar max_message_size: UTF-8 bytes of one payload from a client.
     :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection, or for the bus.
     :ivar max_sessions: sessions alive at once in one router.
+    :ivar max_sessions_per_address: how many of them one client address may have, all addresses of an IPv6 ``/64``
+        together. Whose address that is, ``xheaders`` of ``SocketServer`` decides. ``None`` stands for a tenth of
+        ``max_sessions``, at least 100, for addresses of the Internet alone: a loopback, private, shared or link-local
+        address is not limited, for behind a proxy that is not named in ``xheaders`` everybody has it. A number is for
+        all addresses. A Unix socket's peer has none, and neither has a request of a named proxy that names no client.
     :ivar bus: what connects this router with those of the same resource in other processes: the URL of a Redis, or an
         object; ``None`` for nothing.
     :ivar node: what the ids of this router's sessions begin with, ``[0-9a-z]``.
@@ -58,6 +63,7 @@ class Settings:
     max_message_size: int = 1 << 20
     max_send_buffer: int = 16 << 20
     max_sessions: int = 100_000
+    max_sessions_per_address: int | None = None
     bus: "str | Bus | None" = dataclasses.field(default=None, repr=False)  # there may be a password in it
     node: str = ""
 
@@ -77,7 +83,7 @@ _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
 )
 _LISTS: Final = {"origins": "example.com:*", "hosts": "example.com"}  # each with an example
-_COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions"})
+_COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions", "max_sessions_per_address"})
 _BUS_URLS: Final = ("redis://", "rediss://", "unix://")
 _BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
 _NODE: Final = re.compile("[0-9a-z]{0,16}")
@@ -106,7 +112,7 @@ def _validated(name: str, value: Any) -> Any:
     if name in _TIMES:
         return _time(name, value)
     if name in _COUNTS:
-        return _count(name, value)
+        return None if value is None and name == "max_sessions_per_address" else _count(name, value)
     if name == "enabled_protocols":
         return _protocols(value)
     if name in _LISTS:
@@ -143,6 +149,8 @@ def _count(name: str, value: Any) -> int:
 
 def _default(name: str) -> str:
     value = getattr(Settings(), name)
+    if value is None:
+        return " (the default is None)"
     return f" (the default is {value:,})" if isinstance(value, int) else f" (the default is {value:g})"
 
 

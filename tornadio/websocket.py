@@ -20,6 +20,7 @@ from tornadio.logs import get_logger
 from tornadio.opening import open_session
 from tornadio.origins import REFUSED
 from tornadio.outbox import Payload
+from tornadio.peers import counted_address
 from tornadio.session import Session
 from tornadio.transport import Resource, TransportHandler, asks_for_websocket
 from tornadio.wire import Wire
@@ -88,7 +89,7 @@ class WebSocketHandler(TransportHandler):
             raise RefusedError(400, 'this is a WebSocket: "Connection: Upgrade" is missing')
         if "Transfer-Encoding" in headers:
             raise RefusedError(400, "a WebSocket handshake has no chunked body")
-        self.here.sessions.check_room()
+        self.here.sessions.check_room(counted_address(self.request))
 
     def _upgrade_rfc6455(self) -> None:
         if self.exchange.fields.get("Content-Length", "0") != "0":
