@@ -12,6 +12,8 @@ import tornadio
 from tests.compatibility.official_app import HERE as OFFICIAL
 from tests.compatibility.official_app import FileHandler
 
+MAX_SESSIONS_PER_ADDRESS = 200
+
 OWN_PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <link rel="icon" href="data:,">
@@ -56,7 +58,8 @@ def main() -> None:
     options = tornado.options.options
     options.logging = "warning"
     tornado.options.parse_command_line()
-    router = tornadio.get_router(Connection, {"bus": options.bus, "node": options.node})
+    settings = {"bus": options.bus, "node": options.node, "max_sessions_per_address": MAX_SESSIONS_PER_ADDRESS}
+    router = tornadio.get_router(Connection, settings)
     Connection.router = router
     javascript, html = "text/javascript", "text/html"
     application = tornado.web.Application(

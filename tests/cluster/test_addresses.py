@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from examples.cluster import cluster
+from tests.appserver import free_port
 from tests.clients import KEYS, NONCE, UPGRADE, request
-from tests.cluster.fleet import Fleet, Proxy, Visit, open_at
+from tests.cluster.fleet import NODES, Fleet, Proxy, Visit, daemon_of, leave, open_at, with_own_places
+from tests.cluster.node_app import MAX_SESSIONS_PER_ADDRESS
 from tests.support import Wire, limit
 from tornadio.settings import PROTOCOLS
 
@@ -112,6 +117,93 @@ async def test_the_flash_port_sends_nobody_to_a_process_that_drains(visit: Visit
             await client.leave()
     finally:
         await asyncio.to_thread(fleet.nodes["b"].start)
+
+
+# -- One client's share ------------------------------------------------------------------------------------------------
+
+
+async def test_one_address_fills_its_share_of_each_process_and_others_come_in(visit: Visit, proxy: Proxy) -> None:
+    """Its share of the sessions: who comes first is where the proxy likes, so all processes are filled."""
+    greedy = f"127.0.{1 + len(proxy.name)}.1"
+    statuses: list[int] = []
+    async with limit(), contextlib.aclosing(await Wire.connect_from(greedy, proxy.web_port)) as wire:
+        while statuses[-20:] != [429] * 20:
+            await wire.send_request("GET", "/socket.io/xhr-polling//1", FORGED)
+            statuses.append((await wire.read_response()).status)
+    assert statuses.count(200) == len(NODES) * MAX_SESSIONS_PER_ADDRESS
+    for transport in PROTOCOLS:
+        client = await visit.open(proxy, transport)  # from 127.0.0.1
+        await client.send("about")
+        assert (await client.receive())[0]["ip"] == "127.0.0.1"
+        await leave(client)
+
+
+@contextlib.asynccontextmanager
+async def running_with_few(fleet: Fleet, proxy: Proxy, directory: Path, many: str, few: str) -> AsyncIterator[int]:
+    """The proxy with its documented file, but for one number: its port."""
+    name = "haproxy.cfg" if proxy.name == "haproxy" else "nginx.conf"
+    port = free_port()
+    ports = {node: server.port for node, server in fleet.nodes.items()} | {"web": port, "flash": free_port()}
+    text = with_own_places(cluster.adapted(cluster.HERE / name, ports))
+    assert many in text
+    path = directory / name
+    path.write_text(text.replace(many, few), encoding="utf-8")
+    arguments = ["-f", str(path)]
+    if proxy.name == "nginx":
+        arguments = ["-p", str(directory), "-c", str(path), "-e", "stderr", "-g", "daemon off; pid nginx.pid;"]
+    daemon = daemon_of(proxy.name, *arguments, port=port, directory=directory)
+    await asyncio.to_thread(daemon.start)
+    try:
+        yield port
+    finally:
+        await asyncio.to_thread(daemon.stop)
+
+
+async def test_a_proxy_keeps_one_address_to_its_connections(
+    visit: Visit, fleet: Fleet, proxy: Proxy, tmp_path: Path
+) -> None:
+    async with running_with_few(fleet, proxy, tmp_path, " 2000", " 20") as port, contextlib.AsyncExitStack() as stack:
+        for source, number in [("127.0.3.1", 30), ("127.0.3.2", 1)]:
+            heads = []
+            for _ in range(number):
+                try:
+                    wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect_from(source, port)))
+                    await wire.send_request("GET", "/socket.io/htmlfile//1")
+                    heads.append(await wire.reader.readline())
+                except ConnectionError:
+                    heads.append(b"")
+            assert [head.partition(b" ")[2][:3] for head in heads[:20]] == [b"200"] * min(number, 20)
+            assert {head.partition(b" ")[2][:3] for head in heads[20:]} <= {b"429", b""}
+
+
+async def test_haproxy_keeps_one_address_to_its_requests(visit: Visit, fleet: Fleet, tmp_path: Path) -> None:
+    async with running_with_few(fleet, fleet.proxies["haproxy"], tmp_path, " 10000", " 20") as port:
+        for source, expected in [("127.0.3.1", [200] * 20 + [429] * 10), ("127.0.3.2", [200])]:
+            statuses = []
+            for _ in expected:
+                async with contextlib.aclosing(await Wire.connect_from(source, port)) as wire:
+                    await wire.send_request("GET", "/own")
+                    statuses.append((await wire.read_response()).status)
+            assert statuses == expected
+
+
+async def test_nginx_counts_an_ipv6_network_as_one_address(visit: Visit, fleet: Fleet, tmp_path: Path) -> None:
+    """The machine has one IPv6 address at most, so nginx is told of others, as by a proxy before it."""
+    believing = " 1;\n    real_ip_header X-Test;\n    set_real_ip_from 127.0.0.1;\n"
+    nginx = fleet.proxies["nginx"]
+    async with (
+        running_with_few(fleet, nginx, tmp_path, " 2000;", believing) as port,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        statuses = []
+        for address in ("2001:db8:a:a::1", "2001:db8:a:a:f::2", "2001:db8:a:b::1", "10.0.10.10", "10.0.10.11"):
+            wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect(port)))
+            await wire.send_request("GET", "/socket.io/htmlfile//1", {"X-Test": address})
+            statuses.append((await wire.read_head()).status)
+        assert statuses == [200, 429, 200, 200, 200]
+
+
+# -- Hosts -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
