@@ -14,6 +14,7 @@ import tornadio
 from tests.attacks.test_session_floods import handshake
 from tests.clients import HixiePeer, opened, request
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
+from tornadio.entrance import PlainConnection
 from tornadio.errors import SettingsError
 from tornadio.peers import Peers
 from tornadio.settings import PROTOCOLS
@@ -203,6 +204,26 @@ async def test_half_a_proxy_line_keeps_nobody_busy(serve, reset):
             wire.writer.write_eof()
             assert await wire.read_to_end() == b""
         await until(lambda: len(served.server._entrance) == 0)
+
+
+async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_again(serve, monkeypatch):
+    served = serve(server={"xheaders": True})
+    wire = await served.connect()
+    await wire.send(LINE[:20])
+    await served.barrier()
+    looks: list[PlainConnection] = []
+    look = PlainConnection.look
+
+    def counted(connection: PlainConnection) -> None:
+        looks.append(connection)
+        look(connection)
+
+    monkeypatch.setattr(PlainConnection, "look", counted)
+    for _ in range(20):
+        await served.barrier()
+    assert len(looks) <= 2 * 20 * 2  # each barrier makes two connections, which are looked at when they come and speak
+    await wire.send(LINE[20:] + request({}, "/socket.io/xhr-polling//1"))
+    assert (await wire.read_response()).status == 200
 
 
 async def test_a_proxy_line_has_the_time_of_a_header(serve, clock):
