@@ -12,8 +12,6 @@ import tornadio
 from tests.compatibility.official_app import HERE as OFFICIAL
 from tests.compatibility.official_app import FileHandler
 
-MAX_SESSIONS_PER_ADDRESS = 200
-
 OWN_PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <link rel="icon" href="data:,">
@@ -55,10 +53,11 @@ def main() -> None:
     tornado.options.define("bus", type=str)
     tornado.options.define("node", type=str)
     tornado.options.define("client", type=Path, default=None)
+    tornado.options.define("max_sessions_per_address", type=int, default=None)
     options = tornado.options.options
     options.logging = "warning"
     tornado.options.parse_command_line()
-    settings = {"bus": options.bus, "node": options.node, "max_sessions_per_address": MAX_SESSIONS_PER_ADDRESS}
+    settings = {"bus": options.bus, "node": options.node, "max_sessions_per_address": options.max_sessions_per_address}
     router = tornadio.get_router(Connection, settings)
     Connection.router = router
     javascript, html = "text/javascript", "text/html"

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from examples.cluster import cluster
-from tests.appserver import free_port
+from tests.appserver import AppServer, free_port
 from tests.clients import KEYS, NONCE, UPGRADE, request
-from tests.cluster.fleet import NODES, Fleet, Proxy, Visit, daemon_of, leave, open_at, with_own_places
-from tests.cluster.node_app import MAX_SESSIONS_PER_ADDRESS
+from tests.cluster.fleet import NODES, Fleet, Proxy, Visit, daemon_of, open_at, with_own_places
 from tests.support import Wire, limit
 from tornadio.settings import PROTOCOLS
 
+NODE_APP = Path(__file__).with_name("node_app.py")
 REAL = "127.0.0.7"
+SHARE = 20
 FORGED = {"X-Real-Ip": "192.0.2.66", "X-Forwarded-For": "192.0.2.66", "X-Scheme": "https"}
 POLICY_REQUEST = b"<policy-file-request/>\0"
 VERSION_13 = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
@@ -117,33 +118,20 @@ async def test_the_flash_port_sends_nobody_to_a_process_that_drains(visit: Visit
             await client.leave()
     finally:
         await asyncio.to_thread(fleet.nodes["b"].start)
+    await visit.one_of_each(fleet.proxies["haproxy"], "websocket")  # the proxy has it back
 
 
 # -- One client's share ------------------------------------------------------------------------------------------------
 
 
-async def test_one_address_fills_its_share_of_each_process_and_others_come_in(visit: Visit, proxy: Proxy) -> None:
-    """Its share of the sessions: who comes first is where the proxy likes, so all processes are filled."""
-    greedy = f"127.0.{1 + len(proxy.name)}.1"
-    statuses: list[int] = []
-    async with limit(), contextlib.aclosing(await Wire.connect_from(greedy, proxy.web_port)) as wire:
-        while statuses[-20:] != [429] * 20:
-            await wire.send_request("GET", "/socket.io/xhr-polling//1", FORGED)
-            statuses.append((await wire.read_response()).status)
-    assert statuses.count(200) == len(NODES) * MAX_SESSIONS_PER_ADDRESS
-    for transport in PROTOCOLS:
-        client = await visit.open(proxy, transport)  # from 127.0.0.1
-        await client.send("about")
-        assert (await client.receive())[0]["ip"] == "127.0.0.1"
-        await leave(client)
-
-
 @contextlib.asynccontextmanager
-async def running_with_few(fleet: Fleet, proxy: Proxy, directory: Path, many: str, few: str) -> AsyncIterator[int]:
-    """The proxy with its documented file, but for one number: its port."""
+async def running_with(
+    nodes: dict[str, AppServer], proxy: Proxy, directory: Path, many: str = "", few: str = ""
+) -> AsyncIterator[int]:
+    """A proxy with its documented file, but for one number at most: its port."""
     name = "haproxy.cfg" if proxy.name == "haproxy" else "nginx.conf"
     port = free_port()
-    ports = {node: server.port for node, server in fleet.nodes.items()} | {"web": port, "flash": free_port()}
+    ports = {node: server.port for node, server in nodes.items()} | {"web": port, "flash": free_port()}
     text = with_own_places(cluster.adapted(cluster.HERE / name, ports))
     assert many in text
     path = directory / name
@@ -159,10 +147,38 @@ async def running_with_few(fleet: Fleet, proxy: Proxy, directory: Path, many: st
         await asyncio.to_thread(daemon.stop)
 
 
+@pytest.fixture
+async def small(fleet: Fleet, tmp_path: Path) -> AsyncIterator[AppServer]:
+    """A process in which one address may have a few sessions."""
+    bus = f"--bus=redis://127.0.0.1:{fleet.redis.port}/0"
+    server = AppServer(NODE_APP, (bus, "--node=a", f"--max_sessions_per_address={SHARE}"), tmp_path / "a.txt")
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.kill)
+
+
+async def test_one_address_fills_its_share_and_others_come_in(
+    visit: Visit, small: AppServer, proxy: Proxy, tmp_path: Path
+) -> None:
+    async with running_with(dict.fromkeys(NODES, small), proxy, tmp_path) as port, contextlib.AsyncExitStack() as stack:
+        for source in ("127.0.3.1", "127.0.3.2"):
+            wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect_from(source, port)))
+            statuses = []
+            for number in range(SHARE + 5):
+                await wire.send_request("GET", "/socket.io/xhr-polling//1", {"X-Real-Ip": f"192.0.2.{number}"})
+                statuses.append((await wire.read_response()).status)
+            assert statuses == [200] * SHARE + [429] * 5
+        for transport in PROTOCOLS[:1] + PROTOCOLS[2:]:  # flashsocket has a port of its own
+            client = await open_at(visit.at(port), transport)
+            await client.send("about")
+            assert (await client.receive())[0]["ip"] == "127.0.0.1"
+            await client.leave()
+
+
 async def test_a_proxy_keeps_one_address_to_its_connections(
     visit: Visit, fleet: Fleet, proxy: Proxy, tmp_path: Path
 ) -> None:
-    async with running_with_few(fleet, proxy, tmp_path, " 2000", " 20") as port, contextlib.AsyncExitStack() as stack:
+    async with running_with(fleet.nodes, proxy, tmp_path, " 5000", " 20") as port, contextlib.AsyncExitStack() as stack:
         for source, number in [("127.0.3.1", 30), ("127.0.3.2", 1)]:
             heads = []
             for _ in range(number):
@@ -177,7 +193,7 @@ async def test_a_proxy_keeps_one_address_to_its_connections(
 
 
 async def test_haproxy_keeps_one_address_to_its_requests(visit: Visit, fleet: Fleet, tmp_path: Path) -> None:
-    async with running_with_few(fleet, fleet.proxies["haproxy"], tmp_path, " 10000", " 20") as port:
+    async with running_with(fleet.nodes, fleet.proxies["haproxy"], tmp_path, " 10000", " 20") as port:
         for source, expected in [("127.0.3.1", [200] * 20 + [429] * 10), ("127.0.3.2", [200])]:
             statuses = []
             for _ in expected:
@@ -192,7 +208,7 @@ async def test_nginx_counts_an_ipv6_network_as_one_address(visit: Visit, fleet: 
     believing = " 1;\n    real_ip_header X-Test;\n    set_real_ip_from 127.0.0.1;\n"
     nginx = fleet.proxies["nginx"]
     async with (
-        running_with_few(fleet, nginx, tmp_path, " 2000;", believing) as port,
+        running_with(fleet.nodes, nginx, tmp_path, " 5000;", believing) as port,
         contextlib.AsyncExitStack() as stack,
     ):
         statuses = []
