@@ -66,6 +66,7 @@ class SessionContainer:
         self.on_end: Callable[[Session], None] | None = None
         self._given_loop = loop
         self._sessions: dict[str, Session] = {}
+        self._leaving: set[Session] = set()  # closed, but handlers of theirs are still at work: they count, too
         self._counts: dict[str, int] = {}  # of sessions, by what their clients' addresses count as
         self._open: dict[Session, None] = {}
         self._unflushed: list[Session] = []
@@ -120,7 +121,7 @@ class SessionContainer:
         """
         if self.draining:
             raise RefusedError(503, "this server is shutting down: connect again")
-        if len(self._sessions) >= self.settings.max_sessions:
+        if len(self._sessions) + len(self._leaving) >= self.settings.max_sessions:
             logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
             raise RefusedError(503, "too many sessions: try again later")
         limit = self.settings.max_sessions_per_address
@@ -145,12 +146,22 @@ class SessionContainer:
         self._timers.discard(session)
         if self._sessions.pop(session.session_id, None) is None:
             return
-        if session.counted_as:
+        if session.has_left:
             self._discount(session.counted_as)
+        else:
+            self._leaving.add(session)
         if not self._sessions:
             self._stop()
 
+    def left(self, session: "Session") -> None:
+        """The last handler of a session that is closing, or closed, has ended: ``on_close``."""
+        if session in self._leaving:
+            self._leaving.discard(session)
+            self._discount(session.counted_as)
+
     def _discount(self, counted_as: str) -> None:
+        if not counted_as:
+            return
         left = self._counts[counted_as] - 1
         if left:
             self._counts[counted_as] = left

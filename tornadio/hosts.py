@@ -6,23 +6,19 @@ where the visitor is. What gives it away is the name, which the ``Host`` header 
 """
 
 import functools
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
 
+from tornadio.addresses import is_internal, parse_address
 from tornadio.errors import SettingsError
 from tornadio.origins import OriginRule, ascii_name, host_of
 
 _NAME: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 _MAX_HEADER: Final = 255 + len(":65535")
-_MAX_ADDRESS: Final = 64  # an IPv6 address, with its zone
 
 # Names that only a local network knows: RFC 6762, RFC 8375, ICANN's .internal, and what routers use. No site has them.
 _LOCAL_DOMAINS: Final = (".local", ".internal", ".lan", ".home.arpa")
-
-# What Tornado says for a peer without an address, of a Unix socket.
-_NO_ADDRESS: Final = "0.0.0.0"
 
 
 class HostRule:
@@ -53,13 +49,13 @@ class HostRule:
 
     def allows_client(self, address: str) -> bool:
         """Whether a client may ask for any name: one from the internet, whom the page's owner could be as well."""
-        return self._is_default and len(address) <= _MAX_ADDRESS and not _is_local(address)
+        return self._is_default and not is_internal(address) and parse_address(address) is not None
 
     def _decide(self, host: str) -> bool:
         name = host_of(host).removesuffix(".")
         if not name:
             return False
-        if name in self._names or name.endswith(self._domains) or _is_address(name):
+        if name in self._names or name.endswith(self._domains) or parse_address(name) is not None:
             return True
         return self._is_default and ("." not in name or name.endswith(_LOCAL_DOMAINS))
 
@@ -74,7 +70,7 @@ def make_host_rule(hosts: Iterable[str] | None, origins: OriginRule, own_name: s
 
 def _parse_entry(entry: str) -> str:
     if isinstance(entry, str):
-        if entry == "*" or _is_address(entry.removeprefix("[").removesuffix("]")):
+        if entry == "*" or parse_address(entry.removeprefix("[").removesuffix("]")) is not None:
             return entry
         domain = entry.removeprefix("*.")
         name = ascii_name(domain.lower().removesuffix("."))
@@ -84,25 +80,3 @@ def _parse_entry(entry: str) -> str:
         f"hosts: {entry!r} is no host name: write 'example.com', '*.example.com' for the names below it, or '*' for "
         "any, without scheme and port; an internationalized name may need its ASCII form, 'xn--...'"
     )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_local(text: str) -> bool:
-    """Whether an address is of this machine or of a network that the internet doesn't reach."""
-    if text == _NO_ADDRESS:
-        return False
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return True
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
-    return not address.is_global

@@ -34,8 +34,8 @@ def open_session(
     :param extra: what ``extra_re`` matched, for ``on_open``.
     :param conclude: called once with the outcome: the session, if it may go on, else the error that the client is
         told, and the session has ended. One that raises ends it, too.
-    :returns: ``None`` if the outcome was told, else what is waited for: ``on_open`` is a coroutine. After ``open_timeout``
-        it is cancelled.
+    :returns: ``None`` if the outcome was told, else what is waited for: ``on_open`` is a coroutine. It is cancelled
+        after ``open_timeout``.
     """
     session: S | None = None
     address = counted_address(request)

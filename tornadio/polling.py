@@ -10,7 +10,7 @@ from simplejson.encoder import JSONEncoderForHTML
 from tornadio import forms
 from tornadio.container import State
 from tornadio.errors import PeerError, RefusedError
-from tornadio.opening import open_session
+from tornadio.opening import Opening, open_session
 from tornadio.outbox import Payload
 from tornadio.pollingsession import PollingSession
 from tornadio.transport import TEXT, TransportHandler
@@ -29,6 +29,7 @@ class PollingHandler(TransportHandler):
 
     content_type: str
     _session: PollingSession | None = None
+    _opening: Opening[PollingSession] | None = None
     _has_gone = False
 
     def read(self) -> None:
@@ -38,13 +39,17 @@ class PollingHandler(TransportHandler):
             assert isinstance(session, PollingSession)
             self._attach(session)
         else:
-            open_session(self.here, PollingSession, self.transport, self.request, self.address.extra, self._opened)
+            self._opening = open_session(
+                self.here, PollingSession, self.transport, self.request, self.address.extra, self._opened
+            )
 
     def _opened(self, outcome: PollingSession | PeerError) -> None:
-        if isinstance(outcome, PeerError):
+        self._opening = None
+        if self._has_gone:
+            if not isinstance(outcome, PeerError):
+                outcome.drop()
+        elif isinstance(outcome, PeerError):
             self.respond_error(outcome)
-        elif self._has_gone:
-            outcome.drop()
         elif outcome.state is State.CLOSED:
             self.respond_error(self.unknown_session())
         else:
@@ -59,6 +64,8 @@ class PollingHandler(TransportHandler):
         session, self._session = self._session, None
         if session is not None:
             session.lost(self)
+        if self._opening is not None:
+            self._opening.session.drop()
 
     def format_payload(self, payload: str) -> str:
         """A payload as the body of a response."""

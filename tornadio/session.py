@@ -380,7 +380,7 @@ class Session:
             return
         self.is_closed = True
         self._turns.dismiss()
-        self.container.tasks.spawn_goodbye(self._say_goodbye())
+        self.container.tasks.spawn_goodbye(self._say_goodbye()).add_done_callback(self._left)
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
@@ -394,6 +394,14 @@ class Session:
         finally:
             self._turns.give_back(place)
             self._connection = None  # which knows its session: in a circle both would wait for the collector
+
+    def _left(self, goodbye: "asyncio.Task[None]") -> None:
+        self.container.left(self)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether ``on_close`` has run: no handler of this connection is at work any more."""
+        return self._connection is None
 
     def _call_on_close(self) -> Any:
         try:

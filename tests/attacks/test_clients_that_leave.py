@@ -361,7 +361,8 @@ async def test_polls_one_after_the_other_on_a_connection_are_answered(begin, tra
     session_id, _ = await served.open(transport)
     wire = await served.connect()
     index = "/0" if transport == "jsonp-polling" else ""
-    poll = f"GET /socket.io/{transport}/{session_id}/1290000000000{index} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    path = f"/socket.io/{transport}/{session_id}/1290000000000{index}"
+    poll = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: same-origin\r\n\r\n".encode()
     await wire.send(poll + behind)
     for number in range(5):
         await served.barrier()

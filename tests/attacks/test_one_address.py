@@ -12,7 +12,7 @@ import tornado.netutil
 
 from tests.attacks.test_session_floods import handshake
 from tests.clients import ANSWER, KEY3, open_client, request
-from tests.support import POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
+from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
 from tornadio.logs import LINES
 from tornadio.settings import PROTOCOLS
 
@@ -75,8 +75,40 @@ async def test_who_leaves_makes_room(serve, clock, transport):
             await client.leave()
         if transport in POLLING:
             await clock.advance(20)
-        await until(lambda: sessions_of(served) == 0)
-    assert served.router._sessions._counts == {}
+        await until(lambda: sessions_of(served) == 0 and served.router._sessions._counts == {})
+
+
+class Busy(Recorder):
+    """Its handler is at work until the test ends it."""
+
+    going_on: list[asyncio.Event] = []
+
+    async def on_message(self, message):
+        self.going_on.append(asyncio.Event())
+        await self.going_on[-1].wait()
+
+
+@pytest.mark.parametrize("setting", ["max_sessions", "max_sessions_per_address"])
+@pytest.mark.parametrize("transport", PERSISTENT)
+async def test_who_leaves_a_handler_behind_makes_room_when_that_ends(serve, transport, setting):
+    served = serve(Busy, {setting: LIMIT})
+    Busy.going_on.clear()
+    status = 503 if setting == "max_sessions" else 429
+    for _ in range(LIMIT):
+        client = await open_client(served, transport)
+        sending = asyncio.ensure_future(client.send("hello"))
+        await until(lambda: len(Busy.going_on) == len(Recorder.opened))
+        await client.leave(reset=True)
+        sending.cancel()
+        await until(lambda: Recorder.opened[-1].is_closed)
+    assert sessions_of(served) == 0
+    assert (await refused(served, transport, "127.0.0.1")).status == status
+    Busy.going_on[0].set()
+    await Recorder.opened[0].wait_closed()
+    assert await open_client(served, transport)
+    assert (await refused(served, transport, "127.0.0.1")).status == status
+    for going_on in Busy.going_on:
+        going_on.set()
 
 
 @pytest.mark.parametrize("transport", PROTOCOLS)
