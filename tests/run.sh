@@ -6,9 +6,10 @@
 #
 # The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
 # cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the cluster's, the
-# benchmarks' and those with programs of others, and with a short soak and fuzz, on the oldest Python found (3.11 or newer) with
-# the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and the chaos,
-# on the newest Python found with the newest dependencies. PYTHON names another Python for the first (default: python3).
+# benchmarks' and those with programs of others, and with a short soak and fuzz, on the oldest Python found (3.11 or
+# newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and
+# the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the first
+# (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.

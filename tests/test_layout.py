@@ -118,7 +118,7 @@ LAYOUT = {
         "transport",
         "wire",
     ],
-    "tornadohttp": ["logs", "patience", "periodic"],
+    "tornadohttp": ["logs", "patience", "peers", "periodic"],
     "server": [
         "accesslog",
         "entrance",

@@ -5,18 +5,10 @@ A proxy names its clients in each request's header, or in a line before the conn
 """
 
 import ipaddress
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import (
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
-from tornado.iostream import SSLIOStream
+from tornado.httputil import HTTPServerRequest
 
 from tornadio.addresses import IPNetwork, parse_address
 from tornadio.errors import SettingsError
@@ -117,38 +109,6 @@ def _last_of(fields: Mapping[str, str], *names: str) -> str:
         if name in fields:
             return fields[name].split(",")[-1].strip()
     return ""
-
-
-class ClientDelegate(HTTPMessageDelegate):
-    """Tells Tornado's HTTP who sent a request, before the request is made.
-
-    :param delegate: whose request it is.
-    """
-
-    def __init__(self, delegate: HTTPMessageDelegate, connection: HTTP1Connection, peers: Peers) -> None:
-        self._delegate = delegate
-        self._connection = connection
-        self._peers = peers
-        context: Any = connection.context
-        context.remote_ip = host_of(context.address)  # until there is a header, and not whom the last request named
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        context: Any = self._connection.context
-        protocol = "https" if isinstance(self._connection.stream, SSLIOStream) else "http"
-        client = self._peers.client_of(context.address, protocol, headers)
-        context.remote_ip, context.protocol, context.counted_address = client
-        return self._delegate.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk)
-
-    def finish(self) -> None:
-        self._delegate.finish()
-
-    def on_connection_close(self) -> None:
-        self._delegate.on_connection_close()
 
 
 def counted_address(request: HTTPServerRequest) -> str:

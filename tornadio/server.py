@@ -31,7 +31,7 @@ from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer
 from tornadio.health import SERVERS
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
 from tornadio.origins import flash_policy
-from tornadio.peers import ClientDelegate, Peers
+from tornadio.peers import Peers
 from tornadio.router import Router, RouterRule
 from tornadio.tasks import loop_is_running
 from tornadio.tornadohttp import RequestDelegate, TornadoConnections
@@ -227,8 +227,8 @@ class SocketServer(HTTPServer):
         connection = cast(HTTP1ServerConnection, server_conn)
         self._tornados.add(connection)
         delegate = super().start_request(server_conn, request_conn)
-        delegate = ClientDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers)
-        return RequestDelegate(delegate, functools.partial(self._tornados.headers_came, connection.stream))
+        headers_came = functools.partial(self._tornados.headers_came, connection.stream)
+        return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, headers_came)
 
     def on_close(self, server_conn: object) -> None:
         """A connection that Tornado served has ended, or a transport has taken it."""

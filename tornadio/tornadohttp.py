@@ -10,9 +10,9 @@ import socket
 import struct
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
-from tornado.http1connection import HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httputil import (
     HTTPHeaders,
     HTTPInputError,
@@ -21,10 +21,11 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from tornadio.logs import get_logger
 from tornadio.patience import SLOWEST_BYTES_PER_SECOND
+from tornadio.peers import Peers, host_of
 from tornadio.periodic import Periodic
 
 logger = get_logger(__name__)
@@ -39,22 +40,38 @@ _BYTES_ACKED: Final = struct.Struct("120xQ")
 
 
 class RequestDelegate(HTTPMessageDelegate):
-    """Tornado's delegate for one request, which has a client told that its headers make no request.
+    """Tornado's delegate for one request: tells it who the client is, and a client that its headers make no request.
 
     :param delegate: Tornado's, or the application's.
+    :param connection: the request's.
+    :param peers: which of them are believed about their clients.
     :param headers_came: called when the headers are here.
     """
 
-    __slots__ = ("_delegate", "_headers_came")
+    __slots__ = ("_connection", "_delegate", "_headers_came", "_peers")
 
-    def __init__(self, delegate: HTTPMessageDelegate, headers_came: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        delegate: HTTPMessageDelegate,
+        connection: HTTP1Connection,
+        peers: Peers,
+        headers_came: Callable[[], None],
+    ) -> None:
         self._delegate = delegate
+        self._connection = connection
+        self._peers = peers
         self._headers_came = headers_came
+        context: Any = connection.context
+        context.remote_ip = host_of(context.address)  # until there is a header, and not whom the last request named
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._headers_came()
+        context: Any = self._connection.context
+        protocol = "https" if isinstance(self._connection.stream, SSLIOStream) else "http"
+        client = self._peers.client_of(context.address, protocol, headers)
+        context.remote_ip, context.protocol, context.counted_address = client
         try:
             return self._delegate.headers_received(start_line, headers)
         except HTTPInputError:

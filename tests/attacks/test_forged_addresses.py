@@ -268,8 +268,9 @@ async def test_only_the_first_bytes_of_a_connection_are_a_proxy_line(serve):
     forged = b"PROXY TCP4 192.0.2.66 192.0.2.1 1 2\r\n"
     for data in (poll + forged + poll, LINE + forged + poll, request({}, "/") + forged + poll):
         Recorder.opened.clear()
-        answer = await ask(served, data)
-        assert b"400 Bad Request" in answer
+        async with contextlib.aclosing(await served.connect()) as wire:
+            await wire.send(data)
+            assert b"400 Bad Request" in await wire.read_to_end()
         assert "192.0.2.66" not in [recorder.request.remote_ip for recorder in Recorder.opened]
 
 
