@@ -45,6 +45,11 @@ class Daemon:
                 pytest.fail(f"{self.name} did not start to serve on port {self.port}:\n{self.output()}", pytrace=False)
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.pid
+
     def kill(self) -> None:
         """End the process at once (SIGKILL), as a power cut would. Does nothing when it has ended."""
         if self._process is not None:

@@ -86,7 +86,8 @@ class Served:
     async def post_data(self, session_id: str, data: str, transport: str = "xhr-polling") -> Response:
         """POST a payload, whatever it is."""
         body = b"data=" + quote(data, safe="~!*()'").encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        charset = "" if transport == "jsonp-polling" else "; charset=utf-8"  # a form names none
+        headers = {"Content-Type": f"application/x-www-form-urlencoded{charset}"}
         return await self.request("POST", f"/socket.io/{transport}/{session_id}/send", headers, body)
 
     async def poll(self, session_id: str, transport: str = "xhr-polling") -> Response:

@@ -158,6 +158,21 @@ async def test_without_a_file_the_policy_names_the_hosts_of_the_origins(ask_at, 
     assert await answer(port, REQUEST) == policy(main, *domains) + b"\0"
 
 
+@pytest.mark.parametrize(
+    ("settings", "domains"),
+    [
+        ({"enabled_protocols": ["websocket", "xhr-polling"]}, []),
+        ({"enabled_protocols": ["websocket"], "origins": ["*:*"]}, []),
+        ({"hosts": ["chat.example.com", "*.example.org"]}, ["chat.example.com", "*.example.org"]),
+        ({"hosts": ["chat.example.com"], "origins": ["www.example.com:*"]}, ["www.example.com"]),
+        ({"hosts": ["*"]}, ["*"]),
+    ],
+)
+async def test_the_policy_lets_in_no_more_than_the_router_does(ask_at, settings, domains):
+    main, port = ask_at(settings)
+    assert await answer(port, REQUEST) == policy(main, *domains) + b"\0"
+
+
 async def test_the_policy_is_the_union_of_all_routers():
     def router(resource: str, *origins: str) -> Any:
         return tornadio.get_router(Recorder, {"origins": origins}, resource=resource).route()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tornadio
+from tests.appserver import REPOSITORY
 from tests.support import brief
 from tornadio.errors import SettingsError
 from tornadio.hosts import HostRule, make_host_rule
@@ -21,8 +27,8 @@ LOCAL_6 = ["::1", "fe80::1", "fe80::1%eth0", "fd00::7", "::ffff:192.168.1.2"]
 PUBLIC = ["8.8.8.8", "93.184.216.34", "172.32.0.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 
 
-def allows(rule: HostRule, host: str, address: str = "127.0.0.1") -> bool:
-    return rule.allows_name(host) or rule.allows_client(address)
+def allows(rule: HostRule, host: str, address: str = "127.0.0.1", own: str = "127.0.0.1") -> bool:
+    return rule.allows_name(host) or rule.allows_client(address, own)
 
 
 def rule_of(hosts: list[str] | None = None, origins: list[str] | None = None) -> HostRule:
@@ -52,6 +58,25 @@ def test_clients_of_a_local_network_may_ask_for_its_names_alone(address):
         assert allows(rule_of(), host, address), host
     for host in [*NAMES, *NO_NAMES]:
         assert not allows(rule_of(), host, address), host
+
+
+@pytest.mark.parametrize(
+    ("client", "own", "is_local"),
+    [
+        ("8.8.8.8", "8.8.8.8", True),
+        ("8.8.8.8", "8.8.8.9", False),
+        ("8.8.8.8", "", False),
+        ("2606:4700:1:2::a", "2606:4700:1:2::a", True),
+        ("2606:4700:1:2::a", "2606:4700:1:2::b", True),
+        ("2606:4700:1:2::a", "2606:4700:1:3::a", False),
+        ("::ffff:8.8.8.8", "8.8.8.8", True),
+    ],
+)
+def test_a_client_at_the_servers_own_public_address_or_beside_it_is_local(client, own, is_local):
+    for host in [*ALWAYS]:
+        assert allows(rule_of(), host, client, own), host
+    for host in [*NAMES, *NO_NAMES]:
+        assert allows(rule_of(), host, client, own) is not is_local, host
 
 
 @pytest.mark.parametrize("address", [*PUBLIC, "0.0.0.0"])  # the latter stands for a Unix socket
@@ -208,3 +233,53 @@ def test_any_entry_is_taken_or_the_callers_error_of_hosts(entry):
     except SettingsError:
         return
     assert entry == "*" or not rule.allows_name("somebody.else")
+
+
+# A server at a public address, on a machine that asks it by that address: in a network of its own.
+AT_A_PUBLIC_ADDRESS = """
+import asyncio, sys
+import tornado.web
+import tornadio
+
+class Secret(tornadio.SocketConnection):
+    def on_open(self, request, *args, **kwargs):
+        self.send("secret")
+
+async def status(own, port, host):
+    reader, writer = await asyncio.open_connection(own, port)
+    writer.write(f"GET /socket.io/xhr-polling//1 HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+    answer = await reader.readuntil(b"\\r\\n")
+    writer.close()
+    return answer.split()[1].decode()
+
+async def main():
+    for own in sys.argv[1:]:
+        application = tornado.web.Application(
+            [tornadio.get_router(Secret).route()], socket_io_port=0, socket_io_address=own
+        )
+        server = tornadio.SocketServer(application, auto_start=False)
+        print(*[await status(own, server.port, host) for host in ("evil.example", "localhost")])
+        await server.shutdown(timeout=0.1)
+
+asyncio.run(main())
+"""
+AT_HOME = ("203.0.113.5", "2001:db8::5")  # they exist in that network only
+
+
+def test_a_visitor_at_the_servers_own_public_address_is_no_stranger(tmp_path):
+    ip = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin")
+    if ip is None or subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+        pytest.skip("no network of its own can be made here: it needs root, iproute2 and unshare")
+    script = tmp_path / "public.py"
+    script.write_text(AT_A_PUBLIC_ADDRESS)
+    commands = [f"{ip} link set lo up", *(f"{ip} address add {address} dev lo" for address in AT_HOME)]
+    commands.append(shlex.join([sys.executable, str(script), *AT_HOME]))
+    ran = subprocess.run(
+        ["unshare", "--net", "sh", "-ec", "\n".join(commands)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout == "403 200\n" * len(AT_HOME), ran.stderr

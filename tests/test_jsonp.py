@@ -1,5 +1,7 @@
 """jsonp-polling: each poll is a script that calls back, each POST a form in an iframe."""
 
+from urllib.parse import quote
+
 import pytest
 import simplejson
 
@@ -8,7 +10,7 @@ from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_http")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # browsers name no charset for a form
 
 
 # -- Polls -------------------------------------------------------------------------------------------------------------
@@ -127,6 +129,17 @@ async def test_a_message_keeps_its_newlines_although_the_form_changed_them(serve
     assert [event for event in Recorder.opened[0].events if event[0] == "message"] == [
         ("message", message) for message in messages
     ]
+
+
+async def test_texts_that_no_form_has_sent_are_never_taken_for_others(serve):
+    served = serve()
+    session_id, _ = await served.open("jsonp-polling")
+    texts = ["quote:" + "\r\n" * 40, "B" * 32 + '~m~22~m~~j~{"do":"delete all"}']
+    body = b"data=" + quote("".join(map(proto.encode, texts))).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}  # as our client's fetch has it
+    response = await served.request("POST", f"/socket.io/jsonp-polling/{session_id}/1/0", headers, body)
+    assert (response.status, response.text) == (200, "ok")
+    assert Recorder.opened[0].events[1:] == [("message", text) for text in texts]
 
 
 async def test_a_form_may_be_multipart(serve):

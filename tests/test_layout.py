@@ -80,8 +80,9 @@ LAYOUT = {
         "wire",
     ],
     "bodiless": [],
+    "descriptors": ["logs"],
     "client": ["bodiless"],
-    "flashserver": ["logs"],
+    "flashserver": ["descriptors", "logs"],
     "health": ["bodiless", "peers"],
     "router": [
         "bus",
@@ -121,6 +122,7 @@ LAYOUT = {
     "tornadohttp": ["logs", "patience", "peers", "periodic"],
     "server": [
         "accesslog",
+        "descriptors",
         "entrance",
         "errors",
         "flashserver",

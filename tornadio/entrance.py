@@ -21,7 +21,7 @@ from tornado.routing import PathMatches
 
 from tornadio import proxyprotocol
 from tornadio.errors import ProtocolError
-from tornadio.exchange import close_unless_taken
+from tornadio.exchange import close_unless_taken, own_ip_of
 from tornadio.hangups import hangups_of, has_hung_up
 from tornadio.logs import get_logger
 from tornadio.patience import seconds_to_take
@@ -423,6 +423,10 @@ class PlainExchange:
     @property
     def remote_ip(self) -> str:
         return self.client.remote_ip
+
+    @property
+    def own_ip(self) -> str:
+        return own_ip_of(self._connection.stream)
 
     @property
     def is_closed(self) -> bool:

@@ -50,6 +50,10 @@ class Exchange(Protocol):
         """The client's address, as Tornado says it: of a proxy that is believed, or the peer's."""
 
     @property
+    def own_ip(self) -> str:
+        """The address at which the connection arrived, empty on a Unix socket."""
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection has gone."""
 
@@ -115,6 +119,10 @@ class TornadoExchange:
     @property
     def remote_ip(self) -> str:
         return self.request.remote_ip or ""
+
+    @property
+    def own_ip(self) -> str:
+        return own_ip_of(self._stream)
 
     @property
     def is_closed(self) -> bool:
@@ -212,6 +220,15 @@ class TornadoExchange:
 
     def _close_taken(self, taken: "asyncio.Future[None]") -> None:
         self.close()
+
+
+def own_ip_of(stream: IOStream) -> str:
+    """The address at which a connection arrived, empty for one on a Unix socket, or that has ended."""
+    try:
+        name = stream.socket.getsockname()
+    except (OSError, AttributeError):  # a stream that has ended has no socket
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def close_unless_taken(taken: "asyncio.Future[None]", seconds: float, exchange: Exchange) -> None:

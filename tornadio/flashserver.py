@@ -1,11 +1,13 @@
 """The Flash policy server: without its answer a Flash movie opens no socket to this machine."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpserver import TCPServer
 
+from tornadio.descriptors import Descriptors
 from tornadio.logs import get_logger
 
 logger = get_logger(__name__)
@@ -21,19 +23,27 @@ class FlashPolicyServer(TCPServer):
     """Answers ``<policy-file-request/>`` and a NUL with a policy and a NUL, and closes. Drops everything else.
 
     :param policy: the policy file.
+    :param descriptors: those that clients may have.
     """
 
-    def __init__(self, policy: bytes) -> None:
+    def __init__(self, policy: bytes, descriptors: Descriptors) -> None:
         super().__init__(max_buffer_size=1 << 16)
         self._policy = policy
+        self._descriptors = descriptors
         self._streams: set[IOStream] = set()
 
-    async def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> Awaitable[None] | None:
+        # At once, and not in a task: of many that come together none may be kept before it was looked at.
+        if not self._descriptors.admit(stream):
+            return None
         if len(self._streams) >= _MAX_CONNECTIONS:
             logger.debug("dropped a policy request from %s: too many at once", address)
             stream.close()
-            return
+            return None
         self._streams.add(stream)
+        return self._serve(stream)
+
+    async def _serve(self, stream: IOStream) -> None:
         try:
             await serve_policy(stream, self._policy)
         finally:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from tornadio.addresses import is_internal, parse_address
+from tornadio.addresses import is_internal, network_of, parse_address
 from tornadio.errors import SettingsError
 from tornadio.origins import OriginRule, ascii_name, host_of
 
@@ -47,9 +47,19 @@ class HostRule:
         """
         return self._any or (len(host) <= _MAX_HEADER and self._knows(host))
 
-    def allows_client(self, address: str) -> bool:
-        """Whether a client may ask for any name: one from the internet, whom the page's owner could be as well."""
-        return self._is_default and not is_internal(address) and parse_address(address) is not None
+    def allows_client(self, address: str, own: str) -> bool:
+        """Whether a client may ask for any name: one from the internet, whom the page's owner could be as well.
+
+        :param address: the client's.
+        :param own: the one that it has asked. The same, of IPv6 the same network, is this machine's or beside it,
+            public as it may be.
+        """
+        return (
+            self._is_default
+            and not is_internal(address)
+            and parse_address(address) is not None
+            and network_of(address) != network_of(own)
+        )
 
     def _decide(self, host: str) -> bool:
         name = host_of(host).removesuffix(".")

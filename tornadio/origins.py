@@ -165,14 +165,6 @@ class OriginRule:
         """The host names of the entries, ``'*'`` for any; ``None`` for the default rule."""
         return None if self._patterns is None else [pattern.host or "*" for pattern in self._patterns]
 
-    def policy_domains(self) -> list[str]:
-        """Domains for ``allow-access-from`` of a Flash policy.
-
-        A policy file can't say "the host that was asked", so the default rule becomes ``*`` here; the origin that the
-        movie sends with its handshake is still held against the rule.
-        """
-        return ["*"] if self.hosts is None else self.hosts
-
 
 def _parse_pattern(entry: str) -> _Pattern:
     mistake = SettingsError(
@@ -207,8 +199,8 @@ PREFLIGHT_HEADERS: Final = {
 }
 
 
-def flash_policy(rules: Iterable[OriginRule], port: int) -> bytes:
-    """A Flash socket policy file: the union of several routers' rules, for connections to ``port``."""
-    domains = dict.fromkeys(domain for rule in rules for domain in rule.policy_domains())
-    lines = "".join(f'<allow-access-from domain={quoteattr(domain)} to-ports="{port}"/>' for domain in domains)
+def flash_policy(domains: Iterable[str], port: int) -> bytes:
+    """A Flash socket policy file, for connections of movies from these domains to ``port``."""
+    entries = dict.fromkeys(domains)
+    lines = "".join(f'<allow-access-from domain={quoteattr(domain)} to-ports="{port}"/>' for domain in entries)
     return f'<?xml version="1.0"?><cross-domain-policy>{lines}</cross-domain-policy>'.encode()

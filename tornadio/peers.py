@@ -76,9 +76,9 @@ class Peers:
             is_own = address.is_known if isinstance(address, ForwardedAddress) else host != _NOWHERE
             return Client(host, protocol, host if is_own else "")
         protocol = forwarded_protocol(fields) or protocol
-        named = fields.get("X-Real-Ip", _last_of(fields, "X-Forwarded-For"))
-        if "%" not in named and parse_address(named) is not None:  # a zone is the proxy's, and any text
-            return Client(named, protocol, named)
+        for named in (fields.get("X-Real-Ip", ""), _last_of(fields, "X-Forwarded-For")):
+            if "%" not in named and parse_address(named) is not None:  # a zone is the proxy's, and any text
+                return Client(named, protocol, named)
         return Client(host, protocol, "" if self._networks or host == _NOWHERE else host)
 
 

@@ -288,9 +288,18 @@ class Router:
         self._resource.log_request = log_function
 
     @property
-    def origins(self) -> OriginRule:
-        """Who may connect."""
-        return self._resource.origins
+    def policy_domains(self) -> list[str]:
+        """Domains for ``allow-access-from`` of a Flash policy: none where ``flashsocket`` is not enabled.
+
+        A policy file can't say "the host that was asked", so the default rule becomes ``*`` here. The origin that the
+        movie sends with its handshake is still held against the rule, but one with a socket of its own sends what it
+        likes.
+        """
+        settings = self._resource.settings
+        if "flashsocket" not in settings.enabled_protocols:
+            return []
+        domains = self._resource.origins.hosts
+        return list(settings.hosts or "*") if domains is None else domains
 
     async def drain(self, timeout: float) -> None:
         """Refuse new sessions with 503, deliver what is queued, close every connection and wait for its ``on_close``.

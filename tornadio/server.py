@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
 
 from tornadio.accesslog import log_request
+from tornadio.descriptors import Descriptors
 from tornadio.entrance import Entrance
 from tornadio.errors import CallerError, SettingsError
 from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
@@ -39,8 +41,6 @@ from tornadio.tornadohttp import RequestDelegate, TornadoConnections
 logger = get_logger(__name__)
 
 _SHUTDOWN_SECONDS: Final = 10.0
-# File descriptors that clients leave to the application: for its files, its connections to other servers.
-_SPARE_DESCRIPTORS: Final = 32
 
 
 class SocketServer(HTTPServer):
@@ -118,7 +118,7 @@ class SocketServer(HTTPServer):
         self._tornados = TornadoConnections()
         self._drain_delay = _delay(drain_delay)
         self.is_draining = False
-        self._descriptor_limit = _descriptor_limit()
+        self._descriptors = Descriptors()
         self._policy_answers: set[asyncio.Task[None]] = set()
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -131,13 +131,15 @@ class SocketServer(HTTPServer):
         for router in self.routers:
             router.log_requests_with(settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
-        logging.getLogger("tornado.application").addFilter(TRACEBACK_FILTER)
+        for name in ("tornado.application", "asyncio"):
+            logging.getLogger(name).addFilter(TRACEBACK_FILTER)
         # What may be wrong with the settings shows before anything listens.
         port, policy_port = _port(settings, "socket_io_port", 8001), _port(settings, "flash_policy_port", DEFAULT_PORT)
         policy_file = settings.get("flash_policy_file")
         policy = None if policy_file is None else Path(policy_file).read_bytes()
         self._listen(port, settings.get("socket_io_address", ""))
-        self._policy = flash_policy((r.origins for r in self.routers), self.port) if policy is None else policy
+        domains = [domain for router in self.routers for domain in router.policy_domains]
+        self._policy = flash_policy(domains, self.port) if policy is None else policy
         if policy_file is not None or settings.get("flash_policy_port") is not None:
             self._start_flash_server(policy_port, settings.get("socket_io_address", ""))
         for router in self.routers:
@@ -157,7 +159,7 @@ class SocketServer(HTTPServer):
         logger.info("listening on %s, port %d", address or "all addresses", self.port)
 
     def _start_flash_server(self, port: int, address: str) -> None:
-        server = FlashPolicyServer(self._policy)
+        server = FlashPolicyServer(self._policy, self._descriptors)
         try:
             server.listen(port, address)
         except OSError as error:
@@ -196,18 +198,19 @@ class SocketServer(HTTPServer):
 
     # -- Connections ---------------------------------------------------------------------------------------------
 
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        """Close a connection that was reset before its TLS handshake began: Tornado lets most of these errors out."""
+        try:
+            super()._handle_connection(connection, address)
+        except OSError as error:  # of which SSLError is one
+            logger.debug("a connection of %s ended before it began: %s", address, error)
+            connection.close()
+
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a connection: HTTP, or a Flash policy request, which its first byte tells apart."""
-        # A new descriptor has the lowest number that is free, so its number tells how many are in use. Without any,
-        # accepting would fail again and again, without a pause.
-        if stream.socket.fileno() >= self._descriptor_limit:
-            logger.warning(
-                "closed a new connection: this process has no file descriptors left for clients, allow it more than "
-                "%d (ulimit -n, or LimitNOFILE of systemd)",
-                self._descriptor_limit + _SPARE_DESCRIPTORS,
-            )
-            stream.close()
-        elif isinstance(stream, SSLIOStream):
+        if not self._descriptors.admit(stream):
+            return
+        if isinstance(stream, SSLIOStream):
             super().handle_stream(stream, address)
         else:
             self._entrance.enter(stream, address)
@@ -284,16 +287,6 @@ def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-
-def _descriptor_limit() -> int:
-    """The first file descriptor that is not for clients."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return sys.maxsize
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - _SPARE_DESCRIPTORS
 
 
 def _port(settings: dict[str, Any], name: str, default: int) -> int:

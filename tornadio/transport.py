@@ -183,7 +183,10 @@ class TransportHandler:
     def check_host(self) -> None:
         """:raises RefusedError: a client may not ask for this server by that name."""
         hosts, host = self.here.hosts, self.exchange.fields.get("Host", "")  # exchange.host is never empty
-        if not hosts.allows_name(host) and not hosts.allows_client(client := self.exchange.remote_ip):
+        if hosts.allows_name(host):
+            return
+        client = self.exchange.remote_ip
+        if not hosts.allows_client(client, self.exchange.own_ip):
             logger.warning("refused %s: host %r, from %s: see the setting 'hosts'", self.transport, host, client)
             raise RefusedError(403, "this server is not asked for by that name: add it to the setting 'hosts'")
 

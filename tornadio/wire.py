@@ -73,10 +73,6 @@ def take(stream: IOStream) -> Wire:
     stream.set_nodelay(True)
     if isinstance(stream, SSLIOStream) or stream.closed() or stream.writing() or not can_watch_sockets(loop):
         return StreamWire(stream)
-    try:
-        duplicate = stream.socket.dup()
-    except OSError:  # no descriptor is left
-        return StreamWire(stream)
     read_ahead: list[bytes] = []
     for _ in range(_READS_AHEAD):
         try:
@@ -84,12 +80,10 @@ def take(stream: IOStream) -> Wire:
         except StreamClosedError:
             break
         if not reading.done():  # it has nothing, so nothing is lost with it
-            stream.close()
-            return SocketWire(loop, duplicate, b"".join(read_ahead))
+            return SocketWire(loop, _detached_socket(stream), b"".join(read_ahead))
         if reading.exception() is not None:
             break
         read_ahead.append(reading.result())
-    duplicate.close()
     if stream.error is not None:
         stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
     return StreamWire(stream, b"".join(read_ahead))
@@ -101,9 +95,15 @@ def take_untouched(stream: IOStream) -> Wire:
     if stream.closed() or not can_watch_sockets(loop):
         return take(stream)
     stream.set_nodelay(True)
+    return SocketWire(loop, _detached_socket(stream))
+
+
+def _detached_socket(stream: IOStream) -> socket.socket:
+    """A stream's socket, with its descriptor: another might be of those that clients leave free. Closes the stream."""
+    stream.io_loop.remove_handler(stream.socket)  # which the stream does by a number that it will have no more
     connection = socket.socket(fileno=stream.socket.detach())
     stream.close()
-    return SocketWire(loop, connection)
+    return connection
 
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:

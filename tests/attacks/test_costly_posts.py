@@ -28,7 +28,7 @@ PATIENCE = 3
 # As the session does: so many frames, then it is the others' turn.
 FRAMES_A_TURN = 100
 
-FORM = "application/x-www-form-urlencoded; charset=utf-8"
+FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=XX"
 
 

@@ -288,7 +288,7 @@ def parse_policy_of(text: str) -> None:
     origins.OriginRule(None).allows(text, text)
     origins.OriginRule(["example.com:*"]).refusal({"Referer": text, "Sec-Fetch-Site": text}, text, True)
     hosts.HostRule(None, text).allows_name(text)
-    hosts.HostRule([text], "").allows_client(text)
+    hosts.HostRule([text], "").allows_client(text, text)
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

@@ -28,6 +28,7 @@ from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
 from tests.vitals import vitals
 from tornadio.errors import CallerError
 from tornadio.flashserver import POLICY_REQUEST
+from tornadio.hangups import hangups_of
 from tornadio.logs import FLOOD_LIMIT
 from tornadio.settings import PROTOCOLS
 
@@ -248,7 +249,7 @@ class Maker:
         return data
 
 
-FORM = "application/x-www-form-urlencoded; charset=utf-8"
+FORM = "application/x-www-form-urlencoded"
 METHODS = ("OPTIONS", "OPTIONS", "HEAD", "PUT", "DELETE", "POST", "get", "TRACE", "CONNECT", "G\xffT", "x" * 5000, "")
 HOSTS = (
     "localhost:80",
@@ -432,6 +433,13 @@ def excess(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     return more
 
 
+def watch_for_hangups_once(clock: MovedLoop) -> None:
+    """Have the loop's watcher make its epoll object, which stays."""
+    one, other = socket.socketpair()
+    with one, other:
+        hangups_of(clock).watch(one.fileno(), lambda is_reset: None)
+
+
 async def chat(served: Served) -> None:
     """A client over each transport is served."""
     for transport in PROTOCOLS:
@@ -479,6 +487,7 @@ async def test_whatever_requests_come_nothing_stays_behind_and_nothing_fails(
         return "\n".join([*([f"left behind: {more}"] if more else []), *failures[:3]])
 
     await served.request("GET", "/socket.io/socket.io.js")  # what is made once is there from now on
+    watch_for_hangups_once(clock)
     await run(served, clock, [make.life() for _ in range(50)])
     await chat(served)
     end = time.monotonic() + request.config.getoption("--fuzz") / RUNS

@@ -81,6 +81,8 @@ async def test_nobody_forges_an_address_with_flashsocket(visit: Visit, proxy: Pr
         (request(UPGRADE, "/health?/flashsocket"),),
         (request({}, "/flashsocket/health"),),
         (request({}, "/x/flashsocket") + request({}, "/health"),),
+        (request({}, "/x/flashsocket") + request({}, "/own"),),
+        (request({}, "/socket.io/flashsocket/x") + request({}, "/own"),),
         (request({}, "/socket.io/flashsocket") + request({}, "/health"),),
         (b"GET /socket.io/flash", b"socket HTTP/1.1\r\nHost: x\r\n\r\n" + request({}, "/health")),
         (b"PROXY TCP4 192.0.2.66 192.0.2.1 1 2\r\n" + request({}, "/health"),),
