@@ -6,7 +6,7 @@ README = Path(__file__).with_name("README.rst").read_text(encoding="utf-8")
 
 setup(
     name="TornadIO",
-    version="1.0.0",
+    version="1.1.0",
     description="Socket.IO 0.6 server on top of the Tornado framework",
     long_description=README,
     long_description_content_type="text/x-rst",

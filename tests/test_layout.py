@@ -38,7 +38,7 @@ LAYOUT = {
     "origins": ["errors"],
     "hosts": ["addresses", "errors", "origins"],
     "container": ["addresses", "departures", "errors", "logs", "outbox", "periodic", "proto", "settings", "tasks"],
-    "session": ["container", "errors", "heartbeat", "logs", "outbox", "proto", "tasks", "turns"],
+    "session": ["container", "errors", "heartbeat", "logs", "outbox", "patience", "proto", "tasks", "turns"],
     "conn": ["logs", "outbox", "proto"],
     "relay": ["bus", "errors", "logs", "outbox", "tasks"],
     "redisbus": ["errors", "logs"],

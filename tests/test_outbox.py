@@ -1,5 +1,7 @@
 """What a session has still to send: queued, in flight, taken back."""
 
+import time
+
 from tornadio import rfc6455
 from tornadio.outbox import Outbox, Payload
 
@@ -107,3 +109,35 @@ def test_another_run_with_the_same_beginning_is_another():
             outbox.put(payload)
         texts.append(outbox.take(100).text)
     assert texts == ["ab", "ac", "abb", "ab"]
+
+
+def test_payloads_are_counted_as_long_as_they_are_queued():
+    outbox = outbox_of("a", "b", "c", "d")
+    assert outbox.count == 4
+    outbox.take(2)
+    assert outbox.count == 2
+    outbox.take_back()
+    assert outbox.count == 3  # the two travel as one
+    outbox.take(100)
+    outbox.delivered()
+    assert outbox.count == 0
+    outbox.put(Payload("e"))
+    outbox.clear()
+    assert outbox.count == 0
+
+
+def seconds_to_empty(payloads: int) -> float:
+    """CPU time of an outbox with so many small payloads, a batch at a time."""
+    payload, outbox = Payload("~m~2~m~XX"), Outbox()
+    for _ in range(payloads):
+        outbox.put(payload)
+    start = time.process_time()
+    while outbox.first is not None:
+        outbox.take(1 << 16)
+        outbox.delivered()
+    return time.process_time() - start
+
+
+def test_its_cost_is_in_proportion_to_the_payloads():
+    few = min(seconds_to_empty(100_000) for _ in range(3))
+    assert min(seconds_to_empty(800_000) for _ in range(3)) < 3 * 8 * few

@@ -540,3 +540,17 @@ def test_a_callback_that_fails_is_called_again(clock):
         with pytest.raises(RuntimeError):
             clock.advance(15)  # a loop logs it
     assert calls == [15, 30, 45]
+
+
+def test_of_many_that_are_due_some_hundreds_have_their_turn():
+    seen: list[int] = []
+    deadlines = Deadlines[int](lambda item, now: seen.append(item))
+    items = list(range(1000, 1500))
+    for item in items:
+        deadlines.add(item, 1.0)
+    runs = 0
+    while deadlines.run(2.0):
+        runs += 1
+        assert len(seen) <= 200 * runs
+    assert seen == items
+    assert runs == 2

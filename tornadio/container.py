@@ -146,7 +146,7 @@ class SessionContainer:
         self._timers.discard(session)
         if self._sessions.pop(session.session_id, None) is None:
             return
-        if session.has_left:
+        if session.has_left or not session.is_closed:
             self._discount(session.counted_as)
         else:
             self._leaving.add(session)
@@ -173,7 +173,14 @@ class SessionContainer:
 
         :param current_time: seconds, in the loop's time; ``None`` for now.
         """
-        self._expiry.run(self.loop.time() if current_time is None else current_time)
+        now = self.loop.time() if current_time is None else current_time
+        while self._expiry.run(now):
+            pass
+
+    def _check_expiry(self) -> None:
+        """As :meth:`expire`, with turns for others between some hundreds."""
+        if self._expiry.run(self.loop.time()):
+            self.loop.call_soon(self._check_expiry)
 
     # -- What sessions ask for -----------------------------------------------------------------------------------
 
@@ -222,7 +229,7 @@ class SessionContainer:
         self.time = self.loop.time
         clock: Clock = self.loop
         self._alarm = Alarm(clock, self._timers)
-        self._checks = Periodic(clock, self.expire, self.settings.session_check_interval)
+        self._checks = Periodic(clock, self._check_expiry, self.settings.session_check_interval)
         self._checks.start()
         if self.relay is not None:
             self.relay.start()

@@ -47,7 +47,7 @@ class Hangups:
     """The sockets of one event loop that nobody reads at the moment, and who is told when their peers close.
 
     They are members of an epoll object of their own, which the loop watches: so they are out of the loop's own, where
-    unread bytes would wake it again and again. That object exists as long as it has members.
+    unread bytes would wake it again and again. It is made when it is needed first, and stays: one descriptor a loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

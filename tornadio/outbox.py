@@ -4,10 +4,13 @@ One batch at a time is in flight, and it stays here until the socket has taken i
 unsent data is counted, and what a dead connection did not take goes back to the front.
 """
 
+import collections
 from collections.abc import Callable
 from typing import Final
 
 _MAX_KEPT: Final = 1 << 16  # UTF-8 bytes of a run of payloads that is kept for the next receiver of the same
+# Bytes that a payload takes besides its text, measured: the object, the header of its text, a place in the queue.
+OVERHEAD: Final = 128
 
 
 class Payload:
@@ -50,24 +53,26 @@ class Outbox:
     """A queue of payloads.
 
     :ivar size: UTF-8 bytes queued and in flight.
+    :ivar count: payloads queued.
     :ivar first: the payload that goes next, ``None`` where none is queued.
     """
 
-    __slots__ = ("_in_flight", "_rest", "first", "size")
+    __slots__ = ("_in_flight", "_rest", "count", "first", "size")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size = self.count = 0
         self.first: Payload | None = None
-        self._rest: list[Payload] | None = None  # mostly there is one: a list for it would be made for each receiver
+        self._rest: collections.deque[Payload] | None = None  # rarely needed, and not small
         self._in_flight: Payload | None = None
 
     def put(self, payload: Payload) -> None:
         """Queue a payload."""
         self.size += payload.size
+        self.count += 1
         if self.first is None:
             self.first = payload
         elif self._rest is None:
-            self._rest = [payload]
+            self._rest = collections.deque((payload,))
         else:
             self._rest.append(payload)
 
@@ -78,24 +83,22 @@ class Outbox:
         """
         first, rest = self.first, self._rest
         assert first is not None
+        self.first = None
         if rest is None:
-            self.first = None
+            self.count = 0
             self._in_flight = first
             return first
-        count = len(rest)
-        if self.size > limit:
-            size, count = first.size, 0
-            while count < len(rest) and size + rest[count].size <= limit:
-                size += rest[count].size
-                count += 1
-        self._in_flight = _joined([first, *rest[:count]])
-        self._queue(rest[count:])
+        batch, size = [first], first.size
+        while rest and size + rest[0].size <= limit:
+            size += rest[0].size
+            batch.append(rest.popleft())
+        if rest:
+            self.first = rest.popleft()
+        if not rest:
+            self._rest = None
+        self.count -= len(batch)
+        self._in_flight = _joined(batch)
         return self._in_flight
-
-    def _queue(self, payloads: list[Payload]) -> None:
-        """These are what is queued."""
-        self.first = payloads[0] if payloads else None
-        self._rest = payloads[1:] or None
 
     def delivered(self) -> None:
         """The socket has taken the batch in flight, if there is one."""
@@ -106,14 +109,16 @@ class Outbox:
     def take_back(self) -> None:
         """The batch in flight, if there is one, has not arrived: it is the first to go again."""
         if self._in_flight is not None:
-            queued = [] if self.first is None else [self.first, *(self._rest or ())]
-            self._queue([self._in_flight, *queued])
-            self._in_flight = None
+            if self.first is not None:
+                self._rest = self._rest or collections.deque()
+                self._rest.appendleft(self.first)
+            self.first, self._in_flight = self._in_flight, None
+            self.count += 1
 
     def clear(self) -> None:
         """Nobody will come for it."""
         self.first = self._rest = self._in_flight = None
-        self.size = 0
+        self.size = self.count = 0
 
 
 _last_joined: tuple[list[Payload], Payload] = ([], Payload(""))

@@ -18,7 +18,8 @@ from tornadio.container import SessionContainer, State
 from tornadio.errors import HandlerError, RefusedError
 from tornadio.heartbeat import Heartbeat
 from tornadio.logs import get_logger
-from tornadio.outbox import Outbox, Payload
+from tornadio.outbox import OVERHEAD, Outbox, Payload
+from tornadio.patience import seconds_to_take
 from tornadio.tasks import has_succeeded, is_cancelled
 from tornadio.turns import Place, Turns
 
@@ -35,6 +36,11 @@ R = TypeVar("R")
 _BATCH_SIZE = 1 << 16
 # Who knows a whole id has its session: logs show what it begins with.
 _HIDDEN_DIGITS = 24
+# So many batches go out before others get their turn, if the socket takes them.
+_BATCHES_A_TURN = 8
+# So many payloads may wait however small ``max_send_buffer`` is, besides those for which there is room with what is
+# around them: an application that answers with very small messages would fill it many times over.
+_FEW = 1000
 # So many frames of one payload are handled before others get their turn.
 _FRAMES_A_TURN = 100
 # Clients of 0.6 have one POST under way. One session's POSTs, read, waiting for their turn, or at work, are no more
@@ -101,6 +107,7 @@ class Session:
         "_posts",
         "_taken",
         "_turns",
+        "_write_ends",
         "container",
         "counted_as",
         "handled",
@@ -127,6 +134,7 @@ class Session:
         self._outbox.put(Payload(proto.encode(session_id)))
         self._busy: Channel | None = None  # the one that sends the batch in flight
         self._taken: asyncio.Future[None] | None = None  # whether the socket has taken that batch
+        self._write_ends = 0.0  # when it is given up that it does
         self._greeted = False
         self.handled = 0  # frames and payloads in this turn
         self._posts = _NO_POSTS
@@ -432,7 +440,7 @@ class Session:
         if outbox.first is None and self._busy is None and self._channel is not None:
             self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
         outbox.put(payload)
-        if outbox.size > self._max_send_buffer:
+        if outbox.size > self._max_send_buffer or outbox.count > self._max_send_buffer // OVERHEAD + _FEW:
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
@@ -464,8 +472,12 @@ class Session:
 
     def flush(self) -> None:
         """Hand the channel its next batches, until it is busy with one."""
-        outbox = self._outbox
+        outbox, batches = self._outbox, 0
         while outbox.first is not None and self._busy is None and self._channel is not None:
+            batches += 1
+            if batches > _BATCHES_A_TURN:
+                self.container.loop.call_soon(self._flush_on)
+                return
             channel = self._busy = self._channel
             payload = outbox.take(_BATCH_SIZE if self._greeted else 0)  # the session id travels alone, as of old
             self._greeted = True
@@ -476,7 +488,13 @@ class Session:
                 self._busy = None
             else:
                 self._taken = taken
+                patience = self.container.settings.heartbeat_timeout
+                self._write_ends = self._heartbeat.last_sent + seconds_to_take(payload.size, patience)
                 taken.add_done_callback(functools.partial(self._resolved, channel))
+
+    def _flush_on(self) -> None:
+        self.flush()
+        self._settle()
 
     def _resolved(self, channel: Channel, taken: "asyncio.Future[None]") -> None:
         succeeded = has_succeeded(taken)  # looked at in any case, else asyncio complains of an error that nobody saw
@@ -511,6 +529,10 @@ class Session:
             # A WebSocket is not read while a handler is at work: the answers wait where we can't see them.
             self._heartbeat.excuse(now)
         due = self._heartbeat.due()
+        if self._taken is not None and now >= self._write_ends:
+            logger.info("%s: closed, the client does not take what it is sent", self)
+            self.drop(1008, "too slow")
+            return None
         if now < due:
             return due
         if self._heartbeat.is_given_up(now):

@@ -429,7 +429,9 @@ class StreamWire:
         try:
             written = self._stream.write(data)
         except StreamClosedError:
-            return failed_future()
+            # Tornado reads a peer's last bytes and its end in one go. Nobody is told yet, and those bytes still count:
+            # what is sent meanwhile is lost with the connection, and no reason to drop them.
+            return None if self._stream.error is None else failed_future()
         return None if written.done() and written.exception() is None else written
 
     def end_writing(self) -> None:

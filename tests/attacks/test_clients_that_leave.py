@@ -246,6 +246,28 @@ async def test_what_came_before_is_handled_in_order_although_the_client_has_gone
     ]
 
 
+class Echo(Busy):
+    """Answers each message, in turns of its own."""
+
+    async def on_message(self, message):
+        self.events.append(("message", message))
+        await asyncio.sleep(0)
+        self.send(message)
+
+
+@every_version
+async def test_what_is_answered_meanwhile_is_no_reason_to_drop_what_came_before(begin, version):
+    served = begin(Echo)
+    peer = await connect(served, version)
+    messages = [f"number {number}" for number in range(30)]
+    await peer.send(*map(proto.encode, messages))
+    await finishes(peer)
+    await peer.wire.read_to_end()
+    recorder = Recorder.opened[0]
+    await recorder.wait_closed()
+    assert recorder.events[1:] == [*(("message", message) for message in messages), ("close",)]
+
+
 async def test_what_came_together_is_handled_together_although_the_client_has_gone(begin, go_on):
     served = begin(Busy)
     peer = await connect(served)

@@ -20,6 +20,7 @@ from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memo
 from tests.clients import SocketClient, connect, frame, next_message, open_client, opened, talking
 from tests.support import Elsewhere, Recorder, Served, fed, limit
 from tornadio import forms, hixie, proto, rfc6455
+from tornadio.transport import TornadoDelegate
 
 LIMIT = 1 << 20
 MILLION = 1_000_000
@@ -301,3 +302,35 @@ async def test_pings_whose_answers_are_not_read_cost_bounded_memory(echo):
                 await peer.wire.send(pings)
         assert max(memory) - before < SLACK / 3
         assert (await served.read_json("/vitals"))["connections"] == 2
+
+
+async def test_a_body_in_chunks_of_one_byte_leaves_the_others_their_turns(serve, monkeypatch):
+    chunks = 20_000
+    served = serve()
+    session_id, _ = await served.open()
+    taken = most = 0
+    take = TornadoDelegate._take
+
+    def count(delegate: TornadoDelegate, chunk: bytes) -> None:
+        nonlocal taken
+        taken += 1
+        take(delegate, chunk)
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            before = taken
+            await asyncio.sleep(0)
+            most = max(most, taken - before)
+
+    monkeypatch.setattr(TornadoDelegate, "_take", count)
+    data = b"data=" + proto.encode("x" * (chunks - 20)).encode()
+    watching = asyncio.create_task(watch())
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"
+    response = await served.request(
+        "POST", f"/socket.io/xhr-polling/{session_id}/send", {"Transfer-Encoding": "chunked"}, body
+    )
+    watching.cancel()
+    assert response.status == 200
+    assert taken == len(data)
+    assert most <= 512

@@ -27,6 +27,7 @@ SMALL = {"max_message_size": 1000}
 ENDINGS = ("close", "half-close", "reset")
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+BARE = {"Content-Type": "application/x-www-form-urlencoded"}  # browsers name no charset for a form
 CHUNKED = {**FORM, "Transfer-Encoding": "chunked"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=XX"}
 DISPOSITION = b'Content-Disposition: form-data; name="data"'
@@ -66,7 +67,7 @@ VALID = {
     "a stream": http("GET", "/socket.io/htmlfile//1290000000000"),
     "a preflight": http("OPTIONS", "/socket.io/xhr-polling/SESSION/send", {"Origin": "http://127.0.0.1:8080"}),
     "a POST": post(b"data=~m~12~m~~j~%7B%22a%22%3A%22b%22%7D"),
-    "a POST of a form": post(b"data=~m~3~m~a%0D%0Ab~m~1~m~x").replace(b"xhr", b"jsonp"),
+    "a POST of a form": post(b"data=~m~3~m~a%0D%0Ab~m~1~m~x", BARE).replace(b"xhr", b"jsonp"),
     "a POST in parts": post(PART, MULTIPART),
     "a POST in chunks": post(b"", CHUNKED).replace(b"Content-Length: 0\r\n", b"") + b"d\r\ndata=~m~1~m~x\r\n0\r\n\r\n",
     "a policy request": POLICY_REQUEST,

@@ -17,8 +17,8 @@ from typing import cast
 import pytest
 
 from tests.appserver import AppServer
-from tests.clients import Client, open_client
-from tests.support import POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
+from tests.clients import Client, greeted, open_client
+from tests.support import PERSISTENT, POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
 from tests.vitals import resident_bytes
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
@@ -306,3 +306,65 @@ async def test_what_is_too_much_for_one_poll_comes_with_the_next_ones_also_from_
     assert counts == [10, 10, 5, 1, 1]
     assert (await served.poll(session_id, transport)).status == 401
     assert connection.events == [("open", ""), ("close",)]
+
+
+# -- Small messages, and large ones that are never taken ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_very_small_messages_that_nobody_takes_end_the_connection_before_they_fill_the_memory(serve, transport):
+    limit_of_bytes = 1 << 18
+    served = serve(settings={"max_send_buffer": limit_of_bytes})
+    client = await greeted(served, transport)
+    if transport not in POLLING:
+        stop_reading(served.wires[0])
+    [session] = served.router._sessions
+    for _ in range(1000):
+        for _ in range(100):
+            Recorder.opened[0].send("x")
+        assert session._outbox.count <= limit_of_bytes // 128 + 1001
+        if session.is_closed:
+            break
+    else:
+        assert transport not in POLLING  # the others' went out, together
+    assert client
+
+
+@pytest.mark.parametrize("transport", PERSISTENT)
+async def test_who_answers_heartbeats_and_takes_nothing_is_closed(serve, clock, each_wire, transport):
+    served = serve(settings={"heartbeat_timeout": 20})
+    client = await greeted(served, transport)
+    stop_reading(served.wires[0])
+    recorder = Recorder.opened[0]
+    recorder.send("x" * (15 << 20))
+    for second in range(200):
+        await clock.advance(20)
+        if recorder.is_closed:
+            break
+        await client.send(f"{second}: here I am")
+    assert recorder.is_closed
+    # 15 MiB at 4 KiB a second, and 20 seconds.
+    assert 3860 // 20 <= second <= 3860 // 20 + 2
+
+
+async def test_one_client_that_reads_much_at_last_leaves_others_their_turns(serve):
+    served = serve(settings={"max_send_buffer": 64 << 20})
+    await greeted(served)
+    [session] = served.router._sessions
+    stop_reading(served.wires[0])
+    turns_between = 0
+
+    async def take_turns() -> None:
+        nonlocal turns_between
+        while session._outbox.first is not None:
+            turns_between += 1
+            await asyncio.sleep(0)
+
+    for _ in range(400):
+        Recorder.opened[0].send("x" * 60_000)  # some megabytes fit into the sockets, each a batch of its own
+    await asyncio.sleep(0)
+    cast(asyncio.ReadTransport, served.wires[0].writer.transport).resume_reading()
+    reading = asyncio.create_task(served.wires[0].read_exactly(400 * 60_000))
+    await take_turns()
+    await reading
+    assert turns_between > 400 // 16

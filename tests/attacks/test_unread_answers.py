@@ -18,9 +18,9 @@ import tornado.web
 
 from tests.attacks.test_slow_readers import stop_reading
 from tests.clients import request
-from tests.support import MovedLoop, Served, Wire, until
+from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, Wire, until
 
-PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room
+PIPELINED = 1 << 20  # bytes of requests, for whose answers there is no room
 LITTLE = 1 << 16  # bytes that the systems of both have room for
 ROOM = 1 << 18  # where a client does read
 LARGE = 40 << 20
@@ -102,6 +102,22 @@ async def test_answers_that_nobody_reads_end_the_connection(site, clock, asked, 
     await clock.advance(31)
     await until(lambda: streams_of(served) == [])  # Tornado still serves what it has read
     assert len(told(caplog)) == 1
+    wire.reset()
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+async def test_posts_whose_answers_nobody_reads_end_the_connection_and_leave_the_session_free(site, clock, transport):
+    served = site(Recorder)
+    session_id = await served.start(transport)
+    body = b"data=~m~2~m~hi"
+    fields = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+    post = request(fields, f"/socket.io/{transport}/{session_id}/send").replace(b"GET", b"POST", 1) + body
+    [session] = served.router._sessions
+    wire = await leave_answers_unread(served, post)
+    assert session._posts
+    await clock.advance(60)
+    await until(lambda: streams_of(served) == [])
+    await until(lambda: not session._posts)
     wire.reset()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import connect, frame, greeted, open_client
-from tests.support import HTTP_TRANSPORTS, PERSISTENT, STREAMING, Recorder, Wire, limit, until
+from tests.support import HTTP_TRANSPORTS, PERSISTENT, Recorder, Wire, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -160,20 +160,6 @@ async def test_what_is_under_way_arrives_whole_and_the_close_frame_behind_it(ser
     assert whole >= 1
     assert rest[:1] == b"\x88"
     assert int.from_bytes(rest[2:4], "big") == code
-
-
-@pytest.mark.parametrize("transport", STREAMING)
-async def test_a_client_that_posts_and_reads_no_answers_is_given_up(serve, clock, transport, monkeypatch, each_way):
-    served = serve(settings={"heartbeat_timeout": 5})
-    session_id = await served.start(transport)
-    never = clock.create_future()
-    for exchange in "tornadio.entrance.PlainExchange", "tornadio.exchange.TornadoExchange":
-        monkeypatch.setattr(f"{exchange}.taken", lambda self: never)
-    wire = await served.connect()
-    await wire.send_request("POST", f"/socket.io/{transport}/{session_id}/send", {}, b"data=" + b"~m~2~m~hi")
-    await wire.read_response()
-    await clock.advance(6)
-    assert await wire.read_to_end() == b""
 
 
 async def test_a_websocket_of_an_application_with_slots_is_told(serve, caplog):

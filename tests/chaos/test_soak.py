@@ -336,9 +336,20 @@ def of_the_library(vitals: dict[str, Any]) -> dict[str, int]:
     return {name: number for name, number in vitals["objects"].items() if name not in varying}
 
 
+async def leave_during_a_poll(served: Elsewhere) -> None:
+    """Have the server watch for hangups once: the epoll object for that stays."""
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send_request("GET", f"/socket.io/xhr-polling/{session_id}/1290000000000")
+    await wire.send(b"G")  # of the next request
+    await wire.aclose()
+    assert (await served.post(session_id, "close")).status == 200
+
+
 async def test_after_a_soak_the_server_holds_what_it_held_before(soaked, dice, pytestconfig):
     seconds = pytestconfig.getoption("--soak")
     async with contextlib.aclosing(Elsewhere.of(soaked)) as served:
+        await leave_during_a_poll(served)
         fresh = await served.read_json("/vitals")
     rest = {name: fresh[name] for name in STEADY}
     tally: collections.Counter[str] = collections.Counter()
