@@ -510,7 +510,7 @@ class TornadoDelegate(HTTPMessageDelegate):
         self._chunks += 1
         if self._chunks % _CHUNKS_A_TURN:
             return None
-        return asyncio.sleep(0)  # Tornado hands on what it has read without a pause, be it a byte at a time
+        return asyncio.sleep(0)  # Tornado before 6.6 has no pause between chunks that it has read, be each a byte
 
     def _take(self, chunk: bytes) -> None:
         self._received += len(chunk)

@@ -332,5 +332,4 @@ async def test_a_body_in_chunks_of_one_byte_leaves_the_others_their_turns(serve,
     )
     watching.cancel()
     assert response.status == 200
-    assert taken == len(data)
-    assert most <= 512
+    assert most <= 512  # Tornado 6.6 gathers small chunks, older ones hand on each
