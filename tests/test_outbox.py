@@ -113,17 +113,17 @@ def test_another_run_with_the_same_beginning_is_another():
 
 def test_payloads_are_counted_as_long_as_they_are_queued():
     outbox = outbox_of("a", "b", "c", "d")
-    assert outbox.count == 4
+    assert len(outbox) == 4
     outbox.take(2)
-    assert outbox.count == 2
+    assert len(outbox) == 2
     outbox.take_back()
-    assert outbox.count == 3  # the two travel as one
+    assert len(outbox) == 3  # the two travel as one
     outbox.take(100)
     outbox.delivered()
-    assert outbox.count == 0
+    assert len(outbox) == 0
     outbox.put(Payload("e"))
     outbox.clear()
-    assert outbox.count == 0
+    assert len(outbox) == 0
 
 
 def seconds_to_empty(payloads: int) -> float:

@@ -39,7 +39,8 @@ class Payload:
         if encode is self._encode:
             return self._data
         if self._encode is None:
-            self._encode, self._data = encode, encode(self.text)
+            text = self._text
+            self._encode, self._data = encode, encode(text if isinstance(text, str) else text.decode("utf-8"))
             return self._data
         if self._others is None:
             self._others = {}
@@ -53,22 +54,24 @@ class Outbox:
     """A queue of payloads.
 
     :ivar size: UTF-8 bytes queued and in flight.
-    :ivar count: payloads queued.
     :ivar first: the payload that goes next, ``None`` where none is queued.
     """
 
-    __slots__ = ("_in_flight", "_rest", "count", "first", "size")
+    __slots__ = ("_in_flight", "_rest", "first", "size")
 
     def __init__(self) -> None:
-        self.size = self.count = 0
+        self.size = 0
         self.first: Payload | None = None
         self._rest: collections.deque[Payload] | None = None  # rarely needed, and not small
         self._in_flight: Payload | None = None
 
+    def __len__(self) -> int:
+        """How many payloads are queued."""
+        return (self.first is not None) + len(self._rest or ())
+
     def put(self, payload: Payload) -> None:
         """Queue a payload."""
         self.size += payload.size
-        self.count += 1
         if self.first is None:
             self.first = payload
         elif self._rest is None:
@@ -85,9 +88,12 @@ class Outbox:
         assert first is not None
         self.first = None
         if rest is None:
-            self.count = 0
             self._in_flight = first
             return first
+        if self.size <= limit:
+            self._rest = None
+            self._in_flight = _joined([first, *rest])
+            return self._in_flight
         batch, size = [first], first.size
         while rest and size + rest[0].size <= limit:
             size += rest[0].size
@@ -96,7 +102,6 @@ class Outbox:
             self.first = rest.popleft()
         if not rest:
             self._rest = None
-        self.count -= len(batch)
         self._in_flight = _joined(batch)
         return self._in_flight
 
@@ -113,12 +118,11 @@ class Outbox:
                 self._rest = self._rest or collections.deque()
                 self._rest.appendleft(self.first)
             self.first, self._in_flight = self._in_flight, None
-            self.count += 1
 
     def clear(self) -> None:
         """Nobody will come for it."""
         self.first = self._rest = self._in_flight = None
-        self.size = self.count = 0
+        self.size = 0
 
 
 _last_joined: tuple[list[Payload], Payload] = ([], Payload(""))
@@ -132,7 +136,14 @@ def _joined(payloads: list[Payload]) -> Payload:
     parts, together = _last_joined
     if payloads == parts:  # by identity
         return together
-    together = Payload("".join([payload.text for payload in payloads]))
+    together = Payload(_text_of(payloads))
     if together.size <= _MAX_KEPT:
         _last_joined = payloads, together
     return together
+
+
+def _text_of(payloads: list[Payload]) -> str:
+    try:
+        return "".join([payload._text for payload in payloads])  # type: ignore[misc]
+    except TypeError:  # some are kept as bytes
+        return "".join([payload.text for payload in payloads])

@@ -61,6 +61,8 @@ class Peers:
         return not isinstance(address, ForwardedAddress) and (self._are_all_believed or self._lists(address))
 
     def _lists(self, address: Any) -> bool:
+        if not self._networks:
+            return False
         peer = parse_address(host_of(address))
         return peer is not None and any(peer in network for network in self._networks)
 

@@ -388,7 +388,7 @@ class Session:
             return
         self.is_closed = True
         self._turns.dismiss()
-        self.container.tasks.spawn_goodbye(self._say_goodbye()).add_done_callback(self._left)
+        self.container.tasks.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
@@ -402,9 +402,7 @@ class Session:
         finally:
             self._turns.give_back(place)
             self._connection = None  # which knows its session: in a circle both would wait for the collector
-
-    def _left(self, goodbye: "asyncio.Task[None]") -> None:
-        self.container.left(self)
+            self.container.left(self)
 
     @property
     def has_left(self) -> bool:
@@ -437,10 +435,16 @@ class Session:
             logger.debug("%s: sent to after its end: dropped", self)
             return
         outbox = self._outbox
-        if outbox.first is None and self._busy is None and self._channel is not None:
-            self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
-        outbox.put(payload)
-        if outbox.size > self._max_send_buffer or outbox.count > self._max_send_buffer // OVERHEAD + _FEW:
+        if outbox.first is None:  # with something in the queue, a flush is due anyway
+            if self._busy is None and self._channel is not None:
+                self.container.flush_soon(self)
+            outbox.put(payload)
+            is_over = outbox.size > self._max_send_buffer
+        else:
+            outbox.put(payload)
+            limit = self._max_send_buffer
+            is_over = outbox.size > limit or len(outbox) > limit // OVERHEAD + _FEW
+        if is_over:
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
@@ -474,10 +478,6 @@ class Session:
         """Hand the channel its next batches, until it is busy with one."""
         outbox, batches = self._outbox, 0
         while outbox.first is not None and self._busy is None and self._channel is not None:
-            batches += 1
-            if batches > _BATCHES_A_TURN:
-                self.container.loop.call_soon(self._flush_on)
-                return
             channel = self._busy = self._channel
             payload = outbox.take(_BATCH_SIZE if self._greeted else 0)  # the session id travels alone, as of old
             self._greeted = True
@@ -486,6 +486,10 @@ class Session:
             if taken is None:
                 outbox.delivered()
                 self._busy = None
+                batches += 1
+                if batches == _BATCHES_A_TURN:
+                    self.container.loop.call_soon(self._flush_on)
+                    return
             else:
                 self._taken = taken
                 patience = self.container.settings.heartbeat_timeout

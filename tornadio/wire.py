@@ -80,6 +80,8 @@ def take(stream: IOStream) -> Wire:
         except StreamClosedError:
             break
         if not reading.done():  # it has nothing, so nothing is lost with it
+            # The stream would do this by a number that its socket has no more.
+            stream.io_loop.remove_handler(stream.socket)
             return SocketWire(loop, _detached_socket(stream), b"".join(read_ahead))
         if reading.exception() is not None:
             break
@@ -100,7 +102,6 @@ def take_untouched(stream: IOStream) -> Wire:
 
 def _detached_socket(stream: IOStream) -> socket.socket:
     """A stream's socket, with its descriptor: another might be of those that clients leave free. Closes the stream."""
-    stream.io_loop.remove_handler(stream.socket)  # which the stream does by a number that it will have no more
     connection = socket.socket(fileno=stream.socket.detach())
     stream.close()
     return connection
