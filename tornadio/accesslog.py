@@ -19,13 +19,15 @@ def log_request(handler: Any) -> None:
 
     :param handler: a ``RequestHandler``, or what stands for one: it has ``get_status()`` and ``request``.
     """
-    status, request = handler.get_status(), handler.request
+    status = handler.get_status()
     note: str | None = ""
     if status < 400:
         log = access_log.info
         if not access_log.isEnabledFor(logging.INFO):
-            return
+            return  # the transports make no request before they are asked for one
+        request = handler.request
     else:
+        request = handler.request
         log = access_log.warning if status < 500 else access_log.error
         kind = access_log.name, status >= 500
         note = FLOOD_LIMIT.admit((*kind, network_of(str(request.remote_ip))), kind)
