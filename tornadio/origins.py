@@ -20,7 +20,7 @@ _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]*]+):(\*|[0-9]{1
 # Of the page's own origin, or of the visitor alone: an address typed, a bookmark.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
-# Characters of a header whose parts are kept for the next one like it, since nearly all are: no client fills the memory.
+# Characters of a header that is kept, with its parts, for the next one like it: no client fills the memory with them.
 _MAX_KEPT: Final = 300
 _MAX_NAME: Final = 255  # characters of a host name (RFC 1035, section 2.3.4)
 # Python's codec, of IDNA 2003, makes other names of these than browsers do (UTS 46, section 7).

@@ -435,20 +435,18 @@ class Session:
             logger.debug("%s: sent to after its end: dropped", self)
             return
         outbox = self._outbox
-        if outbox.first is None:  # with something in the queue, a flush is due anyway
-            if self._busy is None and self._channel is not None:
-                self.container.flush_soon(self)
-            outbox.put(payload)
-            is_over = outbox.size > self._max_send_buffer
-        else:
-            outbox.put(payload)
-            limit = self._max_send_buffer
-            is_over = outbox.size > limit or len(outbox) > limit // OVERHEAD + _FEW
-        if is_over:
+        if outbox.first is None and self._busy is None and self._channel is not None:
+            self.container.flush_soon(self)  # with something in the queue, a flush is due anyway
+        outbox.put(payload)
+        # A payload has seven bytes at least: there can't be too many of them before they have a 32nd of the limit.
+        if outbox.size > self._max_send_buffer >> 5 and self._is_too_much(outbox):
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
             self.drop(1008, "too slow")
+
+    def _is_too_much(self, outbox: Outbox) -> bool:
+        return outbox.size > self._max_send_buffer or len(outbox) > self._max_send_buffer // OVERHEAD + _FEW
 
     def attach(self, channel: Channel) -> None:
         """Give the session a channel. One that is there already is replaced; what it has not delivered is kept."""
