@@ -154,7 +154,6 @@ OTHERS=$(mktemp -d)
 set -m  # a process group of their own, to be ended together
 (
     run_suite "The attacks" main pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
-    run_suite "The cluster" main pytest tests/cluster --basetemp "$OTHERS/cluster" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
     if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
@@ -171,6 +170,7 @@ set +m
 trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
 
 run_suite "The browsers and the programs of others" main pytest tests/browser tests/compatibility
+run_suite "The cluster" main pytest tests/cluster
 run_suite "All the other tests" main coverage run -m pytest \
     --ignore=tests/attacks --ignore=tests/cluster --ignore=tests/browser --ignore=tests/compatibility
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
