@@ -146,7 +146,7 @@ class SessionContainer:
         self._timers.discard(session)
         if self._sessions.pop(session.session_id, None) is None:
             return
-        if session.has_left or not session.is_closed:
+        if session.has_left or session.state is not State.CLOSED:
             self._discount(session.counted_as)
         else:
             self._leaving.add(session)

@@ -104,7 +104,8 @@ class Deadlines(Generic[T]):
                 continue
             if again is not None:
                 self.add(item, again)
-        return len(ready) == _ITEMS_A_RUN
+        when = self.next()
+        return when is not None and when <= now
 
 
 class Alarm:

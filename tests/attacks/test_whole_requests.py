@@ -413,11 +413,12 @@ async def run(served: Served, clock: MovedLoop, lives: list[Life]) -> None:
 
 
 def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
-    """What the process holds, but for memory and what it only remembers: kinds of log lines, the last payload."""
+    """What the process holds, but for memory and what it only remembers: kinds of log lines, the last payload, origins."""
     FLOOD_LIMIT.clear()
     found = vitals(served.router)
     del found["rss"]
-    found["objects"].pop("Payload", None)
+    for remembered in ("Payload", "Origin"):
+        found["objects"].pop(remembered, None)
     selector: Any = clock._selector  # type: ignore[attr-defined]
     return {**found, "watched": len(selector.get_map()), "unflushed": len(served.router._sessions._unflushed)}
 
