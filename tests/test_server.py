@@ -139,7 +139,7 @@ async def test_routers_are_found_wherever_they_are_in_the_rules():
         ({"X-Forwarded-For": "192.0.2.3, 2001:db8::1"}, ("2001:db8::1", "http")),
         ({"X-Forwarded-For": "192.0.2.2", "X-Real-Ip": "192.0.2.1"}, ("192.0.2.1", "http")),
         ({"X-Forwarded-For": "somewhere"}, ("127.0.0.1", "http")),
-        ({"X-Real-Ip": "", "X-Forwarded-For": "192.0.2.2"}, ("127.0.0.1", "http")),
+        ({"X-Real-Ip": "", "X-Forwarded-For": "192.0.2.2"}, ("192.0.2.2", "http")),  # what a client says hides no proxy
         ({"X-Scheme": "https"}, ("127.0.0.1", "https")),
         ({"X-Forwarded-Proto": "http, https"}, ("127.0.0.1", "https")),
         ({"X-Forwarded-Proto": "https, http"}, ("127.0.0.1", "http")),

@@ -413,7 +413,7 @@ async def run(served: Served, clock: MovedLoop, lives: list[Life]) -> None:
 
 
 def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
-    """What the process holds, but for memory and what it only remembers: kinds of log lines, the last payload, origins."""
+    """What the process holds, but for memory and what it only remembers: kinds of log lines, a payload, origins."""
     FLOOD_LIMIT.clear()
     found = vitals(served.router)
     del found["rss"]

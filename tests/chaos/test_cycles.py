@@ -43,6 +43,7 @@ from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
 from tornadio.client import _Script
 from tornadio.hangups import Hangups
 from tornadio.logs import _Window
+from tornadio.origins import Origin
 from tornadio.outbox import Payload
 from tornadio.periodic import Alarm, Periodic, _Entry
 from tornadio.persistent import StreamChannel
@@ -51,7 +52,7 @@ from tornadio.transport import TornadoDelegate, TransportHandler
 from tornadio.websocket import WebSocketChannel
 
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (Alarm, Hangups, Periodic, _Entry, _Window, _Script, Payload)
+KEPT = (Alarm, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
 
 
 @contextlib.contextmanager

@@ -342,6 +342,7 @@ async def leave_during_a_poll(served: Elsewhere) -> None:
     wire = await served.connect()
     await wire.send_request("GET", f"/socket.io/xhr-polling/{session_id}/1290000000000")
     await wire.send(b"G")  # of the next request
+    await served.barrier()
     await wire.aclose()
     assert (await served.post(session_id, "close")).status == 200
 
