@@ -156,13 +156,6 @@ set -m  # a process group of their own, to be ended together
     run_suite "The attacks" main pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
-    if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
-        run_suite "Without the browser, the attacks and the chaos" newest \
-            pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
-            --basetemp "$OTHERS/newest" -p no:cacheprovider
-    else
-        RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
-    fi
     printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results"
 ) >"$OTHERS/output" 2>&1 &
 others=$!
@@ -173,6 +166,13 @@ run_suite "The browsers and the programs of others" main pytest tests/browser te
 run_suite "The cluster" main pytest tests/cluster
 run_suite "All the other tests" main coverage run -m pytest \
     --ignore=tests/attacks --ignore=tests/cluster --ignore=tests/browser --ignore=tests/compatibility
+if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
+    run_suite "Without the browser, the attacks and the chaos" newest \
+        pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
+        --basetemp "$OTHERS/newest" -p no:cacheprovider
+else
+    RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
+fi
 wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
 cat "$OTHERS/output"
 mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
