@@ -22,6 +22,9 @@ RESULTS=()
 WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/cluster
     --ignore=tests/attacks/test_script_injection.py --ignore-glob='tests/attacks/*_in_browser.py'
     --ignore=tests/test_benchmarks.py --soak 10 --fuzz 10)
+# What these attacks reach, no other test does: they are traced, too.
+COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hanging_on_open.py
+    tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -153,7 +156,8 @@ make_venv oldest "$oldest" "${oldest_requirements[@]}"
 OTHERS=$(mktemp -d)
 set -m  # a process group of their own, to be ended together
 (
-    run_suite "The attacks" main pytest tests/attacks --basetemp "$OTHERS/attacks" -p no:cacheprovider
+    run_suite "The attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}" \
+        --basetemp "$OTHERS/attacks" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
     printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results"
@@ -166,6 +170,7 @@ run_suite "The browsers and the programs of others" main pytest tests/browser te
 run_suite "The cluster" main pytest tests/cluster
 run_suite "All the other tests" main coverage run -m pytest \
     --ignore=tests/attacks --ignore=tests/cluster --ignore=tests/browser --ignore=tests/compatibility
+run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
 if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
     run_suite "Without the browser, the attacks and the chaos" newest \
         pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
