@@ -6,7 +6,7 @@
 #
 # The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
 # cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the cluster's, the
-# benchmarks' and those with programs of others, and with a short soak and fuzz, on the oldest Python found (3.11 or
+# benchmarks' and those with programs of others, and with a short soak, on the oldest Python found (3.11 or
 # newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and
 # the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the first
 # (default: python3).
@@ -21,7 +21,7 @@ VENVS=$PWD/.venvs
 RESULTS=()
 WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/cluster
     --ignore=tests/attacks/test_script_injection.py --ignore-glob='tests/attacks/*_in_browser.py'
-    --ignore=tests/test_benchmarks.py --soak 10 --fuzz 10)
+    --ignore=tests/test_benchmarks.py --soak 10)
 # What these attacks reach, no other test does: they are traced, too.
 COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hanging_on_open.py
     tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
