@@ -467,9 +467,7 @@ async def narrow(clock: MovedLoop, lives: list[Life], is_bad: Callable[[list[Lif
     return lives
 
 
-@pytest.mark.skipif(
-    tornado.version_info < (6, 6), reason="Tornado before 6.6 fails on a chunk without its end"
-)
+@pytest.mark.skipif(tornado.version_info < (6, 6), reason="Tornado before 6.6 fails on a chunk without its end")
 @pytest.mark.parametrize("server", [{}, {"xheaders": True}], ids=["directly", "behind a proxy"])
 async def test_whatever_requests_come_nothing_stays_behind_and_nothing_fails(
     request, serve, clock, caplog, dice, each_http, server
