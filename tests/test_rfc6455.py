@@ -412,7 +412,7 @@ def fed_in_pieces(data: bytes, cuts: list[int], limit: int = LIMIT) -> tuple[lis
     framer = Framer(limit)
     received, outgoing = [], b""
     for piece in pieces(data, cuts):
-        received += framer.feed(piece)
+        received += fed(framer, piece)
         outgoing += framer.take_outgoing()
     return received, framer, outgoing
 
