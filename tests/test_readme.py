@@ -24,6 +24,7 @@ import tornadio
 from tests.appserver import REPOSITORY, AppServer
 from tests.readme import code_blocks, local_files, on_given_port, parse, table_rows
 from tests.redis_fixtures import RedisServer
+from tests.support import until
 from tornadio import proto
 from tornadio.settings import Settings
 
@@ -348,7 +349,7 @@ async def test_the_shortest_start_ends_gracefully(serve, code):
 @runs("Starting up", 1)
 async def test_starting_the_loop_oneself(serve, code):
     server = serve(SO_FAR + "import logging\nlogging.basicConfig(level=logging.INFO)\n" + code)
-    assert "The server listens" in server.output()
+    await until(lambda: "The server listens" in server.output())  # it may be reached before it has said so
     await assert_echoes(server)
 
 
