@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 README = Path(__file__).with_name("README.rst").read_text(encoding="utf-8")
 
@@ -23,7 +23,7 @@ setup(
         "Topic :: Software Development :: Libraries :: Python Modules",
         "Typing :: Typed",
     ],
-    packages=["tornadio"],
+    packages=find_packages(include=["tornadio", "tornadio.*"]),
     package_data={"tornadio": ["py.typed", "static/socket.io.js"]},
     python_requires=">=3.11",
     # tests/run.sh tests these lowest versions, too.

@@ -13,8 +13,8 @@ import pytest
 import tornado.web
 
 import tornadio
-import tornadio.entrance
-import tornadio.wire
+import tornadio.net.wire
+import tornadio.web.fastpath
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
@@ -50,26 +50,26 @@ def log_limit() -> FloodLimit:
 def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: over sockets that left Tornado's streams, and as on a loop that can't watch sockets."""
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
     return str(request.param)
 
 
 @pytest.fixture(params=["plain", "tornado"])
 def each_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """For tests to run twice: with plain requests read at the entrance, and with all of them read by Tornado's HTTP."""
+    """For tests to run twice: on the fast path, and with all requests read by Tornado's HTTP."""
     if request.param == "tornado":
-        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
     return str(request.param)
 
 
 @pytest.fixture(params=["plain", "socket", "stream"])
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """For tests to run three times: with plain requests read at the entrance, with all of them read by Tornado's HTTP,
+    """For tests to run three times: with plain requests read at the fast_path, with all of them read by Tornado's HTTP,
     and so on a loop that can't watch sockets, where connections stay on Tornado's streams."""
     if request.param != "plain":
-        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
     return str(request.param)
 
 

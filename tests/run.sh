@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENVS=$PWD/.venvs
 RESULTS=()
-WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/cluster
+WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/deployment
     --ignore=tests/attacks/test_script_injection.py --ignore-glob='tests/attacks/*_in_browser.py'
     --ignore=tests/test_benchmarks.py --soak 10)
 # What these attacks reach, no other test does: they are traced, too.
@@ -167,9 +167,9 @@ set +m
 trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
 
 run_suite "The browsers and the programs of others" main pytest tests/browser tests/compatibility
-run_suite "The cluster" main pytest tests/cluster
+run_suite "The cluster" main pytest tests/deployment
 run_suite "All the other tests" main coverage run -m pytest \
-    --ignore=tests/attacks --ignore=tests/cluster --ignore=tests/browser --ignore=tests/compatibility
+    --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility
 run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
 if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
     run_suite "Without the browser, the attacks and the chaos" newest \

@@ -422,12 +422,12 @@ async def test_a_handler_may_send_to_and_close_other_connections(serve, transpor
 
 @every_transport
 async def test_on_close_may_tell_the_others(serve, transport):
-    class Leaving(Recorder):
+    class Abortable(Recorder):
         def on_close(self) -> None:
             self.broadcast("somebody left")
             super().on_close()
 
-    served = serve(Leaving)
+    served = serve(Abortable)
     leaving, staying = await greeted(served, transport), await greeted(served, transport)
     await leaving.send("close")
     assert await staying.receive() == ["somebody left"]

@@ -1,161 +1,86 @@
-"""The modules' order: imports point down only, and what is pure knows no I/O."""
+"""The order of the packages: imports point down only, no module imports itself by way of others, and what is pure knows
+no I/O.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import tornadio
+
 PACKAGE = Path(__file__).resolve().parents[1] / "tornadio"
 
-# Each module with those that it imports, from the bottom up. A new arrow is written here too, or finds another way.
+# Each package, and each module beside them, with those that its modules import; from the bottom up. A new arrow is
+# written here too, or finds another way.
 LAYOUT = {
     "errors": [],
+    "logs": [],
     "settings": ["errors"],
     "proto": ["errors"],
-    "forms": ["errors", "proto"],
-    "bus": ["errors", "proto"],
-    "hixie": ["errors"],
-    "masking": [],
-    "rfc6455": ["errors", "masking"],
-    "patience": [],
-    "periodic": [],
-    "heartbeat": [],
-    "outbox": [],
-    "logs": [],
-    "addresses": [],
-    "proxyprotocol": ["errors"],
-    "peers": ["addresses", "errors"],
-    "accesslog": ["addresses", "logs"],
-    "tasks": [],
-    "turns": [],
-    "hangups": [],
-    "wire": ["hangups"],
-    "departures": ["wire"],
-    "origins": ["errors"],
-    "hosts": ["addresses", "errors", "origins"],
-    "container": ["addresses", "departures", "errors", "logs", "outbox", "periodic", "proto", "settings", "tasks"],
-    "session": ["container", "errors", "heartbeat", "logs", "outbox", "patience", "proto", "tasks", "turns"],
-    "conn": ["logs", "outbox", "proto"],
-    "relay": ["bus", "errors", "logs", "outbox", "tasks"],
-    "redisbus": ["errors", "logs"],
-    "emitter": ["bus", "errors", "proto", "redisbus"],
-    "groups": ["bus", "conn", "container", "errors", "outbox", "proto"],
-    "pollingsession": ["container", "logs", "patience", "session"],
-    "exchange": ["hangups", "logs", "patience", "wire"],
-    "transport": [
-        "accesslog",
+    "net": ["errors", "logs"],
+    "websocket": ["errors"],
+    "web": ["errors", "logs", "net"],
+    "observability": ["logs", "net", "web"],
+    "cluster": ["errors", "logs", "net", "proto"],
+    "sessions": ["cluster", "errors", "logs", "net", "proto", "settings"],
+    "conn": ["logs", "proto", "sessions"],
+    "transports": [
         "conn",
-        "container",
-        "departures",
         "errors",
-        "exchange",
-        "forms",
-        "hosts",
         "logs",
-        "origins",
+        "net",
+        "observability",
         "proto",
-        "session",
+        "sessions",
         "settings",
-    ],
-    "opening": ["errors", "logs", "peers", "session", "transport"],
-    "polling": ["container", "errors", "forms", "opening", "outbox", "pollingsession", "transport", "wire"],
-    "persistent": ["departures", "errors", "opening", "outbox", "polling", "session", "transport", "wire"],
-    "websocket": [
-        "departures",
-        "errors",
-        "hixie",
-        "logs",
-        "opening",
-        "origins",
-        "outbox",
-        "peers",
-        "proto",
-        "rfc6455",
-        "session",
-        "transport",
-        "wire",
-    ],
-    "bodiless": [],
-    "descriptors": ["logs"],
-    "client": ["bodiless"],
-    "flashserver": ["descriptors", "logs"],
-    "health": ["bodiless", "peers"],
-    "router": [
-        "bus",
-        "client",
-        "conn",
-        "container",
-        "errors",
-        "exchange",
-        "groups",
-        "hosts",
-        "logs",
-        "origins",
-        "persistent",
-        "polling",
-        "redisbus",
-        "relay",
-        "settings",
-        "transport",
+        "web",
         "websocket",
     ],
-    "plainhttp": [],
-    "entrance": [
+    "router": [
+        "cluster",
+        "conn",
         "errors",
-        "exchange",
-        "hangups",
         "logs",
-        "patience",
-        "peers",
-        "periodic",
-        "plainhttp",
-        "proxyprotocol",
-        "router",
-        "tasks",
-        "transport",
-        "wire",
+        "net",
+        "observability",
+        "sessions",
+        "settings",
+        "transports",
+        "web",
     ],
-    "tornadohttp": ["logs", "patience", "peers", "periodic"],
-    "server": [
-        "accesslog",
-        "descriptors",
-        "entrance",
-        "errors",
-        "flashserver",
-        "health",
-        "logs",
-        "origins",
-        "peers",
-        "router",
-        "tasks",
-        "tornadohttp",
-    ],
-    "__init__": ["bus", "conn", "emitter", "groups", "health", "redisbus", "router", "server"],
+    "server": ["errors", "logs", "net", "observability", "router", "web"],
 }
+
+# The modules of TornadIO 0.0.5 whose classes live in a package now, and the package's own face.
+SHIMS = {"flashserver", "periodic", "persistent", "polling", "pollingsession", "session", "__init__"}
 
 # Sans-I/O: fed bytes, text and times, asked for the same. Each with what it may import that is not Python's own.
 PURE = {
     "errors": [],
     "settings": [],
     "proto": ["simplejson"],
-    "bus": [],
-    "forms": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
-    "hixie": [],
-    "masking": ["tornado.speedups"],  # a pure function in C
-    "rfc6455": [],
-    "patience": [],
-    "periodic": [],
-    "heartbeat": [],
-    "outbox": [],
-    "origins": [],
-    "hosts": [],
-    "plainhttp": [],
-    "addresses": [],
-    "proxyprotocol": [],
+    "cluster.bus": [],
+    "transports.forms": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
+    "websocket.hixie": [],
+    "websocket.masking": ["tornado.speedups"],  # a pure function in C
+    "websocket.rfc6455": [],
+    "net.addresses": [],
+    "net.patience": [],
+    "net.proxyprotocol": [],
+    "net.timers": [],
+    "sessions.heartbeat": [],
+    "sessions.outbox": [],
+    "web.fastparse": [],
+    "web.hosts": [],
+    "web.origins": [],
 }
 IO = {
     "asyncio",
@@ -172,15 +97,34 @@ IO = {
 }
 
 # What an extra of setup.py brings is imported when it is asked for.
-EXTRAS = {"redisbus": ["redis"], "emitter": ["redis"]}
+EXTRAS = {"cluster.redis": ["redis"], "cluster.emitter": ["redis"]}
 
-# Below the handlers, sessions and users' connections know an event loop, yet not what carries them.
-WITHOUT_TORNADO = {"session", "conn", "pollingsession"}
+# Below the transports nothing knows Tornado, but for the HTTP of both servers and the sockets.
+WITHOUT_TORNADO = {"cluster", "conn", "logs", "proto", "sessions", "settings"}
+
+# The modules of TornadIO 0.0.5, each with what an application could take from it.
+ORIGINAL = {
+    "conn": ["SocketConnection"],
+    "flashserver": ["FlashPolicyServer"],
+    "periodic": ["Periodic"],
+    "persistent": ["FlashSocketHandler", "WebSocketHandler"],
+    "polling": ["HTMLFileHandler", "JSONPPollingHandler", "XHRMultipartHandler", "XHRPollingHandler"],
+    "pollingsession": ["PollingSession"],
+    "proto": ["FRAME", "HEARTBEAT", "JSON", "decode", "encode"],
+    "router": ["get_router"],
+    "server": ["SocketServer"],
+    "session": ["Session", "SessionContainer"],
+}
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
 def imports(module: str) -> Iterator[str]:
     """The dotted names that a module imports when it runs: those for the type checker alone may point anywhere."""
-    waiting: list[ast.AST] = [ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))]
+    waiting: list[ast.AST] = [ast.parse(MODULES[module].read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
@@ -188,9 +132,8 @@ def imports(module: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively; the others write from tornadio"
             assert node.module is not None
-            yield from (
-                [f"tornadio.{alias.name}" for alias in node.names] if node.module == "tornadio" else [node.module]
-            )
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name.removeprefix("tornadio.") in MODULES else node.module for name in names)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             waiting += node.orelse
         else:
@@ -199,7 +142,7 @@ def imports(module: str) -> Iterator[str]:
 
 def neighbours(module: str) -> set[str]:
     """The modules of this package that a module imports."""
-    return {name.split(".")[1] for name in imports(module) if name.startswith("tornadio.")}
+    return {name.removeprefix("tornadio.") for name in imports(module) if name.startswith("tornadio.")}
 
 
 def foreign(module: str) -> set[str]:
@@ -208,20 +151,35 @@ def foreign(module: str) -> set[str]:
     return {name for name in imports(module) if name.split(".")[0] not in own}
 
 
-def test_every_module_has_its_place():
-    assert set(LAYOUT) == {path.stem for path in PACKAGE.glob("*.py")}
+def room(module: str) -> str:
+    """The package that a module is in, or the module itself where it is in none."""
+    return module.split(".")[0]
+
+
+def modules_of(name: str) -> list[str]:
+    return [module for module in MODULES if room(module) == name]
+
+
+def test_every_package_has_its_row():
+    assert set(LAYOUT) == {room(module) for module in MODULES} - SHIMS
 
 
 def test_the_layout_points_down_only():
     above: set[str] = set()
-    for module, imported in LAYOUT.items():
-        assert set(imported) <= above, module
-        above.add(module)
+    for name, imported in LAYOUT.items():
+        assert set(imported) <= above, name
+        above.add(name)
 
 
-@pytest.mark.parametrize("module", LAYOUT)
-def test_a_module_imports_what_the_layout_says(module):
-    assert neighbours(module) == set(LAYOUT[module])
+@pytest.mark.parametrize("name", LAYOUT)
+def test_a_package_imports_what_the_layout_says(name):
+    found = {room(other) for module in modules_of(name) for other in neighbours(module)}
+    assert found - {name} == set(LAYOUT[name])
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    order = graphlib.TopologicalSorter({module: neighbours(module) - {module} for module in MODULES})
+    assert set(order.static_order()) == set(MODULES)  # a circle is an error that names it
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -232,15 +190,58 @@ def test_pure_modules_know_no_io(module):
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_stand_on_pure_ones(module):
-    assert set(LAYOUT[module]) <= set(PURE)
+    assert neighbours(module) <= set(PURE)
 
 
-@pytest.mark.parametrize("module", sorted(WITHOUT_TORNADO))
-def test_sessions_and_connections_know_nothing_of_http(module):
-    assert foreign(module) == set()
+@pytest.mark.parametrize("name", sorted(WITHOUT_TORNADO))
+def test_sessions_and_connections_know_nothing_of_http(name):
+    for module in modules_of(name):
+        assert not {found for found in foreign(module) if found.startswith("tornado")}
 
 
-@pytest.mark.parametrize("module", LAYOUT)
+@pytest.mark.parametrize("module", MODULES)
 def test_nothing_is_imported_but_the_dependencies(module):
     allowed = {"tornado", "simplejson", *EXTRAS.get(module, ())}
     assert {name.split(".")[0] for name in foreign(module)} <= allowed
+
+
+# -- Names that applications import ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ORIGINAL)
+def test_the_modules_of_the_original_have_what_applications_took_from_them(module):
+    imported = importlib.import_module(f"tornadio.{module}")
+    assert [name for name in ORIGINAL[module] if not hasattr(imported, name)] == []
+    assert getattr(tornadio, module) is imported
+
+
+@pytest.mark.parametrize("module", sorted(SHIMS - {"__init__"}))
+def test_a_module_of_the_original_holds_names_alone(module):
+    statements = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
+    assert {type(statement) for statement in statements} == {ast.Expr, ast.ImportFrom, ast.Assign}
+
+
+def test_the_public_names_are_there():
+    assert [name for name in tornadio.__all__ if not hasattr(tornadio, name)] == []
+    assert set(tornadio.__all__) <= set(dir(tornadio))
+    assert set(vars(tornadio)["_MODULE_OF"]) == set(tornadio.__all__)
+
+
+def test_a_name_that_is_none_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'tornadio' has no attribute 'SocketConection'"):
+        _ = tornadio.SocketConection
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh Python has loaded after a statement."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(ran.stdout.split())
+
+
+def test_the_protocol_is_imported_without_the_server():
+    loaded = loaded_by("import tornadio.proto")
+    assert {name for name in loaded if name.startswith("tornadio")} == {"tornadio", "tornadio.errors", "tornadio.proto"}
+    assert not {"tornado", "asyncio", "ssl", "socket"} & loaded

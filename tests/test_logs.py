@@ -8,7 +8,15 @@ from collections.abc import Callable
 import pytest
 import tornado.web
 
-from tornadio.logs import LINES, MAX_LENGTH, FloodLimit, LineFilter, TracebackFilter, get_logger, printable
+from tornadio.logs import (
+    LINES,
+    MAX_LENGTH,
+    FloodLimit,
+    LineFilter,
+    TracebackFilter,
+    get_logger,
+    printable,
+)
 
 
 @pytest.fixture
@@ -289,7 +297,7 @@ def test_every_logger_of_the_library_has_the_limit():
     names = [name for name in logging.root.manager.loggerDict if name.startswith("tornadio.")]
     # This one logs mistakes of the program, once.
     limited = [name for name in names if name != "tornadio.settings"]
-    assert "tornadio.session" in limited
+    assert "tornadio.sessions.base" in limited
     assert all(any(isinstance(each, LineFilter) for each in get_logger(name).filters) for name in limited)
 
 

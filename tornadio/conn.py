@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornadio import proto
 from tornadio.logs import get_logger
-from tornadio.outbox import Payload
+from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
-    from tornadio.session import Session
+    from tornadio.sessions.base import Session
 
 logger = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class SocketConnection:
 
         :raises tornadio.errors.EncodeError: as :meth:`send`; then nobody gets it.
         """
-        self._tornadio_session.container.broadcast(message, exclude=(self,))
+        self._tornadio_session.registry.broadcast(message, exclude=(self,))
 
     def close(self) -> None:
         """End the connection; what was sent before is still delivered. Closing twice does no harm."""

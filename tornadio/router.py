@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pkgutil
 import re
 import socket
 from collections.abc import Callable, Collection, Mapping
@@ -14,23 +15,20 @@ from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.routing import AnyMatches, PathMatches, Rule
 
-from tornadio.bus import Bus
-from tornadio.client import ClientHandler
+from tornadio.cluster.bus import Bus
+from tornadio.cluster.redis import RedisBus
+from tornadio.cluster.relay import Relay
 from tornadio.conn import SocketConnection
-from tornadio.container import SessionContainer
 from tornadio.errors import PeerError, RefusedError, SettingsError
-from tornadio.exchange import Exchange, TornadoExchange
-from tornadio.groups import Group, Groups
-from tornadio.hosts import make_host_rule
 from tornadio.logs import get_logger
-from tornadio.origins import OriginRule
-from tornadio.persistent import HTMLFileHandler, XHRMultipartHandler
-from tornadio.polling import JSONPPollingHandler, XHRPollingHandler
-from tornadio.redisbus import RedisBus
-from tornadio.relay import Relay
-from tornadio.settings import Settings, make_settings
-from tornadio.transport import Address, Resource, TornadoDelegate, TransportHandler
-from tornadio.websocket import FlashSocketHandler, WebSocketHandler
+from tornadio.sessions.groups import Group, Groups
+from tornadio.sessions.registry import SessionRegistry
+from tornadio.settings import HANDLERS, PROTOCOLS, Settings, make_settings
+from tornadio.transports.base import Address, Resource, TornadoMessageDelegate, TransportHandler
+from tornadio.web.exchange import Exchange, TornadoExchange
+from tornadio.web.hosts import make_host_rule
+from tornadio.web.origins import OriginRule
+from tornadio.web.script import ClientHandler
 
 logger = get_logger(__name__)
 
@@ -41,29 +39,20 @@ _MAX_PATH: Final = 4096  # characters
 _MAX_TRIED: Final = 8  # names of transports in a path with an extra
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-TRANSPORTS: Final[tuple[type[TransportHandler], ...]] = (
-    WebSocketHandler,
-    FlashSocketHandler,
-    XHRMultipartHandler,
-    XHRPollingHandler,
-    JSONPPollingHandler,
-    HTMLFileHandler,
-)
-
 
 class UnknownTransportHandler(TransportHandler):
     """Whatever else is asked for below a resource."""
 
     transport = "unknown"
 
-    def check_admission(self) -> None:
+    def check_access(self) -> None:
         self.check_host()
         raise self._refusal_of()
 
     def _refusal_of(self) -> RefusedError:
         return RefusedError(404, self._hint())
 
-    def misplaced_upgrade(self) -> PeerError:
+    def upgrade_not_allowed_error(self) -> PeerError:
         return RefusedError(400, str(self._refusal))
 
     def _hint(self) -> str:
@@ -75,7 +64,7 @@ class UnknownTransportHandler(TransportHandler):
                 "this server speaks Socket.IO 0.6, not 0.7 or newer: "
                 f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
             )
-        names = ", ".join(handler.transport for handler in TRANSPORTS)
+        names = ", ".join(PROTOCOLS)
         return f"not a transport of this resource: there are {names}"
 
 
@@ -203,12 +192,12 @@ class TransportRouter(tornado.routing.Router):
         self._resource = resource
         self._paths = paths
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate | None:
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate | None:
         match = self._paths.match(request.path, request.query or "")
         if match is None:
             return None
         exchange = TornadoExchange(request)
-        return TornadoDelegate(match.handler(self._resource, exchange, match.address), exchange)
+        return TornadoMessageDelegate(match.handler(self._resource, exchange, match.address), exchange)
 
     def handler_of(self, exchange: Exchange) -> TransportHandler | None:
         """The handler of a request, if it is one to a transport of this router."""
@@ -241,7 +230,7 @@ class Router:
         extra_sep: str,
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
-        self._sessions = SessionContainer(settings, asyncio_loop)
+        self._sessions = SessionRegistry(settings, asyncio_loop)
         origins = OriginRule(settings.origins)
         hosts = make_host_rule(settings.hosts, origins, socket.gethostname())
         self._resource = Resource(resource, connection_class, settings, origins, hosts, self._sessions)
@@ -314,7 +303,7 @@ class Router:
             await self._relay.close(max(deadline - loop.time(), _GRACE_SECONDS))
 
 
-def _relay_of(sessions: SessionContainer, settings: Settings, resource: str) -> Relay | None:
+def _relay_of(sessions: SessionRegistry, settings: Settings, resource: str) -> Relay | None:
     """What connects the sessions with the bus, if there is one."""
     if settings.bus is None:
         return None
@@ -323,7 +312,9 @@ def _relay_of(sessions: SessionContainer, settings: Settings, resource: str) -> 
     return sessions.relay
 
 
-_BY_NAME: Final = {handler.transport: handler for handler in TRANSPORTS}
+_BY_NAME: Final[dict[str, type[TransportHandler]]] = {
+    name: pkgutil.resolve_name(handler) for name, handler in HANDLERS.items()
+}
 _NEWER: Final = {"1": UnknownTransportHandler}
 _UNKNOWN: Final = Match(UnknownTransportHandler)
 

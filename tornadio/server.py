@@ -1,7 +1,7 @@
 """``SocketServer``: Tornado's HTTP server with what a 0.6 server needs around it.
 
 It listens where the application's settings say, starts the Flash policy server, answers Flash policy requests on its
-own port, and plain requests without Tornado's HTTP (see :mod:`tornadio.entrance`), limits the time that headers and
+own port, and plain requests without Tornado's HTTP (see :mod:`tornadio.web.fastpath`), limits the time that headers and
 bodies may take, and stops gracefully.
 """
 
@@ -25,18 +25,18 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import RuleRouter
 
-from tornadio.accesslog import log_request
-from tornadio.descriptors import Descriptors
-from tornadio.entrance import Entrance
 from tornadio.errors import CallerError, SettingsError
-from tornadio.flashserver import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
-from tornadio.health import SERVERS
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
-from tornadio.origins import flash_policy
-from tornadio.peers import Peers
+from tornadio.net.descriptors import Descriptors
+from tornadio.net.tasks import loop_is_running
+from tornadio.observability.accesslog import log_request
+from tornadio.observability.health import SERVERS
 from tornadio.router import Router, RouterRule
-from tornadio.tasks import loop_is_running
-from tornadio.tornadohttp import RequestDelegate, TornadoConnections
+from tornadio.web.fastpath import FastPath
+from tornadio.web.flash import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
+from tornadio.web.origins import flash_policy
+from tornadio.web.peers import Peers
+from tornadio.web.tornadohttp import RequestDelegate, TornadoConnections
 
 logger = get_logger(__name__)
 
@@ -112,7 +112,7 @@ class SocketServer(HTTPServer):
             for name in ("find_handler", "start_request")
         )
         self._peers = Peers(xheaders)
-        self._entrance = Entrance(
+        self._fast_path = FastPath(
             application, not (no_keep_alive or is_tornados), self._peers, header_timeout, self._serve
         )
         self._tornados = TornadoConnections()
@@ -213,7 +213,7 @@ class SocketServer(HTTPServer):
         if isinstance(stream, SSLIOStream):
             super().handle_stream(stream, address)
         else:
-            self._entrance.enter(stream, address)
+            self._fast_path.enter(stream, address)
 
     def _serve(self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float) -> None:
         if first == POLICY_REQUEST[:1]:
@@ -254,7 +254,7 @@ class SocketServer(HTTPServer):
         self.stop()
         if self._flash_server is not None:
             self._flash_server.stop()
-        self._entrance.close()
+        self._fast_path.close()
         for task in tuple(self._policy_answers):
             task.cancel()
         await self.close_all_connections()

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 from tornadio.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tornadio.bus import Bus
+    from tornadio.cluster.bus import Bus
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS: Final = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
+# The one list of transports, each with where its handler is. In this order the official client tries them.
+HANDLERS: Final = {
+    "websocket": "tornadio.transports.websocket:WebSocketHandler",
+    "flashsocket": "tornadio.transports.websocket:FlashSocketHandler",
+    "xhr-multipart": "tornadio.transports.streaming:XHRMultipartHandler",
+    "xhr-polling": "tornadio.transports.polling:XHRPollingHandler",
+    "jsonp-polling": "tornadio.transports.polling:JSONPPollingHandler",
+    "htmlfile": "tornadio.transports.streaming:HTMLFileHandler",
+}
+PROTOCOLS: Final = tuple(HANDLERS)
 
 # Silence after which the official 0.6 client considers a persistent transport dead.
 _CLIENT_PATIENCE: Final = 15.0

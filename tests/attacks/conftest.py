@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trustme
 
-import tornadio.entrance
-import tornadio.wire
+import tornadio.net.wire
+import tornadio.web.fastpath
 from tests.appserver import AppServer
 from tests.support import Served, Wire
 
@@ -71,7 +71,7 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve:
         return Secure(served.server, served.router, served.wires, trusting)
 
     if request.param in ("tornado", "stream"):
-        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
     return start

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import trustme
 
-import tornadio.entrance
-import tornadio.wire
+import tornadio.net.wire
+import tornadio.web.fastpath
 from tests.appserver import AppServer
 from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
 from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Served, Wire, payload_of, until
@@ -93,9 +93,9 @@ Begin = Callable[[type[tornadio.SocketConnection]], Served]
 def begin(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Begin:
     """Starts a server: with plain requests, on Tornado's HTTP, there on a loop that can't watch sockets, over TLS."""
     if request.param in ("tornado", "stream"):
-        monkeypatch.setattr(tornadio.entrance, "parse", lambda data: None)
+        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.wire, "can_watch_sockets", lambda loop: False)
+        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
 
     def begin(connection_class: type[tornadio.SocketConnection]) -> Served:
         if request.param != "tls":

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.support import Recorder
-from tornadio import forms, proto
+from tornadio import proto
 from tornadio.errors import ProtocolError
+from tornadio.transports import forms
 
 MIB = 1 << 20
 SECONDS = 0.05

@@ -16,8 +16,8 @@ import tornado.web
 
 from tests.clients import HIXIE, HYBI, KEY3, KEYS, NONCE, UPGRADE, frame
 from tests.support import HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
-from tornadio.flashserver import POLICY_REQUEST
-from tornadio.origins import parse_origin
+from tornadio.web.flash import POLICY_REQUEST
+from tornadio.web.origins import parse_origin
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 REFUSED = "this origin may not connect: see the setting 'origins'"

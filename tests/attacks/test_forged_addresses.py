@@ -14,10 +14,10 @@ import tornadio
 from tests.attacks.test_session_floods import handshake
 from tests.clients import HixiePeer, opened, request
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
-from tornadio.entrance import PlainConnection
 from tornadio.errors import SettingsError
-from tornadio.peers import Peers
 from tornadio.settings import PROTOCOLS
+from tornadio.web.fastpath import FastConnection
+from tornadio.web.peers import Peers
 
 HEALTH = ("/health", tornadio.HealthHandler)
 FORGED = {"X-Real-Ip": "192.0.2.66", "X-Forwarded-For": "192.0.2.66", "X-Scheme": "https"}
@@ -203,7 +203,7 @@ async def test_half_a_proxy_line_keeps_nobody_busy(serve, reset):
         else:
             wire.writer.write_eof()
             assert await wire.read_to_end() == b""
-        await until(lambda: len(served.server._entrance) == 0)
+        await until(lambda: len(served.server._fast_path) == 0)
 
 
 async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_again(serve, monkeypatch):
@@ -211,14 +211,14 @@ async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_
     wire = await served.connect()
     await wire.send(LINE[:20])
     await served.barrier()
-    looks: list[PlainConnection] = []
-    look = PlainConnection.look
+    looks: list[FastConnection] = []
+    look = FastConnection.look
 
-    def counted(connection: PlainConnection) -> None:
+    def counted(connection: FastConnection) -> None:
         looks.append(connection)
         look(connection)
 
-    monkeypatch.setattr(PlainConnection, "look", counted)
+    monkeypatch.setattr(FastConnection, "look", counted)
     for _ in range(20):
         await served.barrier()
     assert len(looks) <= 2 * 20 * 2  # each barrier makes two connections, which are looked at when they come and speak

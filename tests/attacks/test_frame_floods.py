@@ -19,8 +19,10 @@ import tornadio
 from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memory
 from tests.clients import SocketClient, connect, frame, next_message, open_client, opened, talking
 from tests.support import Elsewhere, Recorder, Served, fed, limit
-from tornadio import forms, hixie, proto, rfc6455
-from tornadio.transport import TornadoDelegate
+from tornadio import proto
+from tornadio.transports import forms
+from tornadio.transports.base import TornadoMessageDelegate
+from tornadio.websocket import hixie, rfc6455
 
 LIMIT = 1 << 20
 MILLION = 1_000_000
@@ -44,7 +46,7 @@ EMPTY_FRAME = proto.encode("")
 def in_chunks(framer: rfc6455.Framer | hixie.Framer, data: bytes) -> None:
     for start in range(0, len(data), CHUNK):
         fed(framer, data[start : start + CHUNK])
-        framer.take_outgoing()
+        framer.data_to_send()
     assert framer.error is None
 
 
@@ -95,7 +97,7 @@ def test_a_flood_costs_time_in_proportion_to_its_bytes(kind):
     assert long < MAX_COST * max(short, 0.01)
 
 
-# -- Turns -------------------------------------------------------------------------------------------------------------
+# -- Turns ------------------------------------------------------------------------------------------------------------
 
 
 class Counting(tornadio.SocketConnection):
@@ -106,7 +108,7 @@ class Counting(tornadio.SocketConnection):
             self.send(message)
 
 
-class Turns:
+class FifoLock:
     """How often everybody had a turn."""
 
     def __init__(self) -> None:
@@ -135,9 +137,9 @@ FLOODS: dict[str, tuple[str, bytes, int]] = {
 
 
 @contextlib.asynccontextmanager
-async def counted(served: Served) -> AsyncIterator[Turns]:
-    """Turns while a flood goes on, in which another client has its conversation."""
-    turns = Turns()
+async def counted(served: Served) -> AsyncIterator[FifoLock]:
+    """FifoLock while a flood goes on, in which another client has its conversation."""
+    turns = FifoLock()
     other = await open_client(served, "websocket")
     counting = asyncio.create_task(turns.count())
     try:
@@ -202,7 +204,7 @@ def test_a_chunk_of_tiny_frames_is_looked_at_in_short_turns(kind):
     chunk = tiny * (CHUNK // len(tiny))
     turns = [cost(framer.feed, chunk)]
     while framer.has_more:
-        framer.take_outgoing()
+        framer.data_to_send()
         turns.append(cost(framer.feed, b""))
     assert len(turns) >= CHUNK // len(tiny) // 512
     assert sorted(turns)[len(turns) // 2] < TURN_SECONDS
@@ -309,9 +311,9 @@ async def test_a_body_in_chunks_of_one_byte_leaves_the_others_their_turns(serve,
     served = serve()
     session_id, _ = await served.open()
     taken = most = 0
-    take = TornadoDelegate._take
+    take = TornadoMessageDelegate._take
 
-    def count(delegate: TornadoDelegate, chunk: bytes) -> None:
+    def count(delegate: TornadoMessageDelegate, chunk: bytes) -> None:
         nonlocal taken
         taken += 1
         take(delegate, chunk)
@@ -323,7 +325,7 @@ async def test_a_body_in_chunks_of_one_byte_leaves_the_others_their_turns(serve,
             await asyncio.sleep(0)
             most = max(most, taken - before)
 
-    monkeypatch.setattr(TornadoDelegate, "_take", count)
+    monkeypatch.setattr(TornadoMessageDelegate, "_take", count)
     data = b"data=" + proto.encode("x" * (chunks - 20)).encode()
     watching = asyncio.create_task(watch())
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"

@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
 from tests.support import Served, Wire, brief, fed, limit
 from tests.test_proto import PROTOCOL_TEXTS
-from tornadio import forms, hixie, hosts, origins, proto, rfc6455
+from tornadio import proto
 from tornadio.errors import ProtocolError
-from tornadio.flashserver import POLICY_REQUEST
+from tornadio.transports import forms
+from tornadio.web import hosts, origins
+from tornadio.web.flash import POLICY_REQUEST
+from tornadio.websocket import hixie, rfc6455
 
 SMALL = {"max_message_size": 1000}
 ENDINGS = ("close", "half-close", "reset")

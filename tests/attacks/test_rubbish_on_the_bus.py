@@ -14,11 +14,11 @@ import logging
 import pytest
 
 from tests.clients import greeted, received
+from tests.cluster.test_relay import NO_JSON, json_frame
 from tests.redis_fixtures import RedisServer
 from tests.support import Recorder, brief
-from tests.test_relay import NO_JSON, json_frame
 from tornadio import proto
-from tornadio.bus import pack
+from tornadio.cluster.bus import pack
 from tornadio.settings import PROTOCOLS
 
 CHANNEL = "tornadio:socket.io"

@@ -14,7 +14,7 @@ import pytest
 from tests.appserver import AppServer
 from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
 from tests.support import HTTP_TRANSPORTS, POLLING, Elsewhere, Recorder, Response, Served, Wire
-from tornadio.periodic import _Entry
+from tornadio.net.timers import _Entry
 from tornadio.settings import PROTOCOLS
 
 APP = Path(__file__).with_name("flood_app.py")

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.support import Recorder
-from tornadio.session import Session, SessionContainer
+from tornadio.sessions.base import Session, SessionRegistry
 from tornadio.settings import make_settings
 
 SESSIONS = 100_000
@@ -31,7 +31,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ids_of_sessions() -> list[str]:
-    container = SessionContainer(make_settings({"max_sessions": SESSIONS}))
+    container = SessionRegistry(make_settings({"max_sessions": SESSIONS}))
     ids = []
     for _ in range(SESSIONS):
         session = container.create(Session, Recorder(), "websocket")

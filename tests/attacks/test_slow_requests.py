@@ -13,8 +13,8 @@ import pytest
 from tests.appserver import free_port
 from tests.clients import KEY3, KEYS, UPGRADE, exchange, greeted, request
 from tests.support import MovedLoop, Recorder, Wire
-from tornadio.flashserver import POLICY_REQUEST
 from tornadio.settings import PROTOCOLS
+from tornadio.web.flash import POLICY_REQUEST
 
 HEAD = b"POST /socket.io/xhr-polling/0123456789/send HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 LENGTH = b"Content-Length: 999\r\n\r\n"

@@ -72,7 +72,7 @@ async def connect(served: Served, room: int = ROOM) -> Wire:
 def streams_of(served: Served) -> list[Any]:
     """Those of the server's connections that are HTTP's."""
     server = served.server
-    return [each.stream for each in (*server._connections, *server._entrance._connections)]  # type: ignore[attr-defined]
+    return [each.stream for each in (*server._connections, *server._fast_path._connections)]  # type: ignore[attr-defined]
 
 
 def listeners_of(served: Served) -> list[socket.socket]:
@@ -157,7 +157,7 @@ async def test_a_download_that_is_hardly_read_is_ended(site, clock, caplog):
 
 
 async def test_where_nobody_knows_what_was_taken_there_is_more_time(site, clock, monkeypatch, caplog):
-    monkeypatch.setattr("tornadio.tornadohttp.sys.platform", "other")
+    monkeypatch.setattr("tornadio.web.tornadohttp.sys.platform", "other")
     served = site(handlers=HANDLERS)
     wire = await connect(served)
     await wire.send(request({}, "/large"))

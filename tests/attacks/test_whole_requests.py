@@ -28,10 +28,10 @@ from tests.clients import KEY3, KEYS, NONCE, frame, greeted
 from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
 from tests.vitals import vitals
 from tornadio.errors import CallerError
-from tornadio.flashserver import POLICY_REQUEST
-from tornadio.hangups import hangups_of
 from tornadio.logs import FLOOD_LIMIT
+from tornadio.net.hangups import hangups_of
 from tornadio.settings import PROTOCOLS
+from tornadio.web.flash import POLICY_REQUEST
 
 T = TypeVar("T")
 

@@ -40,19 +40,19 @@ from tests.chaos.test_endings import (
 )
 from tests.clients import KEYS, UPGRADE, Client, greeted, open_client
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
-from tornadio.client import _Script
-from tornadio.hangups import Hangups
 from tornadio.logs import _Window
-from tornadio.origins import Origin
-from tornadio.outbox import Payload
-from tornadio.periodic import Alarm, Periodic, _Entry
-from tornadio.persistent import StreamChannel
-from tornadio.session import Session
-from tornadio.transport import TornadoDelegate, TransportHandler
-from tornadio.websocket import WebSocketChannel
+from tornadio.net.hangups import Hangups
+from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
+from tornadio.sessions.base import Session
+from tornadio.sessions.outbox import Payload
+from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
+from tornadio.transports.streaming import StreamChannel
+from tornadio.transports.websocket import WebSocketChannel
+from tornadio.web.origins import Origin
+from tornadio.web.script import _Script
 
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (Alarm, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
+KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def left_behind() -> dict[str, int]:
 
 def tornados_circles() -> list[TransportHandler]:
     """Handlers of requests whose body broke off, with nothing of size."""
-    delegates = [each for each in ours() if isinstance(each, TornadoDelegate)]
+    delegates = [each for each in ours() if isinstance(each, TornadoMessageDelegate)]
     assert [bytes(each._body) for each in delegates] == [b""] * len(delegates)
     return [each._handler for each in delegates]
 

@@ -11,13 +11,13 @@ import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 from tornadio import SocketConnection
-from tornadio.container import SessionContainer
-from tornadio.exchange import TornadoExchange
-from tornadio.hosts import HostRule
-from tornadio.origins import OriginRule
+from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
-from tornadio.transport import Address, Resource, TornadoDelegate
-from tornadio.websocket import Framer, WebSocketChannel, WebSocketHandler
+from tornadio.transports.base import Address, Resource, TornadoMessageDelegate
+from tornadio.transports.websocket import Framer, WebSocketChannel, WebSocketHandler
+from tornadio.web.exchange import TornadoExchange
+from tornadio.web.hosts import HostRule
+from tornadio.web.origins import OriginRule
 
 
 class EchoChannel(WebSocketChannel):
@@ -29,7 +29,7 @@ class EchoChannel(WebSocketChannel):
 
     def _receive(self, data: bytes) -> None:
         messages = self._framer.feed(data)
-        if self._framer.has_outgoing and not self._framer.closed:
+        if self._framer.has_data_to_send and not self._framer.closed:
             self._answer_pings()
         for message in messages:
             self._wire.write(self._framer.encode(message))
@@ -40,7 +40,7 @@ class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        EchoChannel(self.exchange.take_wire(), framer, self.here, self.transport).start(head, keys, self.request, "")
+        EchoChannel(self.exchange.detach(), framer, self.here, self.transport).start(head, keys, self.request, "")
 
 
 class EchoRouter(tornado.routing.Router):
@@ -48,12 +48,12 @@ class EchoRouter(tornado.routing.Router):
 
     def __init__(self) -> None:
         settings = Settings()
-        sessions = SessionContainer(settings)
+        sessions = SessionRegistry(settings)
         self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoDelegate:
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
         exchange = TornadoExchange(request)
-        return TornadoDelegate(EchoHandler(self._resource, exchange, Address()), exchange)
+        return TornadoMessageDelegate(EchoHandler(self._resource, exchange, Address()), exchange)
 
 
 async def serve(port: int) -> None:

@@ -153,7 +153,7 @@ async def test_on_open_refuses(serve, connect):
         await connect(serve(Refusing))
 
 
-class Leaving(Recorder):
+class Abortable(Recorder):
     """Greets, echoes two messages, and closes."""
 
     def on_message(self, message: Any) -> None:
@@ -164,7 +164,7 @@ class Leaving(Recorder):
 
 @by_httpx
 async def test_the_recipes_program(serve, capsys):
-    served = serve(Leaving)
+    served = serve(Abortable)
     async with limit():
         await recipe(served.port)["main"]()
     assert capsys.readouterr().out == "welcome\nhello\n{'from': 'Python'}\n"

@@ -15,10 +15,12 @@ import simplejson
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
 
 from tests.support import fed
-from tornadio import forms, hixie, proto, rfc6455
+from tornadio import proto
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
-from tornadio.origins import Origin, OriginRule, host_of, parse_origin
-from tornadio.plainhttp import parse
+from tornadio.transports import forms
+from tornadio.web.fastparse import parse
+from tornadio.web.origins import Origin, OriginRule, host_of, parse_origin
+from tornadio.websocket import hixie, rfc6455
 
 Framer = rfc6455.Framer | hixie.Framer
 Outcome = tuple[list[Any], str | None]
@@ -198,7 +200,7 @@ def feed(framer: Framer, parts: Iterator[bytes]) -> tuple[list[str | bytes], str
         held = framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer
         assert len(held) <= MAX_HELD[type(framer)]
         messages += new
-        owed += framer.take_outgoing()
+        owed += framer.data_to_send()
     return messages, reason_of(framer.error) if framer.error else None, framer.closed, owed
 
 
@@ -217,8 +219,8 @@ def check_framer(framer: Callable[[int], Framer], data: bytes) -> None:
         ended = framer(LIMIT)
         fed(ended, stream)
         assert ended.feed(b"\x00more\xff") == []
-        assert (ended.take_outgoing() + ended.close(1002, error or "")) != b""
-        assert ended.take_outgoing() + ended.close(1002, error or "") == b""
+        assert (ended.data_to_send() + ended.close(1002, error or "")) != b""
+        assert ended.data_to_send() + ended.close(1002, error or "") == b""
 
 
 def as_a_client(framer: Callable[[int], Framer], frame: bytes) -> bytes:
@@ -260,8 +262,8 @@ def check_plain(data: bytes) -> None:
     whole = data[: request.size]
     again = parse(whole)
     assert again is not None
-    assert (again.method, again.uri, dict(again.fields), again.body, again.size) == (
-        *(request.method, request.uri, dict(request.fields), request.body),
+    assert (again.method, again.uri, dict(again.headers), again.body, again.size) == (
+        *(request.method, request.uri, dict(request.headers), request.body),
         len(whole),
     )
     assert parse(whole[:-1]) is None
@@ -269,9 +271,9 @@ def check_plain(data: bytes) -> None:
     line, _, lines = head.decode("ascii").partition("\r\n")
     start_line, headers = parse_request_start_line(line), HTTPHeaders.parse(lines)
     assert start_line == (request.method, request.uri, "HTTP/1.1")
-    assert {name.lower(): value for name, value in headers.get_all()} == dict(request.fields)
+    assert {name.lower(): value for name, value in headers.get_all()} == dict(request.headers)
     assert len(request.body) == int(headers.get("Content-Length", "0"))
-    assert HTTPServerRequest(start_line=start_line, headers=headers).host == request.fields["host"]
+    assert HTTPServerRequest(start_line=start_line, headers=headers).host == request.headers["host"]
 
 
 # -- Handshakes --------------------------------------------------------------------------------------------------------

@@ -10,8 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz import targets
-from tornadio import forms, plainhttp, proto, rfc6455
-from tornadio.plainhttp import PlainRequest
+from tornadio import proto
+from tornadio.transports import forms
+from tornadio.web import fastparse as plainhttp
+from tornadio.web.fastparse import SimpleRequest
+from tornadio.websocket import rfc6455
 
 CORPUS = sorted(Path(__file__).with_name("corpus").iterdir())
 
@@ -78,9 +81,9 @@ def test_a_reason_that_cannot_be_told_is_found(monkeypatch, reason):
 
 
 def test_a_plain_request_that_tornado_reads_otherwise_is_found(monkeypatch):
-    def parse(data: bytes) -> PlainRequest | None:
+    def parse(data: bytes) -> SimpleRequest | None:
         found = plainhttp.parse(data)
-        return found and PlainRequest(found.method, "/b", found.fields, found.body, found.size)
+        return found and SimpleRequest(found.method, "/b", found.headers, found.body, found.size)
 
     monkeypatch.setattr(targets, "parse", parse)
     with pytest.raises(AssertionError):

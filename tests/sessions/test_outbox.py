@@ -1,0 +1,143 @@
+"""What a session has still to send: queued, in flight, taken back."""
+
+import time
+
+from tornadio.sessions.outbox import Outbox, Payload
+from tornadio.websocket import rfc6455
+
+
+def outbox_of(*payloads: str) -> Outbox:
+    outbox = Outbox()
+    for payload in payloads:
+        outbox.put(Payload(payload))
+    return outbox
+
+
+def test_payloads_leave_together_and_in_order():
+    outbox = outbox_of("a", "b", "c")
+    assert outbox.take(100).text == "abc"
+    assert outbox.first is None
+
+
+def test_a_batch_is_no_larger_than_the_limit():
+    outbox = outbox_of("aa", "bb", "cc", "d", "e")
+    assert outbox.take(5).text == "aabb"
+    outbox.delivered()
+    assert outbox.take(4).text == "ccde"
+    assert outbox.first is None
+
+
+def test_one_payload_leaves_however_large_it_is():
+    outbox = outbox_of("a", "bbbb", "c")
+    assert [outbox.take(2).text for _ in range(3)] == ["a", "bbbb", "c"]
+    assert outbox_of("aa", "bb").take(0).text == "aa"
+
+
+def test_bytes_count_until_the_batch_is_delivered():
+    outbox = outbox_of("é中😀", "x")
+    assert outbox.size == 2 + 3 + 4 + 1
+    outbox.take(0)
+    assert outbox.size == 10
+    outbox.delivered()
+    assert outbox.size == 1
+
+
+def test_a_batch_that_is_taken_back_is_the_first_to_go_again():
+    outbox = outbox_of("a", "b", "c")
+    assert outbox.take(2).text == "ab"
+    outbox.put(Payload("d"))
+    outbox.take_back()
+    assert outbox.size == 4
+    assert outbox.take(100).text == "abcd"
+
+
+def test_a_batch_is_delivered_or_taken_back_once():
+    outbox = outbox_of("a")
+    outbox.take(0)
+    outbox.delivered()
+    outbox.take_back()
+    outbox.delivered()
+    assert outbox.first is None
+    assert outbox.size == 0
+
+
+def test_what_is_cleared_counts_no_more():
+    outbox = outbox_of("a", "b")
+    outbox.take(0)
+    outbox.clear()
+    outbox.take_back()
+    assert outbox.first is None
+    assert outbox.size == 0
+
+
+def test_the_size_is_that_of_utf8():
+    assert [Payload(text).size for text in ("", "abc", "é", "中", "😀")] == [0, 3, 2, 3, 4]
+
+
+def test_what_goes_to_many_is_encoded_once_for_each_transport():
+    calls = []
+
+    def encode(text: str) -> bytes:
+        calls.append(text)
+        return text.encode()
+
+    payload = Payload("é")
+    assert [payload.encoded(encode) for _ in range(3)] == ["é".encode()] * 3
+    assert calls == ["é"]
+    assert payload.encoded(rfc6455.Framer.encode) == b"\x81\x02" + "é".encode()
+    assert calls == ["é"]
+
+
+def test_the_same_run_of_payloads_is_joined_once():
+    run = [Payload("a"), Payload("b")]
+    joined = []
+    for _ in range(2):
+        outbox = Outbox()
+        for payload in run:
+            outbox.put(payload)
+        joined.append(outbox.take(100))
+    assert joined[0] is joined[1]
+    assert joined[0].text == "ab"
+
+
+def test_another_run_with_the_same_beginning_is_another():
+    first, second = Payload("a"), Payload("b")
+    texts = []
+    for run in ([first, second], [first, Payload("c")], [first, second, second], [first, second]):
+        outbox = Outbox()
+        for payload in run:
+            outbox.put(payload)
+        texts.append(outbox.take(100).text)
+    assert texts == ["ab", "ac", "abb", "ab"]
+
+
+def test_payloads_are_counted_as_long_as_they_are_queued():
+    outbox = outbox_of("a", "b", "c", "d")
+    assert len(outbox) == 4
+    outbox.take(2)
+    assert len(outbox) == 2
+    outbox.take_back()
+    assert len(outbox) == 3  # the two travel as one
+    outbox.take(100)
+    outbox.delivered()
+    assert len(outbox) == 0
+    outbox.put(Payload("e"))
+    outbox.clear()
+    assert len(outbox) == 0
+
+
+def seconds_to_empty(payloads: int) -> float:
+    """CPU time of an outbox with so many small payloads, a batch at a time."""
+    payload, outbox = Payload("~m~2~m~XX"), Outbox()
+    for _ in range(payloads):
+        outbox.put(payload)
+    start = time.process_time()
+    while outbox.first is not None:
+        outbox.take(1 << 16)
+        outbox.delivered()
+    return time.process_time() - start
+
+
+def test_its_cost_is_in_proportion_to_the_payloads():
+    few = min(seconds_to_empty(100_000) for _ in range(3))
+    assert min(seconds_to_empty(800_000) for _ in range(3)) < 3 * 8 * few

@@ -1,0 +1,698 @@
+"""Connections before they are Tornado's or a transport's: whose a request is, and what follows it on its connection.
+
+What holds however a request was read stands in the transports' own tests, which run in each way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import tornado.web
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import HostMatches, Matcher, PathMatches, Rule
+
+import tornadio
+import tornadio.net.wire
+import tornadio.web.fastpath
+from tests.chaos.test_cycles import left_behind, without_collector
+from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
+from tests.conftest import shut_down
+from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, Wire, payload_of, until
+from tests.vitals import vitals
+from tornadio import proto
+from tornadio.net.hangups import peer_has_closed
+from tornadio.settings import PROTOCOLS
+from tornadio.transports.polling import XHRPollingHandler
+from tornadio.web.fastparse import parse
+
+LOOK = 1 << 14
+# More than the kernel keeps for a client that does not read, less than max_send_buffer.
+LARGE = "0123456789abcdef" * (14 << 16)
+UNKNOWN = "/socket.io/xhr-polling/0123456789/1"  # answered at once, and nothing comes of it
+ENTERED = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
+
+
+class Page(tornado.web.RequestHandler):
+    """A page of the application's."""
+
+    def get(self, *groups: str) -> None:
+        self.write("a page")
+
+    post = get
+
+
+PAGE = (r"/page", Page)
+
+
+def here(served: Served) -> int:
+    """How many connections are at the fast_path: neither Tornado's nor a transport's."""
+    return len(served.server._fast_path)
+
+
+def poll(session_id: str) -> bytes:
+    return request({}, f"/socket.io/xhr-polling/{session_id}/1290000000000")
+
+
+def post(session_id: str, *messages: Any) -> bytes:
+    body = b"data=" + "".join(map(proto.encode, messages)).encode()
+    head = request({"Content-Length": str(len(body))}, f"/socket.io/xhr-polling/{session_id}/send")
+    return head.replace(b"GET", b"POST", 1) + body
+
+
+async def ask(wire: Wire, data: bytes) -> str:
+    await wire.send(data)
+    return (await wire.read_response()).text
+
+
+def connection_of(served: Served, session_id: str) -> Any:
+    [connection] = [each for each in served.router.connections if each.session_id == session_id]
+    return connection
+
+
+@pytest.fixture
+async def serve_rules() -> AsyncIterator[Callable[..., Served]]:
+    """`serve_rules(rules, application=tornado.web.Application)`: a server with these rules, the router's where one is
+    `None`."""
+    running: list[Served] = []
+    Recorder.opened.clear()
+
+    def serve_rules(rules: list[Any], kind: type[tornado.web.Application] = tornado.web.Application) -> Served:
+        router = tornadio.get_router(Recorder, {"hosts": ["example.com"]})
+        rules = [router.route() if rule is None else rule for rule in rules]
+        application = kind(rules, socket_io_port=0, socket_io_address="127.0.0.1")
+        running.append(Served(tornadio.SocketServer(application, auto_start=False), router))
+        return running[-1]
+
+    yield serve_rules
+    for served in running:
+        for wire in served.wires:
+            await wire.aclose()
+        await shut_down(served.server)
+
+
+@pytest.fixture
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows whenever the entrance looks at a socket whose request waits."""
+    looks: list[None] = []
+
+    def counted(connection: socket.socket) -> bool:
+        looks.append(None)
+        return peer_has_closed(connection)
+
+    monkeypatch.setattr(tornadio.web.fastpath, "peer_has_closed", counted)
+    return looks
+
+
+# -- One request after another -----------------------------------------------------------------------------------------
+
+
+async def test_a_connection_stays_at_the_entrance_for_requests_to_transports(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    for message in ("one", "two", "three"):
+        assert await ask(wire, post(session_id, message)) == "ok"
+        assert await ask(wire, poll(session_id)) == proto.encode(message)
+        await until(lambda: here(served) == 1)
+
+
+@pytest.mark.parametrize("path", ["/page", "/socket.io/socket.io.js", "/nowhere"])
+async def test_the_first_request_to_another_makes_the_connection_tornados(serve, path):
+    served = serve(handlers=(PAGE,))
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    assert await ask(wire, post(session_id, "one")) == "ok"
+    assert here(served) == 1
+    await wire.send(request({}, path))
+    response = await wire.read_response()
+    assert response.status == (404 if path == "/nowhere" else 200)
+    assert response.headers["server"].startswith("TornadoServer")
+    assert here(served) == 0
+    assert await ask(wire, post(session_id, "two")) == "ok"
+    assert await ask(wire, poll(session_id)) == proto.encode(["one", "two"])
+    assert here(served) == 0
+    assert await ask(wire, request({}, "/page")) == "a page"
+
+
+@pytest.mark.parametrize("size", [1, 20, -1 - len(b"data=~m~3~m~one"), -len(b"data=~m~3~m~one"), -3, -1])
+async def test_a_request_may_come_in_pieces(serve, size):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    for rest in (b"", poll(session_id)):  # alone, and with the beginning of the next one
+        whole = post(session_id, "one")
+        await wire.send(whole[:size])
+        await served.barrier()
+        assert connection_of(served, session_id).events == [("open", "")]
+        await wire.send(whole[size:] + rest[:10])
+        assert (await wire.read_response()).text == "ok"
+        assert connection_of(served, session_id).events.pop() == ("message", "one")
+        if rest:
+            await wire.send(rest[10:])
+            assert (await wire.read_response()).text == proto.encode(["one", "one"])
+
+
+@pytest.mark.parametrize("size", [LOOK - 1, LOOK, LOOK + 1, 10 * LOOK])
+async def test_a_request_may_be_larger_than_the_look(serve, size):
+    served = serve()
+    session_id, _ = await served.open()
+    empty = len(post(session_id, 9 * LOOK * "x")) - 9 * LOOK
+    message = (size - empty) * "x"
+    whole = post(session_id, message)
+    message += (size - len(whole)) * "x"  # the lengths have another number of digits
+    whole = post(session_id, message)
+    assert len(whole) == size
+    wire = await served.connect()
+    assert await ask(wire, whole) == "ok"
+    assert connection_of(served, session_id).events[1:] == [("message", message)]
+    assert here(served) == (size <= LOOK)
+    assert await ask(wire, poll(session_id)) == proto.encode(message)
+
+
+# -- One request behind another ----------------------------------------------------------------------------------------
+
+
+class Slow(Recorder):
+    """Handles a message only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = asyncio.Event()
+
+    async def on_message(self, message: Any) -> None:
+        self.events.append(("begins", message))
+        await self.may_go_on.wait()
+
+
+@pytest.mark.usefixtures("each_way")
+async def test_the_next_request_is_handled_after_the_answer(serve):
+    served = serve(Slow)
+    (first, _), (second, _) = await served.open(), await served.open()
+    wire = await served.connect()
+    await wire.send(post(first, "one") + post(second, "two"))
+    await until(lambda: ("begins", "one") in connection_of(served, first).events)
+    connection_of(served, second).may_go_on.set()
+    await served.barrier()
+    assert connection_of(served, second).events == [("open", "")]
+    connection_of(served, first).may_go_on.set()
+    for _ in range(2):
+        assert (await wire.read_response()).text == "ok"
+    assert connection_of(served, second).events[1:] == [("begins", "two")]
+
+
+@pytest.mark.usefixtures("each_way")
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_request_behind_a_poll_that_waits_is_handled_after_its_answer(serve, together):
+    served = serve()
+    (first, _), (second, _) = await served.open(), await served.open()
+    wire = await served.connect()
+    await wire.send(poll(first) + (post(second, "two") if together else b""))
+    await served.barrier()
+    if not together:
+        await wire.send(post(second, "two"))
+    await served.barrier()
+    assert connection_of(served, second).events == [("open", "")]
+    connection_of(served, first).send("news")
+    assert (await wire.read_response()).text == proto.encode("news")
+    assert (await wire.read_response()).text == "ok"
+    assert connection_of(served, second).events[1:] == [("message", "two")]
+
+
+async def test_unread_requests_keep_nobody_busy_while_a_poll_waits(serve, count_looks):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    count_looks.clear()
+    await wire.send(poll(session_id) + 10 * post(session_id, "more"))
+    for _ in range(20):
+        await served.barrier()
+    assert len(count_looks) == 1
+    served.router.broadcast("news")
+    for expected in [proto.encode("news"), *10 * ["ok"]]:
+        assert (await wire.read_response()).text == expected
+
+
+async def test_requests_of_every_kind_follow_one_another_in_one_packet(serve):
+    served = serve(handlers=(PAGE,))
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(
+        post(session_id, "one") + poll(session_id) + request({}, "/page") + post(session_id, "two") + poll(session_id)
+    )
+    answers = [(await wire.read_response()).text for _ in range(5)]
+    assert answers == ["ok", proto.encode("one"), "a page", "ok", proto.encode("two")]
+
+
+async def test_a_websocket_may_follow_a_poll_with_its_first_frame_in_the_same_packet(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    upgrade = request(ENTERED, "/socket.io/websocket")
+    await wire.send(post(session_id, "one") + upgrade + frame(1, proto.encode("early").encode()))
+    assert (await wire.read_response()).text == "ok"
+    assert (await wire.read_head()).status == 101
+    assert (await wire.read_until(b"early")).endswith(proto.encode("early").encode())
+    assert here(served) == 0
+
+
+@pytest.mark.parametrize("size", [0, 3, 8])
+async def test_key3_may_come_with_the_handshake_or_later(serve, size):
+    """No byte of it is read as part of the request, nor lost."""
+    served = serve()
+    wire = await served.connect()
+    await wire.send(request({**UPGRADE, **KEYS}, "/socket.io/flashsocket") + KEY3[:size])
+    assert (await wire.read_head()).status == 101
+    await served.barrier()
+    await wire.send(KEY3[size:] + b"\x00" + proto.encode("early").encode() + b"\xff")
+    assert await wire.read_exactly(16) == ANSWER
+    await wire.read_until(proto.encode("early").encode() + b"\xff")
+    assert Recorder.opened[0].events == [("open", ""), ("message", "early")]
+
+
+async def test_a_client_with_many_requests_at_once_leaves_others_their_turn(serve):
+    served = serve()
+    (greedy, _), (other, _) = await served.open(), await served.open()
+    wire, others = await served.connect(), await served.connect()
+    await wire.send(300 * post(greedy, "x"))
+    assert await ask(others, post(other, "y")) == "ok"
+    assert len(connection_of(served, greedy).events) < 200
+    for _ in range(300):
+        assert (await wire.read_response()).text == "ok"
+
+
+# -- Ends --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_has_said_all_gets_its_answers(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(post(session_id, "one") + post(session_id, "two"))
+    wire.writer.write_eof()
+    answers = await wire.read_to_end()
+    assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"\r\n\r\nok") == 2
+    await until(lambda: here(served) == 0)
+
+
+@pytest.mark.usefixtures("each_way")
+async def test_a_poll_of_a_client_that_has_said_all_has_ended_and_loses_nothing(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(poll(session_id))
+    wire.writer.write_eof()
+    assert await wire.read_to_end() == b""
+    served.router.broadcast("news")
+    assert (await served.poll(session_id)).text == proto.encode("news")
+
+
+async def test_a_poll_that_was_reset_with_unread_requests_behind_it_loses_nothing(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(poll(session_id) + poll(session_id))
+    await served.barrier()
+    wire.reset()
+    await served.barrier()
+    served.router.broadcast("news")
+    await until(lambda: here(served) == 0)
+    assert (await served.poll(session_id)).text == proto.encode("news")
+
+
+async def test_connections_that_end_without_a_word_are_let_go(serve, caplog):
+    served = serve()
+    wires = [await served.connect() for _ in range(10)]
+    await served.barrier()
+    assert here(served) == 10
+    for number, wire in enumerate(wires):
+        if number % 2:
+            wire.reset()
+        else:
+            await wire.aclose()
+    await until(lambda: here(served) == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# -- Silence -----------------------------------------------------------------------------------------------------------
+
+
+async def test_silence_counts_anew_after_each_answer(serve, clock):
+    served = serve()
+    wire = await served.connect()
+    for _ in range(4):
+        await clock.advance(19)
+        assert "no such session" in await ask(wire, request({}, UNKNOWN))
+    await clock.advance(19.9)
+    assert not wire.reader.at_eof()
+    await clock.advance(0.2)
+    assert await wire.read_to_end() == b""
+    assert here(served) == 0
+
+
+async def test_silence_counts_from_a_polls_answer_not_from_the_poll(serve, clock):
+    served = serve(settings={"xhr_polling_timeout": 50})
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(poll(session_id))
+    await clock.advance(50.1)
+    assert (await wire.read_response()).text == ""
+    await clock.advance(19.8)
+    assert not wire.reader.at_eof()
+    await clock.advance(0.2)
+    assert await wire.read_to_end() == b""
+
+
+async def test_a_request_that_comes_too_slowly_after_a_plain_one_is_given_up(serve, clock):
+    served = serve()
+    wire = await served.connect()
+    await ask(wire, request({}, UNKNOWN))
+    await clock.advance(10)
+    await wire.send(b"GET /")
+    await clock.advance(9.9)
+    assert not wire.reader.at_eof()
+    await clock.advance(0.2)
+    assert await wire.read_to_end() == b""
+
+
+async def test_one_silent_connection_after_the_other_is_closed(serve, clock):
+    served = serve()
+    wires = []
+    for _ in range(5):
+        wires.append(await served.connect())
+        await clock.advance(1)
+    await clock.advance(15.1)
+    for open_ones in (4, 3, 2, 1, 0):
+        assert here(served) == open_ones
+        await clock.advance(1)
+    assert clock.timers == []
+
+
+# -- Answers that the socket does not take at once ---------------------------------------------------------------------
+
+
+async def test_a_connection_whose_answer_was_taken_late_is_tornados(serve):
+    served = serve(handlers=(PAGE,))
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(poll(session_id) + post(session_id, "behind"))
+    await served.barrier()
+    served.router.broadcast(LARGE)
+    await wire.read_until(b"\r\n\r\n")
+    await served.barrier()
+    assert connection_of(served, session_id).events == [("open", "")]
+    assert (await wire.read_exactly(len(proto.encode(LARGE)))).decode() == proto.encode(LARGE)
+    assert (await wire.read_response()).text == "ok"
+    assert here(served) == 0
+    assert await ask(wire, poll(session_id)) == proto.encode("behind")
+    assert await ask(wire, request({}, "/page")) == "a page"
+
+
+async def test_shutdown_closes_a_connection_that_does_not_take_its_answer(serve, clock):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(poll(session_id))
+    await served.barrier()
+    served.router.broadcast(LARGE)
+    await wire.read_head()
+    await clock.wait_for(served.server.shutdown(timeout=3))
+    assert len(await wire.read_to_end()) < len(LARGE)
+    assert here(served) == 0
+    assert clock.timers == []
+
+
+async def test_shutdown_closes_connections_that_are_silent_or_were_answered(serve, clock):
+    served = serve()
+    wires = [await served.connect() for _ in range(4)]
+    for wire in wires[:2]:
+        await ask(wire, request({}, UNKNOWN))
+    await wires[1].send(b"GET /soc")
+    await served.barrier()
+    assert here(served) == 3
+    await served.server.shutdown()
+    for wire in wires:
+        assert await wire.read_to_end() == b""
+    assert here(served) == 0
+    assert clock.timers == []
+
+
+# -- Whose a request is ------------------------------------------------------------------------------------------------
+
+TAKEN = r"/socket\.io/xhr-polling/0123456789/.*"
+
+
+class FromBrowsers(Matcher):
+    """A rule of the application's own."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        return {} if "User-Agent" in request.headers else None
+
+
+RULES: dict[str, tuple[list[Any], dict[str, str], bool]] = {
+    "a path": ([(TAKEN, Page), None], {}, True),
+    "a path with groups": ([(r"/(\w+)\.(\w+)/.*", Page), None], {}, True),
+    "a path behind the router": ([None, (TAKEN, Page)], {}, False),
+    "another path": ([PAGE, (r"/socket\.io", Page), None], {}, False),
+    "nested rules": ([(r"/socket\.io/.*", [(TAKEN, Page)]), None], {}, True),
+    "nested rules that don't match": ([(r"/socket\.io/.*", [PAGE]), None], {}, False),
+    "its host": ([Rule(HostMatches("example.com"), Page), None], {"Host": "example.com"}, True),
+    "another host": ([Rule(HostMatches("example.org"), Page), None], {"Host": "example.com"}, False),
+    "its own rule": ([Rule(FromBrowsers(), Page), None], {"User-Agent": "x"}, True),
+    "its own rule that doesn't match": ([Rule(FromBrowsers(), Page), None], {}, False),
+    "a subclass of a path": ([Rule(type("Mine", (PathMatches,), {})(TAKEN), Page), None], {}, True),
+}
+
+
+@pytest.mark.usefixtures("each_way")
+@pytest.mark.parametrize("name", RULES)
+async def test_rules_before_the_router_win(serve_rules, name):
+    rules, headers, wins = RULES[name]
+    served = serve_rules(rules)
+    response = await served.request("GET", UNKNOWN, headers)
+    assert (response.text == "a page") is wins
+    assert (response.status == 401) is not wins
+
+
+@pytest.mark.usefixtures("each_way")
+async def test_rules_for_a_host_win(serve_rules):
+    served = serve_rules([None])
+    application = served.server.request_callback
+    application.add_handlers(r"example\.com", [(TAKEN, Page)])
+    assert (await served.request("GET", UNKNOWN, {"Host": "example.com"})).text == "a page"
+    assert (await served.request("GET", UNKNOWN)).status == 401
+
+
+async def test_rules_may_be_added_while_a_connection_is_open(serve_rules):
+    served = serve_rules([None])
+    wire = await served.connect()
+    assert "no such session" in await ask(wire, request({}, UNKNOWN))
+    served.server.request_callback.add_handlers(".*", [(TAKEN, Page)])
+    assert await ask(wire, request({}, UNKNOWN)) == "a page"
+
+
+@pytest.mark.parametrize("method", ["find_handler", "start_request"])
+async def test_an_application_that_handles_requests_in_its_own_way_sees_them_all(serve_rules, method):
+    seen = []
+
+    def handle(self: Any, *arguments: Any, **others: Any) -> Any:
+        seen.append(method)
+        return getattr(tornado.web.Application, method)(self, *arguments, **others)
+
+    served = serve_rules([None], type("Own", (tornado.web.Application,), {method: handle}))
+    wire = await served.connect()
+    for _ in range(2):
+        await ask(wire, request({}, UNKNOWN))
+    assert len(seen) >= 2  # Tornado's HTTP starts the next request before it comes
+
+
+async def test_a_server_without_keep_alive_closes_after_each_answer(serve):
+    served = serve(server={"no_keep_alive": True})
+    wire = await served.connect()
+    await wire.send(2 * request({}, UNKNOWN))
+    response = await wire.read_response()
+    assert (response.status, response.headers["connection"]) == (401, "close")
+    assert await wire.read_to_end() == b""
+
+
+# -- What the application sees of it -----------------------------------------------------------------------------------
+
+FIELDS = {
+    "Host": "Example.com:8001",
+    "User-Agent": "  x  y ",
+    "cookie": "a=1; b=two",
+    "X-REAL-IP": "192.0.2.1",
+    "X-Empty": "",
+}
+QUERY = "?a=1&b=&a=%C3%A9&c"
+REQUESTS = {transport: (FIELDS, f"/socket.io/{transport}//1/0{QUERY}") for transport in HTTP_TRANSPORTS} | {
+    "websocket": (FIELDS | ENTERED, f"/socket.io/websocket{QUERY}"),
+    "flashsocket": (FIELDS | UPGRADE, f"/socket.io/flashsocket{QUERY}"),
+}
+
+
+def facts(request: Any) -> dict[str, Any]:
+    names = (
+        *("method", "uri", "path", "query", "version", "host", "host_name", "protocol", "remote_ip", "body"),
+        *("arguments", "query_arguments", "body_arguments", "files"),
+    )
+    return {name: getattr(request, name) for name in names} | {
+        "headers": list(request.headers.get_all()),
+        "cookies": {name: morsel.value for name, morsel in request.cookies.items()},
+        "full_url": request.full_url(),
+        "agent": request.headers["USER-agent"],
+        "who": request.connection.context.remote_ip,
+    }
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_on_open_gets_the_same_request_as_from_tornados_http(serve, monkeypatch, transport):
+    seen = []
+    headers, path = REQUESTS[transport]
+    for reading in (parse, lambda data: None):
+        monkeypatch.setattr(tornadio.web.fastpath, "parse", reading)
+        served = serve(settings={"hosts": ["example.com"]})
+        wire = await served.connect()
+        await wire.send(request(headers, path))
+        assert (await wire.read_head()).status in (200, 101)
+        opened = Recorder.opened.pop().request
+        assert isinstance(opened, HTTPServerRequest)
+        assert 0 <= opened.request_time() < 60
+        seen.append(facts(opened))
+    ours, tornados = seen
+    assert ours == tornados
+    assert ours["cookies"] == {"a": "1", "b": "two"}
+    assert ours["arguments"] == {"a": [b"1", "é".encode()], "b": [b""], "c": [b""]}
+    assert (ours["remote_ip"], ours["host_name"], ours["agent"]) == ("127.0.0.1", "example.com", "x  y")
+
+
+async def test_log_function_gets_what_a_request_handler_would_tell(serve):
+    logged: list[Any] = []
+
+    def log(handler: Any) -> None:
+        told = handler.request
+        assert 0 <= told.request_time() < 60
+        logged.append((handler.get_status(), told.method, told.uri, told.remote_ip, told.headers["Host"]))
+
+    served = serve(application={"log_function": log})
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await ask(wire, post(session_id, "one"))
+    await ask(wire, request({}, UNKNOWN))
+    assert logged == [
+        (200, "GET", "/socket.io/xhr-polling//1290000000000", "127.0.0.1", "127.0.0.1"),
+        (200, "POST", f"/socket.io/xhr-polling/{session_id}/send", "127.0.0.1", "127.0.0.1"),
+        (401, "GET", UNKNOWN, "127.0.0.1", "127.0.0.1"),
+    ]
+
+
+@pytest.mark.usefixtures("each_way")
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_log_function_that_fails_costs_neither_an_answer_nor_a_message(serve, caplog, transport):
+    def log(handler: Any) -> None:
+        raise RuntimeError("as the test asked")
+
+    served = serve(application={"log_function": log})
+    session_id, _ = await served.open(transport)
+    wire = await served.start_poll(session_id, transport)
+    served.router.broadcast("one")
+    served.router.broadcast("two")
+    assert payload_of(await wire.read_response(), transport) == proto.encode(["one", "two"])
+    await wire.send(request({}, f"/socket.io/{transport}/0123456789/1/0"))
+    assert (await wire.read_response()).status == 401
+    await wire.send_request("OPTIONS", f"/socket.io/{transport}/")
+    assert (await wire.read_response()).status == 200
+    await wire.send(request({}, f"/socket.io/{transport}/{session_id}/1/0"))
+    served.router.broadcast("three")
+    assert payload_of(await wire.read_response(), transport) == proto.encode("three")
+    assert "log_function failed" in caplog.text
+
+
+# -- What must not happen, and what then does --------------------------------------------------------------------------
+
+
+def fail(self: XHRPollingHandler, body: bytes = b"") -> None:
+    raise RuntimeError("as the test asked")
+
+
+def begin_and_fail(self: XHRPollingHandler) -> Awaitable[None]:
+    async def begin() -> None:
+        raise RuntimeError("as the test asked")
+
+    return begin()
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("begin", fail), ("begin", begin_and_fail), ("finish", fail)],
+    ids=["begin", "begin, later", "finish"],
+)
+async def test_a_handler_that_fails_is_logged_and_its_connection_closed(serve, monkeypatch, caplog, name, method):
+    served = serve()
+    monkeypatch.setattr(XHRPollingHandler, name, method)
+    wire = await served.connect()
+    await wire.send(2 * request({}, UNKNOWN))
+    assert await wire.read_to_end() == b""
+    assert caplog.text.count("failed on a request of 127.0.0.1") == 1
+    assert "as the test asked" in caplog.text
+    assert here(served) == 0
+
+
+async def test_nothing_is_left_of_a_connection_however_often_it_was_used(serve, clock):
+    served = serve(settings={"xhr_polling_timeout": 10, "session_expiry": 1000}, handlers=(PAGE,))
+    session_id, _ = await served.open()
+    uses = (
+        *(b"", request({}, UNKNOWN), 3 * request({}, UNKNOWN), post(session_id, "x"), b"GET", request({}, "/page")),
+        *(poll(session_id), poll(session_id) + b"G", request({"Content-Length": "5"}, UNKNOWN), b"nonsense\r\n\r\n"),
+        *(request(ENTERED, "/socket.io/websocket"), request({}, "/socket.io/htmlfile"), request(UPGRADE, UNKNOWN)),
+    )
+    with without_collector():
+        await clock.advance(0.1)
+        before = left_behind()
+        for number, use in enumerate(2 * uses):
+            wire = await served.connect()
+            await wire.send(use)
+            await served.barrier()
+            if number < len(uses):
+                wire.reset()
+            else:
+                await wire.aclose()
+            await served.barrier()
+        await clock.advance(0.1)
+        Recorder.opened.clear()
+        assert here(served) == 0
+        assert left_behind() == before
+
+
+async def test_a_connection_that_stays_holds_no_more_after_many_requests(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+
+    async def use(times: int) -> dict[str, Any]:
+        for number in range(times):
+            assert await ask(wire, post(session_id, number)) == "ok"
+            assert await ask(wire, poll(session_id)) == proto.encode(number)
+        await served.barrier()
+        connection_of(served, session_id).events.clear()
+        holds = vitals(served.router)
+        del holds["objects"]["_Entry"]  # of connections that have gone: a place in the heap, until its time
+        return {name: holds[name] for name in ("descriptors", "tasks", "timers", "objects")}
+
+    first = await use(5)
+    assert await use(50) == first
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_a_loop_that_cannot_watch_sockets_serves_plain_requests_too(serve, monkeypatch, transport):
+    """Windows' default loop: there the connection of a WebSocket or of a stream stays on Tornado's stream."""
+    monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+    served = serve()
+    client = await greeted(served, transport)
+    for message in ("one", "two"):
+        await exchange(client, message)
+    await client.leave()

@@ -1,0 +1,1 @@
+"""Several processes as one server: the bus, its Redis, and the emitter for programs without a server."""

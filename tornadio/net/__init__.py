@@ -1,0 +1,1 @@
+"""Bytes, time and tasks on asyncio: sockets, lingering close, timers, locks, addresses."""

@@ -1,0 +1,1 @@
+"""The six transports, one module for each kind: requests in, sessions opened, payloads out."""

@@ -1,0 +1,169 @@
+"""WebSocket as its drafts 75 and 76 had it, without any I/O: what Flash movies and browsers of 2010 speak.
+
+Draft-75 is draft-hixie-thewebsocketprotocol-75, draft-76 its successor (also known as hybi-00), which added a challenge
+to the handshake and a closing frame.
+"""
+
+import hashlib
+from typing import Final
+
+from tornadio.errors import ProtocolError, TooLargeError
+
+KEY3_LENGTH: Final = 8
+
+_CLOSING_FRAME: Final = b"\xff\x00"
+# Seven bits a byte: longer than five is past every bound, or padding without end (CVE-2026-54466).
+_MAX_LENGTH_BYTES: Final = 5
+_FRAMES_A_TURN: Final = 256  # that one call of feed looks at
+
+
+def key_number(key: str) -> int:
+    """The number hidden in ``Sec-WebSocket-Key1`` or ``-Key2``: its digits, divided by its count of spaces.
+
+    :raises ProtocolError: no spaces, no digits, a remainder, or a number past 32 bits (draft-76, section 5.2).
+    """
+    digits = "".join(character for character in key if "0" <= character <= "9")
+    spaces = key.count(" ")
+    # The largest number times the most spaces that a client may insert, 12, has 11 digits.
+    if not digits or not spaces or len(digits) > 12 or int(digits) % spaces or int(digits) // spaces >= 1 << 32:
+        raise ProtocolError("Sec-WebSocket-Key1 and -Key2 must hold a number that is a multiple of their spaces")
+    return int(digits) // spaces
+
+
+def challenge_response(key1: int, key2: int, key3: bytes) -> bytes:
+    """The 16 bytes that answer a draft-76 handshake, from both key numbers and the eight bytes of its body."""
+    return hashlib.md5(key1.to_bytes(4, "big") + key2.to_bytes(4, "big") + key3).digest()
+
+
+def handshake_response(draft: int, origin: str, location: str, subprotocol: str | None) -> bytes:
+    """The head of a 101 response, before the challenge's answer.
+
+    :param draft: 75 or 76.
+    :param origin: the request's ``Origin``, which the client compares.
+    :param location: the URL that was asked for, ``ws://`` or ``wss://``.
+    """
+    reason, prefix = ("Web Socket Protocol Handshake", "") if draft == 75 else ("WebSocket Protocol Handshake", "Sec-")
+    lines = [
+        f"HTTP/1.1 101 {reason}",
+        "Upgrade: WebSocket",
+        "Connection: Upgrade",
+        f"{prefix}WebSocket-Origin: {origin}",
+        f"{prefix}WebSocket-Location: {location}",
+    ]
+    if subprotocol:
+        lines.append(f"{prefix}WebSocket-Protocol: {subprotocol}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class Framer:
+    """One server-side connection after its handshake, with the interface of :class:`tornadio.websocket.rfc6455.Framer`.
+
+    :param max_message_size: bytes of one message, or of a length-prefixed frame, which carries no text and is skipped.
+    :ivar error: why the connection failed, once it has.
+    :ivar closed: whether no message will come any more, by an error or by the peer's closing frame.
+    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
+    """
+
+    has_data_to_send = False  # there is no ping in these drafts
+
+    def __init__(self, max_message_size: int) -> None:
+        self.error: ProtocolError | None = None
+        self.closed = False
+        self.has_more = False
+        self._max_message_size = max_message_size
+        self._buffer = bytearray()
+        self._searched = 0  # so much of a text frame was searched for its end: never search it twice
+        self._skip = 0
+        self._close_sent = False
+
+    def feed(self, data: bytes) -> list[str | bytes]:
+        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
+        to be called again, with nothing or with what came next.
+
+        :returns: the text messages that they complete, in order. What the peer did wrong behind them stands in
+            :attr:`error`.
+        """
+        messages: list[str | bytes] = []
+        if self.closed:
+            return messages
+        self._buffer += data
+        position, frames = 0, 0
+        self.has_more = False
+        try:
+            while not self.closed and position < len(self._buffer):
+                if frames == _FRAMES_A_TURN:
+                    self.has_more = True
+                    break
+                frames += 1
+                end = self._parse(position, messages)
+                if end is None:
+                    break
+                position = end
+        except ProtocolError as error:
+            self.error = error.with_traceback(None)  # which knows this object: a circle
+            self.closed = True
+        del self._buffer[:position]
+        if self.closed:
+            self._buffer.clear()
+        return messages
+
+    def _parse(self, position: int, messages: list[str | bytes]) -> int | None:
+        """Take what stands at ``position``; the position behind it, or ``None`` while it is not whole."""
+        if self._skip:
+            skipped = min(self._skip, len(self._buffer) - position)
+            self._skip -= skipped
+            return position + skipped
+        kind = self._buffer[position]
+        if kind == 0x00:
+            return self._parse_text(position, messages)
+        if kind & 0x80:
+            return self._parse_length(position)
+        raise ProtocolError(f"a frame of the unknown type 0x{kind:02x}", close_code=1002)
+
+    def _parse_text(self, position: int, messages: list[str | bytes]) -> int | None:
+        start = position + 1
+        end = self._buffer.find(b"\xff", start + self._searched)
+        if (end if end >= 0 else len(self._buffer)) - start > self._max_message_size:
+            raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
+        if end < 0:
+            self._searched = len(self._buffer) - start
+            return None
+        self._searched = 0
+        try:
+            messages.append(self._buffer[start:end].decode("utf-8"))
+        except UnicodeDecodeError:
+            raise ProtocolError("a text message that is not UTF-8") from None
+        return end + 1
+
+    def _parse_length(self, position: int) -> int | None:
+        """A length in seven bits a byte, most significant first; type FF and length 0 is the closing frame."""
+        length = 0
+        for index, byte in enumerate(self._buffer[position + 1 : position + 1 + _MAX_LENGTH_BYTES], position + 2):
+            length = length << 7 | byte & 0x7F
+            if byte & 0x80:
+                continue
+            if length > self._max_message_size:
+                raise TooLargeError(f"a frame of more than {self._max_message_size} bytes")
+            self._skip = length
+            self.closed = length == 0 and self._buffer[position] == 0xFF
+            return index
+        if len(self._buffer) - position > _MAX_LENGTH_BYTES:
+            raise TooLargeError("a frame length without end")
+        return None
+
+    def data_to_send(self) -> bytes:
+        """The answer to the peer's closing frame, once; else nothing, there is no ping in these drafts."""
+        return self.close(1000, "") if self.closed and self.error is None else b""
+
+    @staticmethod
+    def encode(message: str | bytes) -> bytes:
+        """A frame that carries the text ``message`` to the peer."""
+        text = message.encode("utf-8") if isinstance(message, str) else message
+        return b"\x00" + text + b"\xff"
+
+    def close(self, code: int, reason: str) -> bytes:
+        """The closing frame, the last of this side; empty where it was sent before. It has no room for a code."""
+        if self._close_sent:
+            return b""
+        self._close_sent = True
+        return _CLOSING_FRAME

@@ -1,0 +1,353 @@
+"""WebSocket as RFC 6455 has it (version 13), and its drafts with the versions 7 and 8, without any I/O.
+
+:class:`Framer` is fed bytes and asked for messages; what it wants to tell the peer it hands out as bytes. The three
+versions differ for a server in one header alone: 7 and 8 send ``Sec-WebSocket-Origin`` instead of ``Origin``.
+"""
+
+import base64
+import binascii
+import codecs
+import hashlib
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from tornadio.errors import ProtocolError, TooLargeError
+from tornadio.websocket.masking import mask
+
+VERSIONS: Final = ("13", "8", "7")
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_MAX_CONTROL: Final = 125
+_TINY: Final = 4096  # characters of a piece of text that is kept as it is
+_MAX_GROWTH: Final = 1.5  # bytes of memory for each byte of it
+_FRAMES_A_TURN: Final = 256  # that one call of feed looks at, or twice as many where they are mixed
+_TURN: Final = range(_FRAMES_A_TURN)
+_MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
+_CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+
+def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Response headers for an upgrade request (section 4.2.2).
+
+    :raises ProtocolError: a ``Sec-WebSocket-Key`` that is not the base64 of 16 bytes.
+    """
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise ProtocolError("Sec-WebSocket-Key must be 16 bytes in base64")
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + payload
+    if length < 1 << 16:
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+
+
+class Framer:
+    """One server-side connection after its handshake.
+
+    :param max_message_size: bytes of one message, in however many fragments; a larger one is refused when its header
+        has come, unread.
+    :ivar error: why the connection failed, once it has.
+    :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
+    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
+    :ivar has_data_to_send: whether :meth:`data_to_send` has something.
+    """
+
+    __slots__ = (
+        "_close_reply",
+        "_close_sent",
+        "_frame",
+        "_max_message_size",
+        "_message",
+        "_pongs",
+        "_rest",
+        "closed",
+        "error",
+        "has_data_to_send",
+        "has_more",
+    )
+
+    def __init__(self, max_message_size: int) -> None:
+        self.error: ProtocolError | None = None
+        self.closed = False
+        self.has_more = False
+        self.has_data_to_send = False
+        self._max_message_size = max_message_size
+        self._rest = b""
+        self._frame: _FrameHeader | None = None
+        self._message: _Message | None = None
+        self._pongs = bytearray()
+        self._close_reply: bytes | None = None
+        self._close_sent = False
+
+    def feed(self, data: bytes) -> list[str | bytes]:
+        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
+        to be called again, with nothing or with what came next.
+
+        :returns: the messages that they complete, in order: ``str`` for text, ``bytes`` for binary. What the peer
+            did wrong behind them stands in :attr:`error`.
+        """
+        messages: list[str | bytes] = []
+        if self.closed:
+            return messages
+        if self._rest:
+            data = self._rest + data
+            self.has_more = False
+        try:
+            self._rest = data[self._parse(data, messages) :]
+        except ProtocolError as error:
+            self.error = error.with_traceback(None)  # which knows this object: a circle
+            self.closed = True
+        if self.closed:
+            self._rest = b""
+            self._message = None
+        return messages
+
+    def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
+        """Take what is there.
+
+        :returns: where the rest begins that has to wait: half a header, half a control frame, or the next turn's.
+        """
+        position, end, frames = 0, len(data), 0
+        while position < end and not self.closed:
+            if self._frame is None:
+                if self._message is None:
+                    position = self._parse_whole(data, position, messages)
+                    if position == end:
+                        break
+                if frames + len(messages) >= _FRAMES_A_TURN:
+                    self.has_more = True
+                    break
+                frames += 1
+                self._frame = _FrameHeader.parse(data, position)
+                if self._frame is None:
+                    break
+                position += self._frame.size
+                self._admit(self._frame)
+            frame = self._frame
+            chunk = data[position : position + frame.remaining]
+            if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
+                break
+            position += len(chunk)
+            self._take(frame, frame.unmask(chunk), messages)
+            if not frame.remaining:
+                self._frame = None
+        return position
+
+    def _parse_whole(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        """Take what nearly everything is: whole messages of text in one frame each, below 64 KiB.
+
+        :returns: where something else begins, or nothing more.
+        """
+        end = len(data)
+        for _ in _TURN:
+            if end - position < 6 or data[position] != 0x80 | TEXT:
+                break
+            start, length = position + 2, data[position + 1] ^ 0x80
+            if length == 126:
+                start, length = start + 2, data[start] << 8 | data[start + 1]
+            elif length > 126:
+                break
+            stop = start + 4 + length
+            if stop > end or length > self._max_message_size or (start > position + 2 and length < 126):
+                break
+            try:
+                messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode("utf-8"))
+            except UnicodeDecodeError:
+                break
+            position = stop
+        return position
+
+    def _admit(self, frame: "_FrameHeader") -> None:
+        """Hold a new frame's header against what may come now (section 5.4)."""
+        if frame.opcode >= CLOSE:
+            return
+        if frame.opcode == CONTINUATION:
+            if self._message is None:
+                raise ProtocolError("a continuation frame continues nothing", close_code=1002)
+        else:
+            if self._message is not None:
+                raise ProtocolError("a new message began inside another", close_code=1002)
+            self._message = _Message(frame.opcode)
+        assert self._message is not None
+        self._message.size += frame.remaining
+        if self._message.size > self._max_message_size:
+            raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
+
+    def _take(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
+        if frame.opcode >= CLOSE:
+            self._take_control(frame.opcode, payload)
+            return
+        message = self._message
+        assert message is not None
+        message.add(payload)
+        if frame.final and not frame.remaining:
+            messages.append(message.finish())
+            self._message = None
+
+    def _take_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            if len(self._pongs) > _MAX_PONGS:
+                self._pongs.clear()  # of a flood only the latest ping has to be answered (section 5.5.3)
+            self._pongs += _frame(PONG, payload)
+            self.has_data_to_send = True
+        elif opcode == CLOSE:
+            _check_close(payload)
+            self._close_reply = _frame(CLOSE, payload[:2])
+            self.closed = self.has_data_to_send = True
+
+    def data_to_send(self) -> bytes:
+        """What the peer is owed: pongs, the answer to its close frame. Empty where there is nothing."""
+        self.has_data_to_send = False
+        outgoing = b"" if self._close_sent else bytes(self._pongs)
+        self._pongs.clear()
+        if self._close_reply is not None and not self._close_sent:
+            self._close_sent = True
+            outgoing += self._close_reply
+        return outgoing
+
+    @staticmethod
+    def encode(message: str | bytes) -> bytes:
+        """A frame that carries ``message`` to the peer."""
+        if isinstance(message, str):
+            return _frame(TEXT, message.encode("utf-8"))
+        return _frame(BINARY, message)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A close frame, the last frame of this side; empty where it was sent before.
+
+        :param reason: cut to what fits a control frame (123 bytes).
+        """
+        if self._close_sent:
+            return b""
+        self._close_sent = True
+        text = reason.encode("utf-8")[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode("utf-8")
+        return _frame(CLOSE, code.to_bytes(2, "big") + text)
+
+
+def _check_close(payload: bytes) -> None:
+    """Section 7.4: a close frame is empty, or a code that may travel and a reason in UTF-8."""
+    if not payload:
+        return
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+        raise ProtocolError("a close frame with an illegal code", close_code=1002)
+    try:
+        payload[2:].decode("utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("a close reason that is not UTF-8") from None
+
+
+class _FrameHeader:
+    """A frame's header, and how much of its payload is still to come."""
+
+    __slots__ = ("_key", "final", "opcode", "remaining", "size")
+
+    def __init__(self, final: bool, opcode: int, length: int, key: bytes, size: int) -> None:
+        self.final = final
+        self.opcode = opcode
+        self.remaining = length
+        self.size = size
+        self._key = key
+
+    @classmethod
+    def parse(cls, buffer: bytes, position: int) -> "_FrameHeader | None":
+        """The header at ``position``, ``None`` while it is not whole (section 5.2).
+
+        :raises ProtocolError: as soon as its first bytes show that it is illegal.
+        """
+        if len(buffer) - position < 2:
+            return None
+        first, second = buffer[position], buffer[position + 1]
+        length, size = second & 0x7F, 6
+        _check_first_bytes(first, second)
+        if length >= 126:
+            extended = 2 if length == 126 else 8
+            size += extended
+            if len(buffer) - position < size:
+                return None
+            length = int.from_bytes(buffer[position + 2 : position + 2 + extended], "big")
+            if length < 126 or (extended == 8 and not 1 << 16 <= length < 1 << 63):
+                raise ProtocolError("a frame length that is not written in its shortest form", close_code=1002)
+        if len(buffer) - position < size:
+            return None
+        key = buffer[position + size - 4 : position + size]
+        return cls(bool(first & 0x80), first & 0x0F, length, key, size)
+
+    def unmask(self, chunk: bytes) -> bytes:
+        """The next part of the payload, in clear."""
+        self.remaining -= len(chunk)
+        if not chunk:
+            return chunk
+        clear = mask(self._key, chunk)
+        turn = len(chunk) & 3
+        self._key = self._key[turn:] + self._key[:turn]
+        return clear
+
+
+def _check_first_bytes(first: int, second: int) -> None:
+    opcode = first & 0x0F
+    if first & 0x70:
+        raise ProtocolError("a frame with reserved bits: no extension was agreed on", close_code=1002)
+    if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+        raise ProtocolError(f"a frame with the unknown opcode {opcode}", close_code=1002)
+    if not second & 0x80:
+        raise ProtocolError("a frame from a client must be masked", close_code=1002)
+    if opcode >= CLOSE and (not first & 0x80 or second & 0x7F > _MAX_CONTROL):
+        raise ProtocolError("a control frame must be whole and no longer than 125 bytes", close_code=1002)
+
+
+class _Message:
+    """A message under way. What comes in tiny fragments is kept in one piece: each would take many times its size.
+
+    Text is decoded as it comes, so that bad UTF-8 is refused at its first byte. A piece that takes far more memory as a
+    text than as bytes is kept as bytes: among ASCII one emoji makes every character as large as itself.
+    """
+
+    __slots__ = ("_bytes", "_decoder", "_pieces", "size")
+
+    def __init__(self, opcode: int) -> None:
+        self.size = 0
+        self._bytes = bytearray()  # what stands behind the pieces
+        self._pieces: list[str | bytes] = []  # of a text
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
+
+    def add(self, payload: bytes, final: bool = False) -> None:
+        if self._decoder is None:
+            self._bytes += payload
+            return
+        try:
+            text = self._decoder.decode(payload, final)
+        except UnicodeDecodeError:
+            raise ProtocolError("a text message that is not UTF-8") from None
+        if len(text) < _TINY or sys.getsizeof(text) > _MAX_GROWTH * len(payload):
+            self._bytes += text.encode("utf-8")
+            return
+        if self._bytes:
+            self._pieces.append(bytes(self._bytes))
+            self._bytes.clear()
+        self._pieces.append(text)
+
+    def finish(self) -> str | bytes:
+        if self._decoder is None:
+            return bytes(self._bytes)
+        self.add(b"", final=True)
+        texts = [piece if isinstance(piece, str) else piece.decode("utf-8") for piece in self._pieces]
+        return "".join([*texts, self._bytes.decode("utf-8")])
