@@ -20,7 +20,6 @@ from tests.support import MovedLoop, Recorder, Served, brief, limit, until
 from tornadio import proto
 from tornadio.cluster.bus import channel_of, pack
 from tornadio.cluster.relay import Relay
-from tornadio.sessions.outbox import Payload
 from tornadio.settings import PROTOCOLS
 
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
@@ -114,12 +113,8 @@ async def bus_is_settled(served: Served) -> None:
 async def listener(bus: MemoryBus, bound: int = 1 << 20) -> tuple[Relay, list[str]]:
     """Another process, as the bus sees it: what it delivers to all of its connections."""
     heard: list[str] = []
-
-    def deliver(payload: Payload) -> None:
-        heard.append(payload.text)
-
     count = len(bus.channels[ALL])
-    relay = Relay(bus.another(), ALL, bound, deliver)
+    relay = Relay(bus.another(), ALL, bound, heard.append)
     relay.start()
     await subscribed(bus, count + 1)
     return relay, heard

@@ -15,7 +15,6 @@ from tornadio.cluster.bus import channel_of, pack, unpack
 from tornadio.errors import ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net.tasks import is_cancelled, loop_is_running
-from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
     from tornadio.cluster.bus import Bus
@@ -26,7 +25,7 @@ _BATCH_SIZE: Final = 1 << 18  # bytes published together, or one message that is
 _RETRY_SECONDS: Final = 1.0  # between two attempts to subscribe
 _GRACE_SECONDS: Final = 1.0  # at the end, for the bus to close
 
-Deliver = Callable[[Payload], None]
+Deliver = Callable[[str], None]  # frames
 
 
 class Relay:
@@ -35,7 +34,7 @@ class Relay:
     :param bus: which it closes.
     :param resource: the router's.
     :param limit: bytes of one message on the bus, and of those that wait for it together.
-    :param deliver: called with what is for every connection here.
+    :param deliver: called with the frames that are for every connection here.
     """
 
     def __init__(self, bus: "Bus", resource: str, limit: int, deliver: Deliver) -> None:
@@ -187,7 +186,7 @@ class Relay:
         try:
             if len(data) > self._limit:
                 raise ProtocolError(f"{len(data)} bytes, max_send_buffer is {self._limit}")
-            deliver(Payload(unpack(data)))
+            deliver(unpack(data))
         except ProtocolError as error:
             logger.warning("what came from the bus on %s is no message: %s", channel, error)
         except Exception:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from tornadio import proto
 from tornadio.cluster.bus import check_group_name
-from tornadio.conn import SocketConnection
 from tornadio.errors import CallerError
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.registry import SessionRegistry
 
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
+    from tornadio.conn import SocketConnection
     from tornadio.sessions.base import Session
 
 
@@ -37,13 +37,13 @@ class Group:
     def __len__(self) -> int:
         return len(self._members)
 
-    def __iter__(self) -> Iterator[SocketConnection]:
+    def __iter__(self) -> "Iterator[SocketConnection]":
         return iter(tuple(self._members.values()))
 
     def __contains__(self, connection: object) -> bool:
         return getattr(connection, "_tornadio_session", None) in self._members
 
-    def add(self, connection: SocketConnection) -> None:
+    def add(self, connection: "SocketConnection") -> None:
         """Make a connection a member, from ``on_open`` on. One that is already, or has ended, changes nothing.
 
         :raises tornadio.errors.CallerError: it is not a connection of this router.
@@ -53,7 +53,7 @@ class Group:
             self._members[session] = connection
             self._groups.added(self, session)
 
-    def discard(self, connection: SocketConnection) -> None:
+    def discard(self, connection: "SocketConnection") -> None:
         """Make a connection a member no more. One that is none changes nothing."""
         session = getattr(connection, "_tornadio_session", None)
         if session in self._members:
@@ -64,7 +64,7 @@ class Group:
         """A member's session has ended, or been discarded."""
         del self._members[session]
 
-    def send(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:
+    def send(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
         """Send a message to every member but those in ``exclude``. It is encoded once.
 
         Members here get it at once, those in other processes over the bus: at most once, in the order in which this
@@ -75,12 +75,14 @@ class Group:
         frames = proto.encode(message)
         if not frames:
             return
-        self.deliver(Payload(frames), {id(connection) for connection in exclude})
+        self.deliver(frames, exclude)
         if self._groups.relay is not None:
             self._groups.relay.publish(frames, self.name)
 
-    def deliver(self, payload: Payload, excluded: Collection[int] = ()) -> None:
-        """Send a payload to the members here, but those with these ids."""
+    def deliver(self, frames: str, exclude: "Collection[SocketConnection]" = ()) -> None:
+        """Send frames to the members here but those in ``exclude``."""
+        payload = Payload(frames)
+        excluded = {id(connection) for connection in exclude}
         for session, connection in tuple(self._members.items()):
             if id(connection) not in excluded:
                 session.send(payload)
@@ -109,13 +111,11 @@ class Groups:
             group = self._known[name] = Group(name, self)
         return group
 
-    def session_of(self, connection: SocketConnection) -> "Session":
+    def session_of(self, connection: "SocketConnection") -> "Session":
         """:raises CallerError: not a connection of this router."""
-        if not isinstance(connection, SocketConnection):
-            raise CallerError(f"a group has connections as its members, not {connection!r}")
         session: Session | None = getattr(connection, "_tornadio_session", None)
         if session is None:
-            raise CallerError("a connection can be added to a group from its on_open on")
+            raise CallerError(f"a group's members are connections, each from its on_open on, not {connection!r}")
         if session.registry is not self._registry:
             raise CallerError("a connection can be added to the groups of its own router only")
         return session

@@ -252,12 +252,14 @@ class SessionRegistry:
         text = proto.encode(message)
         if not text:
             return
-        self.deliver(Payload(text), {id(connection) for connection in exclude})
+        self.deliver(text, exclude)
         if self.relay is not None:
             self.relay.publish(text)
 
-    def deliver(self, payload: Payload, excluded: Collection[int] = ()) -> None:
-        """Send a payload to every open connection here, but those with these ids."""
+    def deliver(self, frames: str, exclude: "Collection[SocketConnection]" = ()) -> None:
+        """Send frames to every open connection of this process but those in ``exclude``."""
+        payload = Payload(frames)
+        excluded = {id(connection) for connection in exclude}
         for session in self.open_sessions:
             if id(session.connection) not in excluded:
                 session.send(payload)
