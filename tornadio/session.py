@@ -2,6 +2,6 @@
 
 from tornadio.sessions.base import Channel, Session
 from tornadio.sessions.registry import SessionRegistry as SessionContainer
-from tornadio.sessions.registry import State
+from tornadio.sessions.state import State
 
 __all__ = ["Channel", "Session", "SessionContainer", "State"]

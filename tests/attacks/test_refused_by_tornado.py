@@ -20,7 +20,7 @@ import tornado.web
 
 from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
 from tests.support import HTTP_TRANSPORTS, SOCKETS, Elsewhere, Recorder, Served, Wire, until
-from tornadio.sessions.registry import State
+from tornadio.sessions.state import State
 from tornadio.settings import PROTOCOLS
 
 MANY = 5000

@@ -13,7 +13,8 @@ import time
 import pytest
 
 from tests.support import Recorder
-from tornadio.sessions.base import Session, SessionRegistry
+from tornadio.sessions.base import Session
+from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import make_settings
 
 SESSIONS = 100_000

@@ -16,9 +16,10 @@ from tests.clients import Client, StreamClient, frame, open_client, opened_hybi
 from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
-from tornadio.sessions.base import Session, SessionRegistry
+from tornadio.sessions.base import Session
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.polling import PollingSession
+from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import make_settings
 
 PERSISTENT = ("websocket", "flashsocket", *STREAMING)

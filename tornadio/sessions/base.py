@@ -21,12 +21,13 @@ from tornadio.net.patience import seconds_to_take
 from tornadio.net.tasks import has_succeeded, is_cancelled
 from tornadio.sessions.heartbeat import Heartbeat
 from tornadio.sessions.outbox import OVERHEAD, Outbox, Payload
-from tornadio.sessions.registry import SessionRegistry, State
+from tornadio.sessions.state import TRANSITIONS, State
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from tornadio.conn import SocketConnection
+    from tornadio.sessions.registry import SessionRegistry
 
 logger = get_logger(__name__)
 
@@ -105,6 +106,7 @@ class Session:
         "_max_send_buffer",
         "_outbox",
         "_posts",
+        "_state",
         "_taken",
         "_turns",
         "_write_ends",
@@ -113,7 +115,6 @@ class Session:
         "is_closed",
         "registry",
         "session_id",
-        "state",
         "transport",
     )
 
@@ -124,7 +125,7 @@ class Session:
         self.transport = transport
         self.registry = registry
         self.counted_as = ""
-        self.state = State.OPENING
+        self._state = State.OPENING
         self.is_closed = False
         self._connection: SocketConnection | None = connection  # until on_close has run
         self._max_send_buffer = registry.settings.max_send_buffer
@@ -144,6 +145,11 @@ class Session:
 
     def __str__(self) -> str:
         return f"session {self.session_id[:-_HIDDEN_DIGITS]} ({self.transport})"
+
+    @property
+    def state(self) -> State:
+        """Opening, open, closing, or closed."""
+        return self._state
 
     # -- Towards the application ---------------------------------------------------------------------------------
 
@@ -194,9 +200,9 @@ class Session:
             logger.info("%s: refused by on_open", self)
             self.abort()
             return False
-        if self.state is State.CLOSED:
+        if self._state is State.CLOSED:
             raise RefusedError(401, "the session ended before it was open")
-        if self.state is State.OPENING:
+        if self._state is State.OPENING:
             self._enter(State.OPEN)
             self._heartbeat = self._new_heartbeat()
         return True
@@ -325,7 +331,7 @@ class Session:
 
     def _tell_posts(self) -> None:
         """Tell POSTs that the session has ended. At a shutdown the one at work has time to be handled first."""
-        if self.state is State.CLOSING and self.registry.draining:
+        if self._state is State.CLOSING and self.registry.draining:
             return
         for post in self._posts:
             if post.on_session_end is not None:
@@ -362,7 +368,7 @@ class Session:
 
     def abort(self, code: int = 1008, reason: str = "") -> None:
         """End the connection now; what is queued is lost."""
-        if self.state is State.CLOSED:
+        if self._state is State.CLOSED:
             return
         self._outbox.clear()
         waiting, busy = self._channels()
@@ -379,16 +385,16 @@ class Session:
 
     def _enter(self, state: State) -> None:
         """The one place where the state changes."""
-        was, self.state = self.state, state
-        self.registry.moved(self, was)
-        if state not in (State.CLOSING, State.CLOSED):
-            return
-        self._tell_posts()
+        old, self._state = self._state, state
+        assert state in TRANSITIONS[old], f"{old} -> {state}"
+        is_ending = state is not State.OPEN and not self.is_closed
+        self.is_closed = state is not State.OPEN
+        self.registry.state_changed(self, old)
         if self.is_closed:
-            return
-        self.is_closed = True
-        self._turns.dismiss()
-        self.registry.tasks.spawn_goodbye(self._say_goodbye())
+            self._tell_posts()
+        if is_ending:
+            self._turns.dismiss()
+            self.registry.tasks.spawn_goodbye(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
         """Run ``on_close``, once, when no other handler of this connection is at work."""
@@ -417,7 +423,7 @@ class Session:
 
     def _settle(self) -> None:
         """Let a closing session go as soon as nothing holds it: a queue, a batch under way, an open POST."""
-        if self.state is not State.CLOSING or self._is_awaited:
+        if self._state is not State.CLOSING or self._is_awaited:
             return
         self.flush()
         if self._outbox.first is not None or self._busy:
@@ -450,7 +456,7 @@ class Session:
 
     def attach(self, channel: Channel) -> None:
         """Give the session a channel. One that is there already is replaced; what it has not delivered is kept."""
-        if self.state is State.CLOSED:
+        if self._state is State.CLOSED:
             channel.close(1008, "the session has ended")
             return
         waiting, busy = self._channels()
@@ -525,7 +531,7 @@ class Session:
 
     def on_timer(self, now: float) -> float | None:
         """Send a heartbeat, or give up, if it is time; returns when to look again, in the loop's time."""
-        if self.state is not State.OPEN:
+        if self._state is not State.OPEN:
             return None
         if self._turns.is_taken:
             # A WebSocket is not read while a handler is at work: the answers wait where we can't see them.
@@ -553,7 +559,7 @@ class Session:
 
         :returns: when to ask again, in the loop's time, ``None`` for never.
         """
-        if self.state is State.CLOSING:
+        if self._state is State.CLOSING:
             self.abort()
         return None
 
@@ -580,4 +586,4 @@ def _was_cancelled() -> RuntimeError:
     return RuntimeError("the handler waited for something that was cancelled")
 
 
-__all__ = ["Channel", "Session", "SessionRegistry", "State"]
+__all__ = ["Channel", "Session", "State"]

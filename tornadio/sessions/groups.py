@@ -100,6 +100,7 @@ class Groups:
         self._registry = registry
         self._known: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
         self._of: dict[Session, dict[Group, None]] = {}
+        registry.on_closing.append(self._ended)
 
     def get(self, name: str) -> Group:
         """The group of that name, always the same one.
@@ -122,7 +123,6 @@ class Groups:
 
     def added(self, group: Group, session: "Session") -> None:
         """A group has a new member. From its first one to its last one it is listened for."""
-        self._registry.on_end = self._ended
         self._of.setdefault(session, {})[group] = None
         if len(group) == 1 and self.relay is not None:
             self.relay.join(group.name, group.deliver)

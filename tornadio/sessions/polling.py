@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from tornadio.logs import get_logger
 from tornadio.net.patience import seconds_to_take
 from tornadio.sessions.base import Channel, Post, Session
-from tornadio.sessions.registry import SessionRegistry, State
+from tornadio.sessions.state import State
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
-
+    from tornadio.sessions.registry import SessionRegistry
 
 logger = get_logger(__name__)
 
@@ -31,7 +31,7 @@ class PollingSession(Session):
     __slots__ = ("_answer_ends", "_handshake_ends", "_has_returned", "_last_request_ended", "_poll_ends")
 
     def __init__(
-        self, session_id: str, connection: "SocketConnection", transport: str, registry: SessionRegistry
+        self, session_id: str, connection: "SocketConnection", transport: str, registry: "SessionRegistry"
     ) -> None:
         super().__init__(session_id, connection, transport, registry)
         self._has_returned = False
@@ -41,11 +41,11 @@ class PollingSession(Session):
         self._request_ended()
 
     def _request_ended(self) -> None:
-        if self.state is State.CLOSED:
+        if self._state is State.CLOSED:
             return
         self._last_request_ended = self.registry.loop.time()
         self.registry.expire_at(self, self._last_request_ended + self.registry.settings.session_expiry)
-        if self.state is State.OPEN and not self._has_returned:
+        if self._state is State.OPEN and not self._has_returned:
             self._handshake_ends = self._last_request_ended + min(
                 _HANDSHAKE_SECONDS, self.registry.settings.session_expiry
             )
@@ -123,7 +123,7 @@ class PollingSession(Session):
         return None
 
     def expired(self, now: float) -> float | None:
-        if self.state is State.OPENING or self._is_awaited or self._channels() != (None, None):
+        if self._state is State.OPENING or self._is_awaited or self._channels() != (None, None):
             return now + self.registry.settings.session_expiry
         deadline = self._last_request_ended + self.registry.settings.session_expiry
         if now < deadline:

@@ -1,7 +1,6 @@
 """The sessions of one router, with what they share: the event loop, the timers, the end of the turn."""
 
 import asyncio
-import enum
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ from tornadio.net.linger import LingeringCloses
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.state import ENDED, State
 from tornadio.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ _MIN_SHARE = 100
 _GRACE_SECONDS = 1.0
 
 
-class State(enum.Enum):
-    """How far a session has come. It only moves forward."""
-
-    OPENING = "opening"  # on_open has not returned yet
-    OPEN = "open"
-    CLOSING = "closing"  # nothing new is taken; what is queued is still delivered
-    CLOSED = "closed"
-
-
 S = TypeVar("S", bound="Session")
 
 
@@ -53,7 +44,9 @@ class SessionRegistry:
         time they move.
     :ivar time: the loop's time, in seconds.
     :ivar relay: to the other processes, if there is a bus.
-    :ivar on_end: called with each session that ends, if somebody wants to know.
+    :ivar on_open: called in this order with each session that becomes open, once.
+    :ivar on_closing: called in this order with each session at the beginning of its end, once: it is closing, or closed
+        already, was open or not, and its ``on_close`` has not begun.
     """
 
     loop: "asyncio.AbstractEventLoop"
@@ -63,7 +56,8 @@ class SessionRegistry:
         self.settings = settings
         self.draining = False
         self.relay: Relay | None = None
-        self.on_end: Callable[[Session], None] | None = None
+        self.on_open: list[Callable[[Session], None]] = []
+        self.on_closing: list[Callable[[Session], None]] = []
         self._given_loop = loop
         self._sessions: dict[str, Session] = {}
         self._leaving: set[Session] = set()  # closed, but handlers of theirs are still at work: they count, too
@@ -184,18 +178,20 @@ class SessionRegistry:
 
     # -- What sessions ask for -----------------------------------------------------------------------------------
 
-    def moved(self, session: "Session", was: State) -> None:
+    def state_changed(self, session: "Session", old: State) -> None:
         """A session has changed its state."""
-        if session.state is State.OPEN:
+        state = session.state
+        if state is State.OPEN:
             self._open[session] = None
-        elif was is State.OPEN:
+        elif old is State.OPEN:
             del self._open[session]
-        if session.state is State.CLOSING:
+        if state is State.CLOSING:
             self.expire_at(session, self.loop.time() + self.settings.session_expiry)
-        elif session.state is State.CLOSED:
+        elif state is State.CLOSED:
             self.remove(session)
-        if self.on_end is not None and session.state is not State.OPEN:
-            self.on_end(session)
+        if old not in ENDED:
+            for observer in self.on_open if state is State.OPEN else self.on_closing:
+                observer(session)
 
     def expire_at(self, session: "Session", when: float) -> None:
         """Ask ``session.expired`` at ``when``, or at the first check after it."""

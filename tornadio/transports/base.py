@@ -30,7 +30,8 @@ from tornadio.logs import get_logger, without_ids
 from tornadio.net.linger import close_after
 from tornadio.observability.accesslog import log_request
 from tornadio.sessions.base import Post, Session
-from tornadio.sessions.registry import SessionRegistry, State
+from tornadio.sessions.registry import SessionRegistry
+from tornadio.sessions.state import State
 from tornadio.settings import Settings
 from tornadio.transports import forms
 from tornadio.web.exchange import Exchange, TornadoExchange

@@ -11,7 +11,7 @@ from tornadio.errors import PeerError, RefusedError
 from tornadio.net.wire import failed_future
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.polling import PollingSession
-from tornadio.sessions.registry import State
+from tornadio.sessions.state import State
 from tornadio.transports import forms
 from tornadio.transports.base import TEXT, TransportHandler
 from tornadio.transports.opening import Opening, open_session
