@@ -1,6 +1,12 @@
 """What a session has still to send: queued, in flight, taken back."""
 
+from __future__ import annotations
+
+import gc
 import time
+import tracemalloc
+import weakref
+from collections.abc import Callable
 
 from tornadio.sessions.outbox import Outbox, Payload
 from tornadio.websocket import rfc6455
@@ -86,6 +92,29 @@ def test_what_goes_to_many_is_encoded_once_for_each_transport():
     assert calls == ["é"]
     assert payload.encoded(rfc6455.Framer.encode) == b"\x81\x02" + "é".encode()
     assert calls == ["é"]
+
+
+def test_a_payload_keeps_few_encodings_however_many_functions_it_is_given():
+    def make_encode() -> Callable[[str], bytes]:
+        def encode(text: str) -> bytes:
+            encoded = b"x" * 100_000
+            kept.append(weakref.ref(encode))
+            return encoded
+
+        return encode
+
+    kept: list[weakref.ref[Callable[[str], bytes]]] = []
+    payload = Payload("é")
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            assert len(payload.encoded(make_encode())) == 100_000
+        allocated, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert allocated < 10 * 100_000
+    gc.collect()
+    assert sum(reference() is not None for reference in kept) <= 6
 
 
 def test_the_same_run_of_payloads_is_joined_once():

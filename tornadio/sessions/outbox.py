@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 _MAX_KEPT: Final = 1 << 16  # UTF-8 bytes of a run of payloads that is kept for the next receiver of the same
+# Encodings of a payload that are kept besides the first one: there are two WebSocket framings, and two formats of
+# streams, each chunked or not. Functions made anew for each call would leave a copy behind each time.
+_MAX_OTHERS: Final = 5
 # Bytes that a payload takes besides its text, measured: the object, the header of its text, a place in the queue.
 OVERHEAD: Final = 128
 
@@ -46,7 +49,9 @@ class Payload:
             self._others = {}
         data = self._others.get(encode)
         if data is None:
-            data = self._others[encode] = encode(self.text)
+            data = encode(self.text)
+            if len(self._others) < _MAX_OTHERS:
+                self._others[encode] = data
         return data
 
 
