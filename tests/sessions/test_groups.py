@@ -11,7 +11,9 @@ import pytest
 import tornadio
 from tests.clients import Client, greeted, open_client, received
 from tests.support import POLLING, Recorder, Served, until
+from tornadio.conn import SocketConnection
 from tornadio.errors import CallerError, EncodeError
+from tornadio.sessions.groups import Group
 from tornadio.settings import PROTOCOLS
 
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
@@ -65,6 +67,24 @@ async def test_a_group_is_a_set_of_connections_oldest_first(serve):
     group.discard(second)
     group.discard(third)
     assert list(group) == [first]
+
+
+def test_what_applications_see_of_groups_and_connections_takes_no_internal_objects():
+    def public(each: type[object]) -> set[str]:
+        return {name for name in dir(each) if not name.startswith("_")}
+
+    assert public(Group) == {"add", "discard", "send"}  # besides name
+    assert public(SocketConnection) == {
+        "broadcast",
+        "close",
+        "is_closed",
+        "on_close",
+        "on_message",
+        "on_open",
+        "send",
+        "session_id",
+        "transport",
+    }
 
 
 async def test_the_members_may_change_while_they_are_gone_through(serve):

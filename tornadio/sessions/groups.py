@@ -4,24 +4,23 @@ import weakref
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from tornadio import proto
 from tornadio.cluster.bus import check_group_name
 from tornadio.errors import CallerError
-from tornadio.sessions.outbox import Payload
-from tornadio.sessions.registry import SessionRegistry
+from tornadio.sessions.fanout import fan_out, publish
 
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
     from tornadio.conn import SocketConnection
     from tornadio.sessions.base import Session
+    from tornadio.sessions.registry import SessionRegistry
 
 
 class Group:
-    """A named set of a router's connections. Given by :meth:`tornadio.Router.group`.
+    """A named set of a router's connections. Made by :meth:`tornadio.Router.group`.
 
-    Of the set this process knows its own part: iteration, ``len`` and ``in`` are about the members here, oldest first;
-    :meth:`send` reaches those in other processes, too, when the router has a ``bus``. A connection leaves its groups by
-    itself when it ends, before its ``on_close``: what that sends to the group reaches the others.
+    A process knows its own members alone: iteration, ``len`` and ``in`` are about these, oldest first. :meth:`send`
+    reaches the members in other processes, too, when the router has a ``bus``. A connection that ends is discarded
+    before its ``on_close`` runs, so what ``on_close`` sends to the group reaches the others.
 
     :ivar name: the group's name.
     """
@@ -35,85 +34,86 @@ class Group:
         return f"<Group {self.name!r}, {len(self)} here>"
 
     def __len__(self) -> int:
+        """The number of members in this process."""
         return len(self._members)
 
     def __iter__(self) -> "Iterator[SocketConnection]":
+        """The members in this process, oldest first: a copy, so the group may change meanwhile."""
         return iter(tuple(self._members.values()))
 
     def __contains__(self, connection: object) -> bool:
+        """Whether a connection is a member; any other object is none."""
         return getattr(connection, "_tornadio_session", None) in self._members
 
     def add(self, connection: "SocketConnection") -> None:
-        """Make a connection a member, from ``on_open`` on. One that is already, or has ended, changes nothing.
+        """Make a connection a member, from its ``on_open`` on.
 
-        :raises tornadio.errors.CallerError: it is not a connection of this router.
+        A connection that is a member already, or that has ended, changes nothing.
+
+        :raises tornadio.errors.CallerError: not a connection, not one of this router, or its ``on_open`` was not called
+            yet.
         """
         session = self._groups.session_of(connection)
         if not session.is_closed and session not in self._members:
             self._members[session] = connection
-            self._groups.added(self, session)
+            self._groups.member_added(self, session)
 
     def discard(self, connection: "SocketConnection") -> None:
-        """Make a connection a member no more. One that is none changes nothing."""
+        """End a connection's membership. A connection that is no member changes nothing."""
         session = getattr(connection, "_tornadio_session", None)
         if session in self._members:
-            self.remove(session)
-            self._groups.removed(self, session)
-
-    def remove(self, session: "Session") -> None:
-        """A member's session has ended, or been discarded."""
-        del self._members[session]
+            del self._members[session]
+            self._groups.member_removed(self, session)
 
     def send(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send a message to every member but those in ``exclude``. It is encoded once.
+        """Send a message to every member but the connections in ``exclude``. The message is encoded once.
 
-        Members here get it at once, those in other processes over the bus: at most once, in the order in which this
-        process sends.
+        It is queued at once for members in this process, and published on the bus for those in other processes: at most
+        once, in the order in which this process sends.
 
+        :param message: as for :meth:`tornadio.SocketConnection.send`.
         :raises tornadio.errors.EncodeError: the message can't be sent; then nobody gets it.
         """
-        frames = proto.encode(message)
-        if not frames:
-            return
-        self.deliver(frames, exclude)
-        if self._groups.relay is not None:
-            self._groups.relay.publish(frames, self.name)
+        publish(message, tuple(self._members), exclude, self._groups.relay, self.name)
 
-    def deliver(self, frames: str, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send frames to the members here but those in ``exclude``."""
-        payload = Payload(frames)
-        excluded = {id(connection) for connection in exclude}
-        for session, connection in tuple(self._members.items()):
-            if id(connection) not in excluded:
-                session.send(payload)
+    def _deliver(self, frames: str) -> None:
+        """Send frames that came over the bus to the members in this process."""
+        fan_out(frames, tuple(self._members))
+
+    def _session_closing(self, session: "Session") -> None:
+        """Forget a member whose session ends."""
+        del self._members[session]
 
 
 class Groups:
-    """The groups of a router. One without members costs nothing: it is known as long as somebody has it.
+    """The groups of a router, by name. A group without members is kept only as long as the application refers to it.
 
     :param registry: the router's sessions.
-    :param relay: to the bus, if there is one.
+    :param relay: to the other processes; ``None`` without a bus.
     """
 
-    def __init__(self, registry: SessionRegistry, relay: "Relay | None") -> None:
+    def __init__(self, registry: "SessionRegistry", relay: "Relay | None") -> None:
         self.relay = relay
         self._registry = registry
-        self._known: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
-        self._of: dict[Session, dict[Group, None]] = {}
-        registry.on_closing.append(self._ended)
+        self._by_name: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
+        self._by_session: dict[Session, dict[Group, None]] = {}  # keeps the groups that have members
+        registry.on_closing.append(self._session_closing)
 
     def get(self, name: str) -> Group:
-        """The group of that name, always the same one.
+        """The group of that name: the same object as long as the application refers to it or it has members.
 
-        :raises CallerError: that is no name.
+        :raises CallerError: not a valid name.
         """
-        group = self._known.get(check_group_name(name))
+        group = self._by_name.get(check_group_name(name))
         if group is None:
-            group = self._known[name] = Group(name, self)
+            group = self._by_name[name] = Group(name, self)
         return group
 
     def session_of(self, connection: "SocketConnection") -> "Session":
-        """:raises CallerError: not a connection of this router."""
+        """The session of a connection that may become a member.
+
+        :raises CallerError: not a connection of this router.
+        """
         session: Session | None = getattr(connection, "_tornadio_session", None)
         if session is None:
             raise CallerError(f"a group's members are connections, each from its on_open on, not {connection!r}")
@@ -121,25 +121,25 @@ class Groups:
             raise CallerError("a connection can be added to the groups of its own router only")
         return session
 
-    def added(self, group: Group, session: "Session") -> None:
-        """A group has a new member. From its first one to its last one it is listened for."""
-        self._of.setdefault(session, {})[group] = None
+    def member_added(self, group: Group, session: "Session") -> None:
+        """Note a new member. The first one of a group subscribes the group to the bus."""
+        self._by_session.setdefault(session, {})[group] = None
         if len(group) == 1 and self.relay is not None:
-            self.relay.join(group.name, group.deliver)
+            self.relay.join(group.name, group._deliver)
 
-    def removed(self, group: Group, session: "Session") -> None:
-        """A group has lost a member."""
-        groups = self._of[session]
+    def member_removed(self, group: Group, session: "Session") -> None:
+        """Note that a member was discarded."""
+        groups = self._by_session[session]
         del groups[group]
         if not groups:
-            del self._of[session]
-        self._check_left(group)
+            del self._by_session[session]
+        self._unsubscribe_if_empty(group)
 
-    def _ended(self, session: "Session") -> None:
-        for group in self._of.pop(session, ()):
-            group.remove(session)
-            self._check_left(group)
+    def _session_closing(self, session: "Session") -> None:
+        for group in self._by_session.pop(session, ()):
+            group._session_closing(session)
+            self._unsubscribe_if_empty(group)
 
-    def _check_left(self, group: Group) -> None:
+    def _unsubscribe_if_empty(self, group: Group) -> None:
         if not group and self.relay is not None:
             self.relay.leave(group.name)

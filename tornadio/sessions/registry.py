@@ -5,14 +5,13 @@ import secrets
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tornadio import proto
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
-from tornadio.sessions.outbox import Payload
+from tornadio.sessions.fanout import fan_out, publish
 from tornadio.sessions.state import ENDED, State
 from tornadio.settings import Settings
 
@@ -245,20 +244,11 @@ class SessionRegistry:
 
         :raises EncodeError: the message can't be sent; then nobody gets it.
         """
-        text = proto.encode(message)
-        if not text:
-            return
-        self.deliver(text, exclude)
-        if self.relay is not None:
-            self.relay.publish(text)
+        publish(message, self.open_sessions, exclude, self.relay)
 
-    def deliver(self, frames: str, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send frames to every open connection of this process but those in ``exclude``."""
-        payload = Payload(frames)
-        excluded = {id(connection) for connection in exclude}
-        for session in self.open_sessions:
-            if id(session.connection) not in excluded:
-                session.send(payload)
+    def deliver(self, frames: str) -> None:
+        """Send frames that came over the bus to every open connection of this process."""
+        fan_out(frames, self.open_sessions)
 
     async def drain(self, timeout: float) -> None:
         """Refuse new sessions, close all, wait until what is queued was delivered and every ``on_close`` has run.

@@ -1,0 +1,52 @@
+"""Fan-out: one message to many sessions, encoded once.
+
+Three steps lie between a message and the bytes on a socket, and each is done once for all receivers. A loop of
+``connection.send(text)`` in an application counts as a fan-out, too, so the results are kept where every way passes:
+
+* message to frames: here for broadcasts and groups; :mod:`tornadio.conn` keeps the last text that was sent.
+* the frames of several messages to one batch: :mod:`tornadio.sessions.outbox` keeps the last batch that was joined.
+* frames to the bytes of a transport: each :class:`~tornadio.sessions.outbox.Payload` keeps its encodings.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from tornadio import proto
+from tornadio.sessions.outbox import Payload
+
+if TYPE_CHECKING:
+    from tornadio.cluster.relay import Relay
+    from tornadio.conn import SocketConnection
+    from tornadio.sessions.base import Session
+
+
+def fan_out(frames: str, sessions: "Iterable[Session]", exclude: "Collection[SocketConnection]" = ()) -> None:
+    """Queue frames for every session but those of the connections in ``exclude``.
+
+    :param sessions: a copy: sending may end a session, and so remove it from whatever holds it.
+    """
+    payload = Payload(frames)
+    excluded = {getattr(connection, "_tornadio_session", None) for connection in exclude}
+    for session in sessions:
+        if session not in excluded:
+            session.send(payload)
+
+
+def publish(
+    message: Any,
+    sessions: "Iterable[Session]",
+    exclude: "Collection[SocketConnection]",
+    relay: "Relay | None",
+    group: str | None = None,
+) -> None:
+    """Send a message to sessions of this process, then over the bus to those of the others.
+
+    :param group: the group's name; ``None`` for every connection.
+    :raises EncodeError: the message can't be sent; then nobody gets it.
+    """
+    frames = proto.encode(message)
+    if not frames:
+        return
+    fan_out(frames, sessions, exclude)
+    if relay is not None:
+        relay.publish(frames, group)
