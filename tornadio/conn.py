@@ -9,7 +9,7 @@ from tornadio.sessions.outbox import Payload
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
-    from tornadio.sessions.base import Session
+    from tornadio.sessions.base import BaseSession
 
 logger = get_logger(__name__)
 
@@ -24,7 +24,7 @@ class SocketConnection:
     """
 
     # Given by the session before on_open. Applications have sessions, too: a plain name could be theirs.
-    _tornadio_session: "Session"
+    _tornadio_session: "BaseSession"
 
     def on_open(self, request: "HTTPServerRequest", *args: Any, **kwargs: Any) -> Any:
         """A client has connected. It receives nothing before this has returned.

@@ -95,7 +95,7 @@ async def test_an_on_open_that_hangs_is_cancelled_and_its_client_told(site, cloc
     assert await answer_of(wire, transport) == said(transport)
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("cancelled",), ("close",)]
-    assert (len(served.router._sessions), served.router._sessions.tasks.at_work) == (0, 0)
+    assert (len(served.router._sessions), served.router._sessions.tasks.running_handlers) == (0, 0)
     [line] = warnings(caplog)
     assert line.endswith("cancelled on_open, it took longer than open_timeout (30 s)")
 
@@ -111,7 +111,7 @@ async def test_one_whose_client_has_gone_is_cancelled_too(site, clock, transport
     await clock.advance(0.2)
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("cancelled",), ("close",)]
-    assert (len(served.router._sessions), served.router._sessions.tasks.at_work) == (0, 0)
+    assert (len(served.router._sessions), served.router._sessions.tasks.running_handlers) == (0, 0)
     assert len(warnings(caplog)) == 1
 
 

@@ -170,7 +170,7 @@ async def nothing_is_left(served: Served, clock: Any, caplog: pytest.LogCaptureF
     """A while later no session, no task and no object is there any more of those that have left."""
     await clock.advance(120)
     sessions = sessions_of(served)
-    await until(lambda: not len(sessions) and not sessions.tasks.at_work)
+    await until(lambda: not len(sessions) and not sessions.tasks.running_handlers)
     assert [each.events for each in Recorder.opened if each.events[-1:] != [("close",)]] == []
     assert len(Recorder.opened) == Counted.made
     assert tracebacks(caplog) == []
@@ -247,7 +247,7 @@ async def test_an_error_on_the_way_to_the_outcome_ends_the_session(site, transpo
         await wire.read_until(b"failed on this" if transport == "websocket" else b"\xff\x00")
     else:
         assert (await wire.read_response()).status == 500
-    await until(lambda: not len(sessions_of(served)) and not sessions_of(served).tasks.at_work)
+    await until(lambda: not len(sessions_of(served)) and not sessions_of(served).tasks.running_handlers)
     assert [each.events[-1] for each in Recorder.opened] == len(Recorder.opened) * [("close",)]
 
 

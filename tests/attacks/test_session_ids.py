@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.support import Recorder
-from tornadio.sessions.base import Session
+from tornadio.sessions.persistent import PersistentSession
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import make_settings
 
@@ -35,7 +35,7 @@ async def ids_of_sessions() -> list[str]:
     container = SessionRegistry(make_settings({"max_sessions": SESSIONS}))
     ids = []
     for _ in range(SESSIONS):
-        session = container.create(Session, Recorder(), "websocket")
+        session = container.create(PersistentSession, Recorder(), "websocket")
         ids.append(session.session_id)
         container.remove(session)
     return ids

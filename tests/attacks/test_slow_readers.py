@@ -356,7 +356,7 @@ async def test_one_client_that_reads_much_at_last_leaves_others_their_turns(serv
 
     async def take_turns() -> None:
         nonlocal turns_between
-        while session._outbox.first is not None:
+        while session._outbox.head is not None:
             turns_between += 1
             await asyncio.sleep(0)
 

@@ -150,7 +150,7 @@ async def test_what_is_under_way_arrives_whole_and_the_close_frame_behind_it(ser
     await wire.read_until(b"welcome")
     stop_reading(wire)
     await wire.send(frame(1, proto.encode("go").encode()))
-    await until(lambda: served.router.connections and served.router.connections[0]._tornadio_session._busy)
+    await until(lambda: served.router.connections and served.router.connections[0]._tornadio_session._writing_channel)
     await wire.send(last)
     if half_closed:
         wire.writer.write_eof()
@@ -173,5 +173,5 @@ async def test_a_websocket_of_an_application_with_slots_is_told(serve, caplog):
     peer = await connect(served)
     assert await peer.ended() == 1011
     assert len(served.router._sessions) == 0
-    assert served.router._sessions._checks is not None
-    assert served.router._sessions._checks._handle is None
+    assert served.router._sessions._expiry_check is not None
+    assert served.router._sessions._expiry_check._handle is None

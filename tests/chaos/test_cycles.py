@@ -43,7 +43,7 @@ from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
 from tornadio.logs import _Window
 from tornadio.net.hangups import Hangups
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
 from tornadio.transports.streaming import StreamChannel
@@ -94,7 +94,7 @@ class Watched:
     """Weak references to all that carries a connection now."""
 
     def __init__(self) -> None:
-        kinds = (tornadio.SocketConnection, Session, TransportHandler, StreamChannel, WebSocketChannel)
+        kinds = (tornadio.SocketConnection, BaseSession, TransportHandler, StreamChannel, WebSocketChannel)
         self._references = [(type(each).__name__, weakref.ref(each)) for each in ours() if isinstance(each, kinds)]
 
     @property
@@ -107,10 +107,10 @@ class Watched:
 
 
 EXPECTED = {
-    "websocket": {"Connection", "Session", "WebSocketChannel"},
-    "flashsocket": {"Connection", "Session", "WebSocketChannel"},
-    "xhr-multipart": {"Connection", "Session", "StreamChannel"},
-    "htmlfile": {"Connection", "Session", "StreamChannel"},
+    "websocket": {"Connection", "PersistentSession", "WebSocketChannel"},
+    "flashsocket": {"Connection", "PersistentSession", "WebSocketChannel"},
+    "xhr-multipart": {"Connection", "PersistentSession", "StreamChannel"},
+    "htmlfile": {"Connection", "PersistentSession", "StreamChannel"},
     "xhr-polling": {"Connection", "PollingSession"},
     "jsonp-polling": {"Connection", "PollingSession"},
 }

@@ -1,4 +1,4 @@
-"""Whose turn it is: one at a time, and in the order in which they asked."""
+"""The FIFO lock: one holder at a time, and waiters in the order in which they asked."""
 
 from __future__ import annotations
 
@@ -7,78 +7,78 @@ import asyncio
 from tornadio.net.fifolock import FifoLock
 
 
-async def test_the_first_has_the_turn_at_once_and_the_others_wait():
-    turns = FifoLock()
-    assert turns.take() is None
-    assert turns.is_taken
-    second, third = turns.take(), turns.take()
+async def test_the_first_acquires_the_lock_at_once_and_the_others_wait():
+    lock = FifoLock()
+    assert lock.acquire() is None
+    assert lock.locked
+    second, third = lock.acquire(), lock.acquire()
     assert second is not None
     assert third is not None
     assert not second.done()
-    turns.give_back(None)
+    lock.release(None)
     assert second.done()
     assert not third.done()
-    turns.give_back(second)
+    lock.release(second)
     assert third.done()
-    turns.give_back(third)
-    assert not turns.is_taken
+    lock.release(third)
+    assert not lock.locked
 
 
 async def test_it_is_never_free_between_two():
     """Who came then would overtake those who wait."""
-    turns = FifoLock()
-    turns.take()
-    waiting = turns.take()
-    turns.give_back(None)
-    assert turns.is_taken
-    late = turns.take()
+    lock = FifoLock()
+    lock.acquire()
+    waiting = lock.acquire()
+    lock.release(None)
+    assert lock.locked
+    late = lock.acquire()
     assert late is not None
     assert not late.done()
-    turns.give_back(waiting)
+    lock.release(waiting)
     assert late.done()
 
 
-async def test_a_place_that_is_given_up_is_left_out():
-    turns = FifoLock()
-    turns.take()
-    second, third = turns.take(), turns.take()
-    turns.give_back(second)  # who waited has been cancelled
+async def test_a_waiter_that_is_released_early_leaves_the_queue():
+    lock = FifoLock()
+    lock.acquire()
+    second, third = lock.acquire(), lock.acquire()
+    lock.release(second)  # who waited has been cancelled
     assert third is not None
     assert not third.done()
-    turns.give_back(None)
+    lock.release(None)
     assert third.done()
 
 
-async def test_a_cancelled_wait_is_left_out():
-    turns = FifoLock()
-    turns.take()
-    second, third = turns.take(), turns.take()
+async def test_a_cancelled_waiter_is_left_out():
+    lock = FifoLock()
+    lock.acquire()
+    second, third = lock.acquire(), lock.acquire()
     assert second is not None
     assert third is not None
     second.cancel()
-    turns.give_back(None)
+    lock.release(None)
     assert third.done()
-    turns.give_back(second)  # its turn never came, and changes nothing
-    assert turns.is_taken
-    turns.give_back(third)
-    assert not turns.is_taken
+    lock.release(second)  # it never acquired the lock, and changes nothing
+    assert lock.locked
+    lock.release(third)
+    assert not lock.locked
 
 
-async def test_a_turn_that_came_while_its_wait_was_cancelled_is_passed_on():
-    turns = FifoLock()
-    turns.take()
-    place = turns.take()
-    assert place is not None
+async def test_a_lock_that_was_acquired_while_its_wait_was_cancelled_is_passed_on():
+    lock = FifoLock()
+    lock.acquire()
+    waiter = lock.acquire()
+    assert waiter is not None
 
     async def wait() -> None:
         try:
-            await place
+            await waiter
         finally:
-            turns.give_back(place)
+            lock.release(waiter)
 
     waiting = asyncio.create_task(wait())
     await asyncio.sleep(0)
-    turns.give_back(None)
+    lock.release(None)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert not turns.is_taken
+    assert not lock.locked

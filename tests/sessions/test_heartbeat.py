@@ -13,47 +13,47 @@ def heartbeat() -> Heartbeat:
 
 
 def test_the_first_is_due_an_interval_after_the_start(heartbeat):
-    assert heartbeat.due() == 112
+    assert heartbeat.next_deadline() == 112
 
 
 def test_silence_in_one_direction_is_enough(heartbeat):
     heartbeat.last_sent = 105
-    assert heartbeat.due() == 112
+    assert heartbeat.next_deadline() == 112
     heartbeat.received(107)
-    assert heartbeat.due() == 117
+    assert heartbeat.next_deadline() == 117
     heartbeat.last_sent = 110
-    assert heartbeat.due() == 119
+    assert heartbeat.next_deadline() == 119
 
 
 def test_one_counts_from_the_last_though_nothing_else_comes(heartbeat):
-    assert heartbeat.beat(112) == 1
-    assert heartbeat.due() == 124
-    assert heartbeat.beat(124) == 2
-    assert heartbeat.due() == 136
+    assert heartbeat.record_sent(112) == 1
+    assert heartbeat.next_deadline() == 124
+    assert heartbeat.record_sent(124) == 2
+    assert heartbeat.next_deadline() == 136
 
 
 def test_a_peer_is_given_up_a_timeout_after_the_first_unanswered_one(heartbeat):
-    heartbeat.beat(112)
-    heartbeat.beat(124)
-    heartbeat.beat(136)
-    assert heartbeat.due() == 142
-    assert not heartbeat.is_given_up(141.9)
-    assert heartbeat.is_given_up(142)
+    heartbeat.record_sent(112)
+    heartbeat.record_sent(124)
+    heartbeat.record_sent(136)
+    assert heartbeat.next_deadline() == 142
+    assert not heartbeat.has_timed_out(141.9)
+    assert heartbeat.has_timed_out(142)
 
 
 def test_whatever_comes_is_an_answer(heartbeat):
-    heartbeat.beat(112)
+    heartbeat.record_sent(112)
     heartbeat.received(130)
-    assert not heartbeat.is_given_up(1000)
-    heartbeat.beat(142)
-    assert not heartbeat.is_given_up(171.9)
-    assert heartbeat.is_given_up(172)
+    assert not heartbeat.has_timed_out(1000)
+    heartbeat.record_sent(142)
+    assert not heartbeat.has_timed_out(171.9)
+    assert heartbeat.has_timed_out(172)
 
 
 def test_a_peer_that_could_not_be_heard_gets_its_time_again(heartbeat):
-    heartbeat.excuse(105)
-    assert not heartbeat.is_given_up(1000)
-    heartbeat.beat(112)
-    heartbeat.excuse(140)
-    assert not heartbeat.is_given_up(169.9)
-    assert heartbeat.is_given_up(170)
+    heartbeat.restart_timeout(105)
+    assert not heartbeat.has_timed_out(1000)
+    heartbeat.record_sent(112)
+    heartbeat.restart_timeout(140)
+    assert not heartbeat.has_timed_out(169.9)
+    assert heartbeat.has_timed_out(170)

@@ -21,58 +21,58 @@ def outbox_of(*payloads: str) -> Outbox:
 
 def test_payloads_leave_together_and_in_order():
     outbox = outbox_of("a", "b", "c")
-    assert outbox.take(100).text == "abc"
-    assert outbox.first is None
+    assert outbox.next_batch(100).text == "abc"
+    assert outbox.head is None
 
 
 def test_a_batch_is_no_larger_than_the_limit():
     outbox = outbox_of("aa", "bb", "cc", "d", "e")
-    assert outbox.take(5).text == "aabb"
-    outbox.delivered()
-    assert outbox.take(4).text == "ccde"
-    assert outbox.first is None
+    assert outbox.next_batch(5).text == "aabb"
+    outbox.ack()
+    assert outbox.next_batch(4).text == "ccde"
+    assert outbox.head is None
 
 
 def test_one_payload_leaves_however_large_it_is():
     outbox = outbox_of("a", "bbbb", "c")
-    assert [outbox.take(2).text for _ in range(3)] == ["a", "bbbb", "c"]
-    assert outbox_of("aa", "bb").take(0).text == "aa"
+    assert [outbox.next_batch(2).text for _ in range(3)] == ["a", "bbbb", "c"]
+    assert outbox_of("aa", "bb").next_batch(0).text == "aa"
 
 
 def test_bytes_count_until_the_batch_is_delivered():
     outbox = outbox_of("é中😀", "x")
     assert outbox.size == 2 + 3 + 4 + 1
-    outbox.take(0)
+    outbox.next_batch(0)
     assert outbox.size == 10
-    outbox.delivered()
+    outbox.ack()
     assert outbox.size == 1
 
 
 def test_a_batch_that_is_taken_back_is_the_first_to_go_again():
     outbox = outbox_of("a", "b", "c")
-    assert outbox.take(2).text == "ab"
+    assert outbox.next_batch(2).text == "ab"
     outbox.put(Payload("d"))
-    outbox.take_back()
+    outbox.requeue()
     assert outbox.size == 4
-    assert outbox.take(100).text == "abcd"
+    assert outbox.next_batch(100).text == "abcd"
 
 
 def test_a_batch_is_delivered_or_taken_back_once():
     outbox = outbox_of("a")
-    outbox.take(0)
-    outbox.delivered()
-    outbox.take_back()
-    outbox.delivered()
-    assert outbox.first is None
+    outbox.next_batch(0)
+    outbox.ack()
+    outbox.requeue()
+    outbox.ack()
+    assert outbox.head is None
     assert outbox.size == 0
 
 
 def test_what_is_cleared_counts_no_more():
     outbox = outbox_of("a", "b")
-    outbox.take(0)
+    outbox.next_batch(0)
     outbox.clear()
-    outbox.take_back()
-    assert outbox.first is None
+    outbox.requeue()
+    assert outbox.head is None
     assert outbox.size == 0
 
 
@@ -124,7 +124,7 @@ def test_the_same_run_of_payloads_is_joined_once():
         outbox = Outbox()
         for payload in run:
             outbox.put(payload)
-        joined.append(outbox.take(100))
+        joined.append(outbox.next_batch(100))
     assert joined[0] is joined[1]
     assert joined[0].text == "ab"
 
@@ -136,19 +136,19 @@ def test_another_run_with_the_same_beginning_is_another():
         outbox = Outbox()
         for payload in run:
             outbox.put(payload)
-        texts.append(outbox.take(100).text)
+        texts.append(outbox.next_batch(100).text)
     assert texts == ["ab", "ac", "abb", "ab"]
 
 
 def test_payloads_are_counted_as_long_as_they_are_queued():
     outbox = outbox_of("a", "b", "c", "d")
     assert len(outbox) == 4
-    outbox.take(2)
+    outbox.next_batch(2)
     assert len(outbox) == 2
-    outbox.take_back()
+    outbox.requeue()
     assert len(outbox) == 3  # the two travel as one
-    outbox.take(100)
-    outbox.delivered()
+    outbox.next_batch(100)
+    outbox.ack()
     assert len(outbox) == 0
     outbox.put(Payload("e"))
     outbox.clear()
@@ -161,9 +161,9 @@ def seconds_to_empty(payloads: int) -> float:
     for _ in range(payloads):
         outbox.put(payload)
     start = time.process_time()
-    while outbox.first is not None:
-        outbox.take(1 << 16)
-        outbox.delivered()
+    while outbox.head is not None:
+        outbox.next_batch(1 << 16)
+        outbox.ack()
     return time.process_time() - start
 
 

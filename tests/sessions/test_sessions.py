@@ -16,8 +16,9 @@ from tests.clients import Client, StreamClient, frame, open_client, opened_hybi
 from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.persistent import PersistentSession
 from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import make_settings
@@ -51,7 +52,7 @@ async def container(clock: MovedLoop) -> SessionRegistry:
 def test_session_ids_have_128_random_bits_in_the_alphabet_of_urls():
     async def create_many() -> set[str]:
         container = SessionRegistry(make_settings(None))
-        sessions = [container.create(Session, Recorder(), "websocket") for _ in range(1000)]
+        sessions = [container.create(PersistentSession, Recorder(), "websocket") for _ in range(1000)]
         for session in sessions:
             container.remove(session)
         return {session.session_id for session in sessions}
@@ -74,7 +75,7 @@ async def test_session_ids_begin_with_the_node(serve, transport):
 
 
 async def test_a_session_is_found_by_its_id_and_transport(container):
-    session = container.create(Session, Recorder(), "websocket")
+    session = container.create(PersistentSession, Recorder(), "websocket")
     assert container.get(session.session_id, "websocket") is session
     assert container.get(session.session_id, "flashsocket") is None
     assert container.get("unknown", "websocket") is None
@@ -82,7 +83,7 @@ async def test_a_session_is_found_by_its_id_and_transport(container):
 
 
 async def test_a_removed_session_is_found_no_more(container):
-    first, second = (container.create(Session, Recorder(), "websocket") for _ in range(2))
+    first, second = (container.create(PersistentSession, Recorder(), "websocket") for _ in range(2))
     assert (len(container), list(container)) == (2, [first, second])
     container.remove(first)
     container.remove(first)
@@ -112,13 +113,13 @@ async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(container
 
 async def test_there_are_no_more_than_max_sessions(clock):
     container = SessionRegistry(make_settings({"max_sessions": 2}), clock)
-    first = container.create(Session, Recorder(), "websocket")
-    container.create(Session, Recorder(), "websocket")
+    first = container.create(PersistentSession, Recorder(), "websocket")
+    container.create(PersistentSession, Recorder(), "websocket")
     with pytest.raises(RefusedError) as refusal:
-        container.create(Session, Recorder(), "websocket")
+        container.create(PersistentSession, Recorder(), "websocket")
     assert refusal.value.http_status == 503
     container.remove(first)
-    container.create(Session, Recorder(), "websocket")
+    container.create(PersistentSession, Recorder(), "websocket")
 
 
 # -- Expiry ------------------------------------------------------------------------------------------------------------
@@ -518,7 +519,9 @@ class Line:
         raise AssertionError("nothing was under way")
 
 
-def open_on_line(container: SessionRegistry, session_class: type[Session] = Session) -> tuple[Session, Line]:
+def open_on_line(
+    container: SessionRegistry, session_class: type[BaseSession] = PersistentSession
+) -> tuple[BaseSession, Line]:
     session, line = container.create(session_class, Recorder(), "websocket"), Line()
     assert session.open(None, "") is True  # type: ignore[arg-type]
     session.attach(line)
@@ -546,12 +549,12 @@ async def test_ten_thousand_sessions_share_two_timers(container, clock):
 
 
 async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(container, clock, caplog):
-    class Failing(Session):
+    class Failing(PersistentSession):
         def on_timer(self, now: float) -> float | None:
             raise RuntimeError("as the test asked")
 
     class FailingToExpire(PollingSession):
-        def expired(self, now: float) -> float | None:
+        def check_expiry(self, now: float) -> float | None:
             raise RuntimeError("as the test asked")
 
     _, before = open_on_line(container)
@@ -579,7 +582,7 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(co
             self.payloads.append("abort")
 
     connection = Recorder()
-    broken = container.create(Session, connection, "websocket")
+    broken = container.create(PersistentSession, connection, "websocket")
     assert broken.open(None, "") is True
     broken.attach(Broken())
     _, line = open_on_line(container)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support import MovedLoop, Recorder
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.sessions.groups import Groups
+from tornadio.sessions.persistent import PersistentSession
 from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.sessions.state import TRANSITIONS, State
@@ -37,10 +38,12 @@ async def registry(clock: MovedLoop) -> SessionRegistry:
     return SessionRegistry(make_settings(None), clock)
 
 
-def in_state(registry: SessionRegistry, state: State, session_class: type[Session] = Session) -> Session:
+def in_state(
+    registry: SessionRegistry, state: State, session_class: type[BaseSession] = PersistentSession
+) -> BaseSession:
     session = registry.create(session_class, Recorder(), "websocket")
     for step in ORDER[1 : ORDER.index(state) + 1]:
-        session._enter(step)
+        session._set_state(step)
     return session
 
 
@@ -56,7 +59,7 @@ def test_every_state_has_its_successors():
 @pairs_of(ALLOWED)
 async def test_a_session_goes_forward(registry, old, new):
     session = in_state(registry, old)
-    session._enter(new)
+    session._set_state(new)
     assert (session.state, session.is_closed) == (new, new in (State.CLOSING, State.CLOSED))
 
 
@@ -64,7 +67,7 @@ async def test_a_session_goes_forward(registry, old, new):
 async def test_a_session_never_goes_back_nor_enters_a_state_twice(registry, old, new):
     session = in_state(registry, old)
     with pytest.raises(AssertionError, match=str(new)):
-        session._enter(new)
+        session._set_state(new)
 
 
 @pytest.mark.parametrize("state", State)
@@ -78,9 +81,9 @@ async def test_the_state_is_read_only(registry, state):
 
 
 @pytest.mark.parametrize("ending", ["close", "abort"])
-@pytest.mark.parametrize("session_class", [Session, PollingSession])
+@pytest.mark.parametrize("session_class", [PersistentSession, PollingSession])
 async def test_observers_are_told_of_an_end_once_at_its_beginning(registry, session_class, ending):
-    told: list[tuple[str, Session, bool, list[str]]] = []
+    told: list[tuple[str, BaseSession, bool, list[str]]] = []
     connection = Recorder()
 
     def note(name: str) -> Any:
@@ -101,20 +104,20 @@ async def test_observers_are_told_of_an_end_once_at_its_beginning(registry, sess
 
 
 async def test_observers_are_told_of_the_end_of_a_session_that_never_was_open(registry):
-    opened: list[Session] = []
-    closing: list[Session] = []
+    opened: list[BaseSession] = []
+    closing: list[BaseSession] = []
     registry.on_open.append(opened.append)
     registry.on_closing.append(closing.append)
-    session = registry.create(Session, Recorder(), "websocket")
+    session = registry.create(PersistentSession, Recorder(), "websocket")
     session.abort()
     assert (opened, closing) == ([], [session])
 
 
 async def test_observers_are_told_of_an_open_session_once(registry):
-    told: list[tuple[str, Session, State]] = []
+    told: list[tuple[str, BaseSession, State]] = []
     registry.on_open.append(lambda session: told.append(("first", session, session.state)))
     registry.on_open.append(lambda session: told.append(("second", session, session.state)))
-    session = registry.create(Session, Recorder(), "websocket")
+    session = registry.create(PersistentSession, Recorder(), "websocket")
     assert told == []
     session.open(None, "")
     session.close()
@@ -124,7 +127,7 @@ async def test_observers_are_told_of_an_open_session_once(registry):
 async def test_all_groups_of_a_registry_see_the_end(registry):
     groups = [Groups(registry, None).get("blue") for _ in range(2)]
     connection = Recorder()
-    session = registry.create(Session, connection, "websocket")
+    session = registry.create(PersistentSession, connection, "websocket")
     session.open(None, "")
     for group in groups:
         group.add(connection)

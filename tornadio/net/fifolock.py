@@ -1,55 +1,63 @@
-"""Who may run a connection's handlers: one at a time, in the order in which they asked."""
+"""A FIFO lock for a connection's handlers: one runs at a time, in the order in which their messages came."""
 
 import asyncio
 import collections
 
-# Whether the turn has come: ``False`` where it never will.
-Place = asyncio.Future[bool]
+# Done when the lock was acquired, with ``True``, or never will be, with ``False``.
+Waiter = asyncio.Future[bool]
 
 
 class FifoLock:
-    """A lock that is handed on. asyncio's own is free for a moment between two holders; who then came without waiting
-    would overtake those who wait.
+    """A FIFO lock whose ``locked`` has no gap: it stays true while the lock passes from its holder to the next waiter.
 
-    Handlers that are no coroutines need no turn of their own: nothing else runs beside them. They only have to see that
-    it is taken by nobody.
+    :class:`asyncio.Lock` is FIFO-fair, too, but ``locked()`` is false from a release until the next waiter's task runs.
+    A caller that only looks whether the lock is free, and then runs to its end without an ``await``, would overtake
+    that waiter. Handlers that are plain functions are called so, without the cost of a task: nothing can run beside
+    them, so they need not acquire the lock.
 
-    :ivar is_taken: whether somebody has it.
+    :ivar locked: whether the lock has a holder.
     """
 
-    __slots__ = ("_waiting", "is_taken")
+    __slots__ = ("_waiters", "locked")
 
     def __init__(self) -> None:
-        self.is_taken = False
-        self._waiting: collections.deque[Place] | None = None  # rarely needed, and not small
+        self.locked = False
+        self._waiters: collections.deque[Waiter] | None = None  # rarely needed, and an empty deque has 760 bytes
 
-    def take(self) -> Place | None:
-        """Take the turn, or a place in the queue: a future of the turn. Either is to be given back."""
-        if not self.is_taken:
-            self.is_taken = True
+    def acquire(self) -> Waiter | None:
+        """Acquire the lock, or join the queue for it.
+
+        :returns: ``None`` if the lock was free, else a future of whether it was acquired. Either is to be given to
+            :meth:`release` once.
+        """
+        if not self.locked:
+            self.locked = True
             return None
-        if self._waiting is None:
-            self._waiting = collections.deque()
-        place: Place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        return place
+        if self._waiters is None:
+            self._waiters = collections.deque()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
 
-    def dismiss(self) -> None:
-        """Send away all who wait: their turn never comes. Who asks from now on waits for the one who has it alone."""
-        waiting, self._waiting = self._waiting, None
-        for place in waiting or ():
-            if not place.done():
-                place.set_result(False)
+    def reject_waiters(self) -> None:
+        """Let every waiter's future come to ``False``. Later callers of :meth:`acquire` wait for the holder alone."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(False)
 
-    def give_back(self, place: Place | None) -> None:
-        """What :meth:`take` gave is not needed any more: the next one's turn, if this was one."""
-        if place is not None and (not place.done() or place.cancelled() or not place.result()):
-            place.cancel()
+    def release(self, waiter: Waiter | None) -> None:
+        """Release the lock and hand it to the next waiter; or leave the queue, for a waiter that has not acquired it.
+
+        :param waiter: what :meth:`acquire` returned.
+        """
+        if waiter is not None and (not waiter.done() or waiter.cancelled() or not waiter.result()):
+            waiter.cancel()
             return
-        while self._waiting:
-            next_place = self._waiting.popleft()
-            if not next_place.done():
-                next_place.set_result(True)
+        while self._waiters:
+            next_waiter = self._waiters.popleft()
+            if not next_waiter.done():
+                next_waiter.set_result(True)
                 return
-        self.is_taken = False
-        self._waiting = None
+        self.locked = False
+        self._waiters = None

@@ -1,4 +1,4 @@
-"""The tasks that a router's sessions run in, by how long they may go on when the server stops."""
+"""The tasks in which a router's handlers run, and small questions about tasks and futures."""
 
 import asyncio
 import functools
@@ -7,74 +7,74 @@ from typing import Any, Final, TypeVar
 
 R = TypeVar("R")
 
-# At shutdown, for peers to read their close frames, and for what was cancelled to end.
-_GRACE_SECONDS: Final = 1.0
+# Seconds at the end of a shutdown, past its deadline: for tasks that were cancelled to end, for peers to read their
+# last frames. Longer than a round trip, and little beside the time that process managers give.
+GRACE_SECONDS: Final = 1.0
 
 
 class Tasks:
-    """Keeps tasks alive, and sees to their ends.
+    """Strong references to running tasks (asyncio keeps weak ones alone), and their ends at a shutdown.
 
-    :param ended: called each time one has ended.
+    :param on_task_done: called each time a task has ended.
     """
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended = ended
+    def __init__(self, on_task_done: Callable[[], None]) -> None:
+        self._on_task_done = on_task_done
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._goodbyes: set[asyncio.Task[Any]] = set()
-        self._carriers: set[asyncio.Task[Any]] = set()
+        self._on_closes: set[asyncio.Task[Any]] = set()
 
     @property
-    def at_work(self) -> int:
-        """How many run handlers of the application."""
-        return len(self._handlers) + len(self._goodbyes)
+    def running_handlers(self) -> int:
+        """The number of tasks that have not ended."""
+        return len(self._handlers) + len(self._on_closes)
 
     def spawn(self, work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
-        """Run handlers of the application, which a shutdown waits for, and cancels at its deadline."""
+        """Start a task for ``on_open`` or ``on_message``. A shutdown waits for it, and cancels it at its deadline."""
         return self._run(work, self._handlers)
 
-    def spawn_goodbye(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """As :meth:`spawn`, for the last handler of a connection: it has its time even after the deadline."""
-        return self._run(work, self._goodbyes)
-
-    def carry(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run what carries a client's connection. It ends with its session, soon if not at once."""
-        return self._run(work, self._carriers)
+    def spawn_on_close(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Start a task for ``on_close``. A shutdown cancels it :data:`GRACE_SECONDS` after its deadline."""
+        return self._run(work, self._on_closes)
 
     def _run(self, work: Coroutine[Any, Any, R], tasks: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
-        task.add_done_callback(functools.partial(self._reap, tasks))
+        task.add_done_callback(functools.partial(self._on_done, tasks))
         return task
 
-    def _reap(self, tasks: "set[asyncio.Task[Any]]", task: "asyncio.Task[Any]") -> None:
+    def _on_done(self, tasks: "set[asyncio.Task[Any]]", task: "asyncio.Task[Any]") -> None:
         tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits for it has it; nobody else must hear of it
-        self._ended()
+            task.exception()  # retrieved: the caller has logged it, asyncio must not do so again
+        self._on_task_done()
 
     def cancel(self) -> None:
-        """The deadline has passed: cancel all but the goodbyes. A WebSocket's handlers run in what carries it."""
-        for task in self._handlers | self._carriers:
+        """Cancel every ``on_open`` and ``on_message`` that runs: the deadline of a shutdown has passed."""
+        for task in self._handlers:
             task.cancel()
 
     async def wait(self) -> None:
-        """Wait for the ends of those that are left, for a moment; then cancel them, and wait for a moment more."""
+        """Wait up to :data:`GRACE_SECONDS` for all tasks; cancel those that remain, and wait as long again."""
         for _ in range(2):
-            left = self._handlers | self._goodbyes | self._carriers
-            if left:
-                await asyncio.wait(left, timeout=_GRACE_SECONDS)
-            for task in left:
+            remaining = self._handlers | self._on_closes
+            if remaining:
+                await asyncio.wait(remaining, timeout=GRACE_SECONDS)
+            for task in remaining:
                 task.cancel()
 
 
 def is_cancelled() -> bool:
-    """Whether the task that runs now is to end, and not just something that it waited for."""
+    """Whether cancellation of the current task was requested.
+
+    This tells a task that catches :exc:`asyncio.CancelledError` whether the error is its own, or that of something it
+    awaited (:meth:`asyncio.Task.cancelling`).
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def loop_is_running() -> bool:
-    """Whether this thread is inside an event loop."""
+    """Whether the caller runs inside an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -83,5 +83,5 @@ def loop_is_running() -> bool:
 
 
 def has_succeeded(future: "asyncio.Future[None]") -> bool:
-    """Whether what a future stands for is done, and well."""
+    """Whether a future is done, without an error and not cancelled. The error counts as retrieved."""
     return future.done() and not future.cancelled() and future.exception() is None

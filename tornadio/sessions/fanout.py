@@ -17,10 +17,10 @@ from tornadio.sessions.outbox import Payload
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
     from tornadio.conn import SocketConnection
-    from tornadio.sessions.base import Session
+    from tornadio.sessions.base import BaseSession
 
 
-def fan_out(frames: str, sessions: "Iterable[Session]", exclude: "Collection[SocketConnection]" = ()) -> None:
+def fan_out(frames: str, sessions: "Iterable[BaseSession]", exclude: "Collection[SocketConnection]" = ()) -> None:
     """Queue frames for every session but those of the connections in ``exclude``.
 
     :param sessions: a copy: sending may end a session, and so remove it from whatever holds it.
@@ -34,7 +34,7 @@ def fan_out(frames: str, sessions: "Iterable[Session]", exclude: "Collection[Soc
 
 def publish(
     message: Any,
-    sessions: "Iterable[Session]",
+    sessions: "Iterable[BaseSession]",
     exclude: "Collection[SocketConnection]",
     relay: "Relay | None",
     group: str | None = None,

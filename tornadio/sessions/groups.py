@@ -11,7 +11,7 @@ from tornadio.sessions.fanout import fan_out, publish
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
     from tornadio.conn import SocketConnection
-    from tornadio.sessions.base import Session
+    from tornadio.sessions.base import BaseSession
     from tornadio.sessions.registry import SessionRegistry
 
 
@@ -28,7 +28,7 @@ class Group:
     def __init__(self, name: str, groups: "Groups") -> None:
         self.name = name
         self._groups = groups
-        self._members: dict[Session, SocketConnection] = {}
+        self._members: dict[BaseSession, SocketConnection] = {}
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r}, {len(self)} here>"
@@ -80,7 +80,7 @@ class Group:
         """Send frames that came over the bus to the members in this process."""
         fan_out(frames, tuple(self._members))
 
-    def _session_closing(self, session: "Session") -> None:
+    def _session_closing(self, session: "BaseSession") -> None:
         """Forget a member whose session ends."""
         del self._members[session]
 
@@ -96,7 +96,7 @@ class Groups:
         self.relay = relay
         self._registry = registry
         self._by_name: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
-        self._by_session: dict[Session, dict[Group, None]] = {}  # keeps the groups that have members
+        self._by_session: dict[BaseSession, dict[Group, None]] = {}  # keeps the groups that have members
         registry.on_closing.append(self._session_closing)
 
     def get(self, name: str) -> Group:
@@ -109,25 +109,25 @@ class Groups:
             group = self._by_name[name] = Group(name, self)
         return group
 
-    def session_of(self, connection: "SocketConnection") -> "Session":
+    def session_of(self, connection: "SocketConnection") -> "BaseSession":
         """The session of a connection that may become a member.
 
         :raises CallerError: not a connection of this router.
         """
-        session: Session | None = getattr(connection, "_tornadio_session", None)
+        session: BaseSession | None = getattr(connection, "_tornadio_session", None)
         if session is None:
             raise CallerError(f"a group's members are connections, each from its on_open on, not {connection!r}")
         if session.registry is not self._registry:
             raise CallerError("a connection can be added to the groups of its own router only")
         return session
 
-    def member_added(self, group: Group, session: "Session") -> None:
+    def member_added(self, group: Group, session: "BaseSession") -> None:
         """Note a new member. The first one of a group subscribes the group to the bus."""
         self._by_session.setdefault(session, {})[group] = None
         if len(group) == 1 and self.relay is not None:
             self.relay.join(group.name, group._deliver)
 
-    def member_removed(self, group: Group, session: "Session") -> None:
+    def member_removed(self, group: Group, session: "BaseSession") -> None:
         """Note that a member was discarded."""
         groups = self._by_session[session]
         del groups[group]
@@ -135,7 +135,7 @@ class Groups:
             del self._by_session[session]
         self._unsubscribe_if_empty(group)
 
-    def _session_closing(self, session: "Session") -> None:
+    def _session_closing(self, session: "BaseSession") -> None:
         for group in self._by_session.pop(session, ()):
             group._session_closing(session)
             self._unsubscribe_if_empty(group)

@@ -1,53 +1,67 @@
-"""When a persistent connection is sent a heartbeat, and when it is given up. Knows no clock: times come from outside.
+"""Heartbeat timing of one connection: pure, times are given to it.
 
-Socket.IO 0.6 clients echo every heartbeat, and disconnect after 15 seconds of silence.
+Clients of Socket.IO 0.6 echo every heartbeat. The official one disconnects after 15 seconds in which it received
+nothing (see docs/compatibility.rst).
 """
 
 
 class Heartbeat:
-    """One connection's.
+    """When the next heartbeat of one connection is due, and whether its client has timed out.
 
-    :param interval: seconds of silence, in one direction or the other, after which a heartbeat is due.
-    :param timeout: seconds that a peer may send nothing at all, from the first unanswered heartbeat on.
-    :param now: seconds, as in all methods; only differences count.
-    :ivar last_sent: when something was sent to the peer last.
+    :param interval: seconds without bytes, in one direction or the other, after which a heartbeat is due.
+    :param timeout: seconds from the first unanswered heartbeat on, in which the peer may send nothing at all.
+    :param now: the time in seconds, as in all methods; only differences count.
+    :ivar last_sent: when bytes were last sent to the peer.
     """
 
-    __slots__ = ("_beats", "_interval", "_last_beat", "_last_received", "_timeout", "_unanswered_since", "last_sent")
+    __slots__ = (
+        "_count",
+        "_interval",
+        "_last_heartbeat",
+        "_last_received",
+        "_timeout",
+        "_unanswered_since",
+        "last_sent",
+    )
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        self.last_sent = self._last_received = self._last_beat = now
+        self.last_sent = self._last_received = self._last_heartbeat = now
         self._unanswered_since: float | None = None
-        self._beats = 0
+        self._count = 0
 
     def received(self, now: float) -> None:
-        """Something came from the peer: it lives."""
+        """Note that bytes came from the peer: they answer all heartbeats, whatever they are."""
         self._last_received = now
         self._unanswered_since = None
 
-    def excuse(self, now: float) -> None:
-        """The peer could not be heard until now: the wait for its answer begins anew."""
+    def restart_timeout(self, now: float) -> None:
+        """Restart the timeout, if it is running: reading was paused, so an answer may be waiting unread."""
         if self._unanswered_since is not None:
             self._unanswered_since = now
 
-    def due(self) -> float:
-        """When to look again: a heartbeat is due, or the wait for an answer is over.
+    def next_deadline(self) -> float:
+        """The time of the next heartbeat, or of the end of the timeout, whichever is first.
 
-        Silence in one direction is enough: a busy stream to a dead peer must be found, too.
+        Silence in one direction is enough: a peer that died while a lot is sent to it must be found, too.
         """
-        due = max(self._last_beat, min(self.last_sent, self._last_received)) + self._interval
-        return due if self._unanswered_since is None else min(due, self._unanswered_since + self._timeout)
+        deadline = max(self._last_heartbeat, min(self.last_sent, self._last_received)) + self._interval
+        if self._unanswered_since is None:
+            return deadline
+        return min(deadline, self._unanswered_since + self._timeout)
 
-    def is_given_up(self, now: float) -> bool:
-        """Whether the peer has left heartbeats unanswered for too long."""
+    def has_timed_out(self, now: float) -> bool:
+        """Whether the peer has left heartbeats unanswered for the timeout."""
         return self._unanswered_since is not None and now >= self._unanswered_since + self._timeout
 
-    def beat(self, now: float) -> int:
-        """A heartbeat is sent: its number."""
-        self._last_beat = now
+    def record_sent(self, now: float) -> int:
+        """Note that a heartbeat is sent.
+
+        :returns: its number, from 1 on.
+        """
+        self._last_heartbeat = now
         if self._unanswered_since is None:
             self._unanswered_since = now
-        self._beats += 1
-        return self._beats
+        self._count += 1
+        return self._count

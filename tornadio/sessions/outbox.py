@@ -1,36 +1,40 @@
-"""What a session has still to send. Knows no I/O: payloads in, batches out, and what became of each batch.
+"""The send queue of a session: pure, payloads in, batches out, and what became of each batch.
 
-One batch at a time is in flight, and it stays here until the socket has taken its bytes: so this is the one place where
-unsent data is counted, and what a dead connection did not take goes back to the front.
+One batch at a time is in flight. It stays in the outbox until the kernel has accepted its bytes: so unsent data is
+counted in one place, and the batch of a connection that ended meanwhile goes back to the front of the queue.
 """
 
 import collections
 from collections.abc import Callable
 from typing import Final
 
-_MAX_KEPT: Final = 1 << 16  # UTF-8 bytes of a run of payloads that is kept for the next receiver of the same
+# UTF-8 bytes of the last batch that was joined of several payloads, which is kept: small messages are what a fan-out
+# joins, and a large batch would stay in memory for as long as no other one is joined.
+_MAX_KEPT: Final = 1 << 16
 # Encodings of a payload that are kept besides the first one: there are two WebSocket framings, and two formats of
 # streams, each chunked or not. Functions made anew for each call would leave a copy behind each time.
-_MAX_OTHERS: Final = 5
-# Bytes that a payload takes besides its text, measured: the object, the header of its text, a place in the queue.
+_MAX_MORE_ENCODINGS: Final = 5
+# Bytes that a payload takes besides its text, measured on CPython 3.11: the object, the header of its text, a place in
+# the queue.
 OVERHEAD: Final = 128
 
 
 class Payload:
-    """Frames on their way to one client or to many: what is made of them for a transport is made once.
+    """Frames for one client or for many. Each encoding for a kind of transport is made once and kept.
 
-    :ivar size: their UTF-8 bytes.
+    :ivar size: the frames' length in UTF-8 bytes.
     """
 
-    __slots__ = ("_data", "_encode", "_others", "_text", "size")
+    __slots__ = ("_data", "_encode", "_more_encodings", "_text", "size")
 
     def __init__(self, text: str) -> None:
         # A single emoji makes a str four times as large as its UTF-8 bytes, which are what max_send_buffer counts.
         self._text = text if text.isascii() else text.encode("utf-8")
         self.size = len(self._text)
+        # The first encoding has slots of its own: most payloads have no other, and a dict is large.
         self._encode: Callable[[str], bytes] | None = None
         self._data = b""
-        self._others: dict[Callable[[str], bytes], bytes] | None = None  # rarely are there two kinds of receivers
+        self._more_encodings: dict[Callable[[str], bytes], bytes] | None = None
 
     @property
     def text(self) -> str:
@@ -38,116 +42,121 @@ class Payload:
         return self._text if isinstance(self._text, str) else self._text.decode("utf-8")
 
     def encoded(self, encode: Callable[[str], bytes]) -> bytes:
-        """The text as ``encode`` has it for a transport: a pure function."""
+        """The frames as bytes of a transport.
+
+        :param encode: a pure function, the same object for all receivers of that kind: the key of the cache.
+        """
         if encode is self._encode:
             return self._data
         if self._encode is None:
             text = self._text
             self._encode, self._data = encode, encode(text if isinstance(text, str) else text.decode("utf-8"))
             return self._data
-        if self._others is None:
-            self._others = {}
-        data = self._others.get(encode)
+        if self._more_encodings is None:
+            self._more_encodings = {}
+        data = self._more_encodings.get(encode)
         if data is None:
             data = encode(self.text)
-            if len(self._others) < _MAX_OTHERS:
-                self._others[encode] = data
+            if len(self._more_encodings) < _MAX_MORE_ENCODINGS:
+                self._more_encodings[encode] = data
         return data
 
 
 class Outbox:
-    """A queue of payloads.
+    """A FIFO queue of payloads, and the batch in flight.
 
     :ivar size: UTF-8 bytes queued and in flight.
-    :ivar first: the payload that goes next, ``None`` where none is queued.
+    :ivar head: the payload that goes next, ``None`` if none is queued.
     """
 
-    __slots__ = ("_in_flight", "_rest", "first", "size")
+    __slots__ = ("_in_flight", "_tail", "head", "size")
 
     def __init__(self) -> None:
         self.size = 0
-        self.first: Payload | None = None
-        self._rest: collections.deque[Payload] | None = None  # rarely needed, and not small
+        self.head: Payload | None = None
+        self._tail: collections.deque[Payload] | None = None  # rarely needed, and an empty deque has 760 bytes
         self._in_flight: Payload | None = None
 
     def __len__(self) -> int:
-        """How many payloads are queued."""
-        return (self.first is not None) + len(self._rest or ())
+        """The number of payloads queued, without the batch in flight."""
+        return (self.head is not None) + len(self._tail or ())
 
     def put(self, payload: Payload) -> None:
         """Queue a payload."""
         self.size += payload.size
-        if self.first is None:
-            self.first = payload
-        elif self._rest is None:
-            self._rest = collections.deque((payload,))
+        if self.head is None:
+            self.head = payload
+        elif self._tail is None:
+            self._tail = collections.deque((payload,))
         else:
-            self._rest.append(payload)
+            self._tail.append(payload)
 
-    def take(self, limit: int) -> Payload:
-        """Payloads from the front, together, of at most ``limit`` bytes, or one that is larger: now they are in flight.
+    def next_batch(self, max_bytes: int) -> Payload:
+        """Join payloads from the front of the queue: now they are in flight. There has to be a :attr:`head`.
 
-        There has to be a :attr:`first`.
+        :param max_bytes: the batch's limit; a single payload may be larger.
         """
-        first, rest = self.first, self._rest
-        assert first is not None
-        self.first = None
-        if rest is None:
-            self._in_flight = first
-            return first
-        if self.size <= limit:
-            self._rest = None
-            self._in_flight = _joined([first, *rest])
+        head, tail = self.head, self._tail
+        assert head is not None
+        self.head = None
+        if tail is None:
+            self._in_flight = head
+            return head
+        if self.size <= max_bytes:
+            self._tail = None
+            self._in_flight = _joined([head, *tail])
             return self._in_flight
-        batch, size = [first], first.size
-        while rest and size + rest[0].size <= limit:
-            size += rest[0].size
-            batch.append(rest.popleft())
-        if rest:
-            self.first = rest.popleft()
-        if not rest:
-            self._rest = None
+        batch, size = [head], head.size
+        while tail and size + tail[0].size <= max_bytes:
+            size += tail[0].size
+            batch.append(tail.popleft())
+        if tail:
+            self.head = tail.popleft()
+        if not tail:
+            self._tail = None
         self._in_flight = _joined(batch)
         return self._in_flight
 
-    def delivered(self) -> None:
-        """The socket has taken the batch in flight, if there is one."""
+    def ack(self) -> None:
+        """Forget the batch in flight, if there is one: the kernel has accepted it."""
         if self._in_flight is not None:
             self.size -= self._in_flight.size
             self._in_flight = None
 
-    def take_back(self) -> None:
-        """The batch in flight, if there is one, has not arrived: it is the first to go again."""
+    def requeue(self) -> None:
+        """Put the batch in flight, if there is one, back to the front of the queue, as one payload."""
         if self._in_flight is not None:
-            if self.first is not None:
-                self._rest = self._rest or collections.deque()
-                self._rest.appendleft(self.first)
-            self.first, self._in_flight = self._in_flight, None
+            if self.head is not None:
+                self._tail = self._tail or collections.deque()
+                self._tail.appendleft(self.head)
+            self.head, self._in_flight = self._in_flight, None
 
     def clear(self) -> None:
-        """Nobody will come for it."""
-        self.first = self._rest = self._in_flight = None
+        """Drop everything, queued and in flight."""
+        self.head = self._tail = self._in_flight = None
         self.size = 0
 
 
+# The payloads of the last batch that was joined, and the batch. Several broadcasts in one iteration of the event loop
+# are the same run of payloads for every receiver, which is joined, and then encoded, once.
 _last_joined: tuple[list[Payload], Payload] = ([], Payload(""))
 
 
 def _joined(payloads: list[Payload]) -> Payload:
-    """Several payloads as one. Those of a few broadcasts in one turn are the same ones for every receiver."""
+    """Several payloads as one."""
     global _last_joined
     if len(payloads) == 1:
         return payloads[0]
-    parts, together = _last_joined
-    if payloads == parts:  # by identity
-        return together
-    together = Payload(_text_of(payloads))
-    if together.size <= _MAX_KEPT:
-        _last_joined = payloads, together
-    return together
+    parts, joined = _last_joined
+    if payloads == parts:  # payloads compare by identity
+        return joined
+    joined = Payload(_joined_text(payloads))
+    if joined.size <= _MAX_KEPT:
+        _last_joined = payloads, joined
+    return joined
 
 
-def _text_of(payloads: list[Payload]) -> str:
+def _joined_text(payloads: list[Payload]) -> str:
     try:
         return "".join([payload._text for payload in payloads])  # type: ignore[misc]
     except TypeError:  # some are kept as bytes

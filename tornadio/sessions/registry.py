@@ -1,15 +1,15 @@
-"""The sessions of one router, with what they share: the event loop, the timers, the end of the turn."""
+"""The registry of a router's sessions: ids, limits, timers, the end of each event loop iteration, and the shutdown."""
 
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
-from tornadio.net.tasks import Tasks
+from tornadio.net.tasks import GRACE_SECONDS, Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
 from tornadio.sessions.fanout import fan_out, publish
 from tornadio.sessions.state import ENDED, State
@@ -18,34 +18,33 @@ from tornadio.settings import Settings
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
     from tornadio.conn import SocketConnection
-    from tornadio.sessions.base import Session
+    from tornadio.sessions.base import BaseSession
 
-logger = get_logger("tornadio.sessions.base")
+logger = get_logger(__name__)
 get_logger("tornadio.net.timers")  # whose module is pure, and leaves the limits of its lines to those who give it items
 
-# Where max_sessions_per_address is not set, an address of the Internet may have this part of max_sessions, or so many.
-_SHARE = 10
-_MIN_SHARE = 100
-# At shutdown, for peers to read their last frames.
-_GRACE_SECONDS = 1.0
+# Without max_sessions_per_address, an address of the Internet may have this part of max_sessions, or at least so many.
+_SHARE: Final = 10
+_MIN_SHARE: Final = 100
 
-
-S = TypeVar("S", bound="Session")
+S = TypeVar("S", bound="BaseSession")
 
 
 class SessionRegistry:
-    """The sessions of one router, with what they share: the loop, the timers, the end of the turn.
-
-    Its timers run while it holds a session.
+    """The sessions of one router, and what they share. Its timers run while it holds a session.
 
     :param settings: the router's.
-    :param loop: the event loop; ``None`` for the one that runs when the first session is made. Tests give one whose
+    :param loop: the event loop; ``None`` for the one that runs when the first session is created. Tests give one whose
         time they move.
-    :ivar time: the loop's time, in seconds.
-    :ivar relay: to the other processes, if there is a bus.
-    :ivar on_open: called in this order with each session that becomes open, once.
-    :ivar on_closing: called in this order with each session at the beginning of its end, once: it is closing, or closed
-        already, was open or not, and its ``on_close`` has not begun.
+    :ivar loop: the event loop, once the first session was created.
+    :ivar time: the event loop's time, in seconds, once the first session was created.
+    :ivar draining: whether :meth:`drain` was called.
+    :ivar relay: to the other processes; ``None`` without a bus.
+    :ivar tasks: in which the handlers run.
+    :ivar lingering: the connections whose last bytes are still to be read.
+    :ivar on_open: observers, called in this order with each session that becomes open, once.
+    :ivar on_closing: observers, called in this order with each session at the beginning of its end, once: it is
+        closing, or closed already, was open or not, and its ``on_close`` has not begun.
     """
 
     loop: "asyncio.AbstractEventLoop"
@@ -55,41 +54,43 @@ class SessionRegistry:
         self.settings = settings
         self.draining = False
         self.relay: Relay | None = None
-        self.on_open: list[Callable[[Session], None]] = []
-        self.on_closing: list[Callable[[Session], None]] = []
-        self._given_loop = loop
-        self._sessions: dict[str, Session] = {}
-        self._leaving: set[Session] = set()  # closed, but handlers of theirs are still at work: they count, too
-        self._counts: dict[str, int] = {}  # of sessions, by what their clients' addresses count as
-        self._open: dict[Session, None] = {}
-        self._unflushed: list[Session] = []
-        self.tasks = Tasks(self._check_emptied)
+        self.tasks = Tasks(self._check_idle)
         self.lingering = LingeringCloses()
-        self._emptied: asyncio.Event | None = None
-        self._expiry = Deadlines["Session"](_expired)
-        self._timers = Deadlines["Session"](_on_timer)
-        self._checks: Periodic | None = None
-        self._alarm: DeadlineTimer | None = None
+        self.on_open: list[Callable[[BaseSession], None]] = []
+        self.on_closing: list[Callable[[BaseSession], None]] = []
+        self._given_loop = loop
+        self._sessions: dict[str, BaseSession] = {}
+        self._open: dict[BaseSession, None] = {}
+        # Closed, but on_close has not returned: they count for the limits, too, else a client that reconnects while
+        # its handlers are slow would have any number of them.
+        self._finishing: set[BaseSession] = set()
+        self._counts: dict[str, int] = {}  # of sessions, by BaseSession.counted_as
+        self._unflushed: list[BaseSession] = []
+        self._idle: asyncio.Event | None = None  # set when no session and no handler is left, at a shutdown
+        self._expiry_deadlines = Deadlines["BaseSession"](_check_expiry)
+        self._timer_deadlines = Deadlines["BaseSession"](_on_timer)
+        self._expiry_check: Periodic | None = None
+        self._deadline_timer: DeadlineTimer | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> "Iterator[Session]":
+    def __iter__(self) -> "Iterator[BaseSession]":
         return iter(tuple(self._sessions.values()))
 
     @property
-    def open_sessions(self) -> "tuple[Session, ...]":
-        """Those whose ``on_open`` has returned and that are not closed, oldest first."""
+    def open_sessions(self) -> "tuple[BaseSession, ...]":
+        """A copy of the sessions in state ``OPEN``, in the order in which they entered it."""
         return tuple(self._open)
 
     def create(self, session_class: type[S], connection: "SocketConnection", transport: str, address: str = "") -> S:
-        """A new session with an id of 128 random bits, behind the setting ``node``.
+        """Create a session with an id of 128 random bits after the setting ``node``.
 
         :param address: the client's, see :func:`tornadio.web.peers.counted_address`.
         :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``; 429 when the address
             has ``max_sessions_per_address``.
         """
-        counted_as = self.check_room(address)
+        counted_as = self.check_capacity(address)
         if not self._sessions:
             self._start()
         session_id = self.settings.node + secrets.token_hex(16)
@@ -105,16 +106,16 @@ class SessionRegistry:
             self._counts[counted_as] = self._counts.get(counted_as, 0) + 1
         return session
 
-    def check_room(self, address: str = "") -> str:
-        """See whether there is room for a client.
+    def check_capacity(self, address: str = "") -> str:
+        """See whether one more session may be created.
 
         :param address: as for :meth:`create`.
-        :returns: what the address counts as, empty where it is not limited.
-        :raises RefusedError: where :meth:`create` would.
+        :returns: the address or network as ``max_sessions_per_address`` counts it, empty where that is not limited.
+        :raises RefusedError: as :meth:`create`.
         """
         if self.draining:
             raise RefusedError(503, "this server is shutting down: connect again")
-        if len(self._sessions) + len(self._leaving) >= self.settings.max_sessions:
+        if len(self._sessions) + len(self._finishing) >= self.settings.max_sessions:
             logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
             raise RefusedError(503, "too many sessions: try again later")
         limit = self.settings.max_sessions_per_address
@@ -128,82 +129,88 @@ class SessionRegistry:
             raise RefusedError(429, "too many sessions from your address: close some, or try again later")
         return counted_as
 
-    def get(self, session_id: str, transport: str) -> "Session | None":
-        """The session of that id, if it is one of that transport."""
+    def get(self, session_id: str, transport: str) -> "BaseSession | None":
+        """The session of that id, if there is one and it is one of that transport."""
         session = self._sessions.get(session_id)
         return session if session is not None and session.transport == transport else None
 
-    def remove(self, session: "Session") -> None:
-        """Forget a session. Timers stop with the last one."""
-        self._expiry.discard(session)
-        self._timers.discard(session)
+    def remove(self, session: "BaseSession") -> None:
+        """Remove a session; one that is not registered changes nothing. Timers stop with the last one."""
+        self._expiry_deadlines.discard(session)
+        self._timer_deadlines.discard(session)
         if self._sessions.pop(session.session_id, None) is None:
             return
-        if session.has_left or session.state is not State.CLOSED:
+        if session.on_close_has_run or session.state is not State.CLOSED:
             self._discount(session.counted_as)
         else:
-            self._leaving.add(session)
+            self._finishing.add(session)
         if not self._sessions:
             self._stop()
 
-    def left(self, session: "Session") -> None:
-        """The last handler of a session that is closing, or closed, has ended: ``on_close``."""
-        if session in self._leaving:
-            self._leaving.discard(session)
+    def on_close_finished(self, session: "BaseSession") -> None:
+        """Note that a session's ``on_close`` has returned or failed. The session may still be closing."""
+        if session in self._finishing:
+            self._finishing.discard(session)
             self._discount(session.counted_as)
 
     def _discount(self, counted_as: str) -> None:
         if not counted_as:
             return
-        left = self._counts[counted_as] - 1
-        if left:
-            self._counts[counted_as] = left
+        remaining = self._counts[counted_as] - 1
+        if remaining:
+            self._counts[counted_as] = remaining
         else:
             del self._counts[counted_as]
 
     def expire(self, current_time: float | None = None) -> None:
-        """End the sessions that have outlived their clients.
+        """Abort the sessions whose clients have gone.
 
-        :param current_time: seconds, in the loop's time; ``None`` for now.
+        :param current_time: seconds, in the event loop's time; ``None`` for now.
         """
         now = self.loop.time() if current_time is None else current_time
-        while self._expiry.run(now):
+        while self._expiry_deadlines.run(now):
             pass
 
-    def _check_expiry(self) -> None:
-        """As :meth:`expire`, with turns for others between some hundreds."""
-        if self._expiry.run(self.loop.time()):
-            self.loop.call_soon(self._check_expiry)
+    def _expire_in_turns(self) -> None:
+        """As :meth:`expire`, with a turn of the event loop for others between some hundreds of sessions."""
+        if self._expiry_deadlines.run(self.loop.time()):
+            self.loop.call_soon(self._expire_in_turns)
 
-    # -- What sessions ask for -----------------------------------------------------------------------------------
+    # -- For sessions --------------------------------------------------------------------------------------------
 
-    def state_changed(self, session: "Session", old: State) -> None:
-        """A session has changed its state."""
+    def state_changed(self, session: "BaseSession", old: State) -> None:
+        """Note that a session has changed its state, from ``old``."""
         state = session.state
         if state is State.OPEN:
             self._open[session] = None
         elif old is State.OPEN:
             del self._open[session]
         if state is State.CLOSING:
-            self.expire_at(session, self.loop.time() + self.settings.session_expiry)
+            self.schedule_expiry(session, self.loop.time() + self.settings.session_expiry)
         elif state is State.CLOSED:
             self.remove(session)
         if old not in ENDED:
             for observer in self.on_open if state is State.OPEN else self.on_closing:
                 observer(session)
 
-    def expire_at(self, session: "Session", when: float) -> None:
-        """Ask ``session.expired`` at ``when``, or at the first check after it."""
-        self._expiry.add(session, when)
+    def schedule_expiry(self, session: "BaseSession", when: float) -> None:
+        """Call ``session.check_expiry`` at the first look for expired sessions from ``when`` on.
 
-    def watch(self, session: "Session", when: float) -> None:
-        """Call ``session.on_timer`` at ``when``."""
-        self._timers.add(session, when)
-        if self._alarm is not None:
-            self._alarm.reset()
+        :param when: seconds, in the event loop's time.
+        """
+        self._expiry_deadlines.add(session, when)
 
-    def flush_soon(self, session: "Session") -> None:
-        """Flush a session at the end of this turn: all that is sent to it in one turn travels together."""
+    def schedule_timer(self, session: "BaseSession", when: float) -> None:
+        """Call ``session.on_timer`` at ``when``, or earlier if an earlier call is scheduled.
+
+        :param when: seconds, in the event loop's time.
+        """
+        self._timer_deadlines.add(session, when)
+        if self._deadline_timer is not None:
+            self._deadline_timer.reset()
+
+    def flush_soon(self, session: "BaseSession") -> None:
+        """Flush a session at the end of this event loop iteration: what is sent to it until then is one batch."""
         if not self._unflushed:
             self.loop.call_soon(self._flush)
         self._unflushed.append(session)
@@ -217,30 +224,10 @@ class SessionRegistry:
                 logger.exception("%s: can't be written to", session)
                 session.abort(1011)
 
-    # -- Start and stop ------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        self.loop = self._given_loop or asyncio.get_running_loop()
-        self.time = self.loop.time
-        clock: Clock = self.loop
-        self._alarm = DeadlineTimer(clock, self._timers)
-        self._checks = Periodic(clock, self._check_expiry, self.settings.session_check_interval)
-        self._checks.start()
-        if self.relay is not None:
-            self.relay.start()
-
-    def _stop(self) -> None:
-        for timer in (self._alarm, self._checks):
-            if timer is not None:
-                timer.stop()
-        self._check_emptied()
-
-    def _check_emptied(self) -> None:
-        if self._emptied is not None and not self._sessions and not self.tasks.at_work:
-            self._emptied.set()
+    # -- To all sessions -----------------------------------------------------------------------------------------
 
     def broadcast(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
-        """Send a message to every open connection but those in ``exclude``, then to the bus. It is encoded once.
+        """Send a message to every open connection but those in ``exclude``, then to those of the other processes.
 
         :raises EncodeError: the message can't be sent; then nobody gets it.
         """
@@ -250,38 +237,60 @@ class SessionRegistry:
         """Send frames that came over the bus to every open connection of this process."""
         fan_out(frames, self.open_sessions)
 
+    # -- Start and stop ------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.loop = self._given_loop or asyncio.get_running_loop()
+        self.time = self.loop.time
+        clock: Clock = self.loop
+        self._deadline_timer = DeadlineTimer(clock, self._timer_deadlines)
+        self._expiry_check = Periodic(clock, self._expire_in_turns, self.settings.session_check_interval)
+        self._expiry_check.start()
+        if self.relay is not None:
+            self.relay.start()
+
+    def _stop(self) -> None:
+        for timer in (self._deadline_timer, self._expiry_check):
+            if timer is not None:
+                timer.stop()
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._idle is not None and not self._sessions and not self.tasks.running_handlers:
+            self._idle.set()
+
     async def drain(self, timeout: float) -> None:
         """Refuse new sessions, close all, wait until what is queued was delivered and every ``on_close`` has run.
 
-        :param timeout: seconds; what is left then is dropped, handlers still at work are cancelled.
+        :param timeout: seconds; then sessions that remain are aborted, and handlers that still run are cancelled.
         """
         self.draining = True
         for session in self:
             session.close(1001, "the server is shutting down")
-        if not await self._wait_empty(timeout):
+        if not await self._wait_idle(timeout):
             logger.warning(
                 "shutting down: %d sessions and %d handlers were not done in time",
                 len(self),
-                self.tasks.at_work,
+                self.tasks.running_handlers,
             )
             for session in self:
                 session.abort(1001, "the server is shutting down")
             self.tasks.cancel()
-        await asyncio.gather(self.tasks.wait(), self.lingering.wait(_GRACE_SECONDS))
+        await asyncio.gather(self.tasks.wait(), self.lingering.wait(GRACE_SECONDS))
 
-    async def _wait_empty(self, timeout: float) -> bool:
-        self._emptied = self._emptied or asyncio.Event()
-        self._check_emptied()
+    async def _wait_idle(self, timeout: float) -> bool:
+        self._idle = self._idle or asyncio.Event()
+        self._check_idle()
         try:
-            await asyncio.wait_for(self._emptied.wait(), timeout)
+            await asyncio.wait_for(self._idle.wait(), timeout)
         except TimeoutError:
             return False
         return True
 
 
-def _expired(session: "Session", now: float) -> float | None:
-    return session.expired(now)
+def _check_expiry(session: "BaseSession", now: float) -> float | None:
+    return session.check_expiry(now)
 
 
-def _on_timer(session: "Session", now: float) -> float | None:
+def _on_timer(session: "BaseSession", now: float) -> float | None:
     return session.on_timer(now)

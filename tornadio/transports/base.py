@@ -29,7 +29,8 @@ from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.logs import get_logger, without_ids
 from tornadio.net.linger import close_after
 from tornadio.observability.accesslog import log_request
-from tornadio.sessions.base import Post, Session
+from tornadio.sessions.base import BaseSession
+from tornadio.sessions.posts import Post
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.sessions.state import State
 from tornadio.settings import Settings
@@ -40,7 +41,7 @@ from tornadio.web.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers, pa
 
 logger = get_logger(__name__)
 
-S = TypeVar("S", bound=Session)
+S = TypeVar("S", bound=BaseSession)
 
 TEXT: Final = "text/plain; charset=UTF-8"
 
@@ -139,7 +140,7 @@ class TransportHandler:
         session = self._named_session()
         if session is not None and not session.is_closed:
             post = Post(session)
-            session.hold_post(post, size)
+            session.reserve_post(post, size)
             self._post = post
 
     def keeps_body(self, size: int) -> bool:
@@ -153,7 +154,7 @@ class TransportHandler:
         if post is None or post.session.is_closed:
             return False
         if size > post.size:  # its length was not told
-            post.session.hold_post(post, size)
+            post.session.reserve_post(post, size)
         return True
 
     def finish(self, body: bytes = b"") -> None:
@@ -252,10 +253,10 @@ class TransportHandler:
             raise self.session_not_found()
         session.request_received()
         session.touch()
-        session.post_arrived(post)
+        session.post_received(post)
         try:
             payload = self._payload(body)
-            frames = self._frames_later(payload.encode("utf-8")) if session.is_at_work else self.decode(payload)
+            frames = self._frames_later(payload.encode("utf-8")) if session.is_handling else self.decode(payload)
             handled = session.receive(frames)
         except PeerError as error:
             self._end_post(post, error)  # here, where no name keeps the error: it knows this frame
@@ -272,8 +273,8 @@ class TransportHandler:
     def _await_post(self, post: Post, handling: "asyncio.Task[bool]", frames: Iterator[tuple[str, Any]]) -> None:
         """Answer when the messages were handled, or as soon as the session closes."""
         handling.add_done_callback(self._answer_post)
-        post.session.post_waits(post, functools.partial(self._answer_early, handling, frames))
-        self.exchange.set_close_callback(functools.partial(post.session.post_left, post))
+        post.session.set_post_callback(post, functools.partial(self._answer_early, handling, frames))
+        self.exchange.set_close_callback(functools.partial(post.session.release_post, post))
 
     def _answer_early(self, handling: "asyncio.Task[bool]", frames: Iterator[tuple[str, Any]]) -> None:
         """The session has ended. If it was the application that closed it, the message at work is still handled; those
@@ -318,15 +319,15 @@ class TransportHandler:
             self.respond(200, TEXT, b"ok")
         taken = self.exchange.flushed()
         if taken is None:
-            session.post_ended(post)
+            session.end_post(post)
         else:
-            taken.add_done_callback(lambda taken: session.post_ended(post))
+            taken.add_done_callback(lambda taken: session.end_post(post))
 
     def drop_post(self) -> None:
         """Keep nothing of a POST: it did not come as a whole, or it is answered already."""
         post, self._post = self._post, None
         if post is not None:
-            post.session.post_ended(post)
+            post.session.end_post(post)
 
     def _not_all_handled(self) -> RefusedError:
         """What a POST is told if its session has ended before all of it was handled."""
@@ -354,7 +355,7 @@ class TransportHandler:
 
     # -- Sessions ------------------------------------------------------------------------------------------------
 
-    def find_session(self) -> Session:
+    def find_session(self) -> BaseSession:
         """:raises RefusedError: 401, there is none of that id and transport."""
         session = self._named_session()
         if session is None:
@@ -362,7 +363,7 @@ class TransportHandler:
         session.request_received()
         return session
 
-    def _named_session(self) -> Session | None:
+    def _named_session(self) -> BaseSession | None:
         """The session that the path names, if there is one."""
         return self.here.sessions.get(self.address.session_id, self.transport)
 

@@ -11,13 +11,13 @@ from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.transports.base import Resource
 from tornadio.web.peers import counted_address
 
 logger = get_logger(__name__)
 
-S = TypeVar("S", bound=Session)
+S = TypeVar("S", bound=BaseSession)
 
 
 def open_session(
@@ -40,7 +40,7 @@ def open_session(
     session: S | None = None
     address = counted_address(request)
     try:
-        resource.sessions.check_room(address)  # before the application makes anything for this client
+        resource.sessions.check_capacity(address)  # before the application makes anything for this client
         session = resource.sessions.create(session_class, resource.connection_class(), transport, address)
         opened = session.open(request, extra)
     except PeerError as error:
@@ -60,7 +60,7 @@ def open_session(
     return None
 
 
-def _end(session: Session | None) -> None:
+def _end(session: BaseSession | None) -> None:
     if session is not None:
         session.abort()
 

@@ -74,7 +74,7 @@ class PollingHandler(TransportHandler):
     # -- The session's channel -----------------------------------------------------------------------------------
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Answer with a payload; see :meth:`tornadio.sessions.base.Channel.write`."""
+        """Answer with a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
         if self.exchange.peer_has_closed():
             self.exchange.close()
             return failed_future()

@@ -12,8 +12,9 @@ from typing import Final, Protocol
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.net.linger import close_after
 from tornadio.net.wire import Wire
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.opening import open_session
 from tornadio.transports.polling import script_string
@@ -117,7 +118,9 @@ class StreamingHandler(TransportHandler):
             if self.address.session_id:
                 self._begin(self.find_session())
                 return None
-            opening = open_session(self.here, Session, self.transport, self.request, self.address.extra, self._opened)
+            opening = open_session(
+                self.here, PersistentSession, self.transport, self.request, self.address.extra, self._opened
+            )
             if opening is not None:  # nothing is read meanwhile; a client that goes ends its session
                 self.exchange.set_close_callback(opening.session.abort)
                 return opening.concluded
@@ -133,13 +136,13 @@ class StreamingHandler(TransportHandler):
         if "Transfer-Encoding" in fields or fields.get("Content-Length", "0") != "0":
             raise RefusedError(400, "a GET that opens a stream has no body")
 
-    def _opened(self, outcome: Session | PeerError) -> None:
+    def _opened(self, outcome: BaseSession | PeerError) -> None:
         if isinstance(outcome, PeerError):
             self._refusal = outcome
         else:
             self._begin(outcome)
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, session: BaseSession) -> None:
         is_chunked = self.exchange.version == "HTTP/1.1"
         form = self.make_format(is_chunked)
         length = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
@@ -182,9 +185,9 @@ class StreamChannel:
 
     __slots__ = ("__weakref__", "_format", "_session", "_wire")
 
-    def __init__(self, wire: Wire, session: Session, form: Format) -> None:
+    def __init__(self, wire: Wire, session: BaseSession, form: Format) -> None:
         self._wire = wire
-        self._session: Session | None = session
+        self._session: BaseSession | None = session
         self._format = form
 
     def data_received(self, data: bytes) -> None:
@@ -197,7 +200,7 @@ class StreamChannel:
             session.channel_lost(self)
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Send a payload; see :meth:`tornadio.sessions.base.Channel.write`."""
+        """Send a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
         return self._wire.write(self._format.part(payload))
 
     def close(self, code: int, reason: str) -> None:

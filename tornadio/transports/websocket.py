@@ -18,8 +18,8 @@ from tornadio.errors import HandlerError, PeerError, ProtocolError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
 from tornadio.net.wire import Wire
-from tornadio.sessions.base import Session
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.base import Resource, TransportHandler, asks_for_websocket
 from tornadio.transports.opening import open_session
 from tornadio.web.origins import REFUSED
@@ -90,7 +90,7 @@ class WebSocketHandler(TransportHandler):
             raise RefusedError(400, 'this is a WebSocket: "Connection: Upgrade" is missing')
         if "Transfer-Encoding" in headers:
             raise RefusedError(400, "a WebSocket handshake has no chunked body")
-        self.here.sessions.check_room(counted_address(self.request))
+        self.here.sessions.check_capacity(counted_address(self.request))
 
     def _upgrade_rfc6455(self) -> None:
         if self.exchange.headers.get("Content-Length", "0") != "0":
@@ -145,7 +145,7 @@ class _Handshake:
         self.request = request
         self.extra = extra
         self.early = b""
-        self.session: Session | None = None
+        self.session: PersistentSession | None = None
 
 
 class WebSocketChannel:
@@ -177,7 +177,7 @@ class WebSocketChannel:
         self._encode = framer.encode  # the class's, the same for all receivers
         self._resource = resource
         self._transport = transport
-        self._session: Session | None = None
+        self._session: PersistentSession | None = None
         self._handshake: _Handshake | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_lost = False
@@ -231,13 +231,13 @@ class WebSocketChannel:
         self._stop_timer()
         self._wire.pause_reading()
         opening = open_session(
-            self._resource, Session, self._transport, handshake.request, handshake.extra, self._opened
+            self._resource, PersistentSession, self._transport, handshake.request, handshake.extra, self._opened
         )
         if opening is not None:
             handshake.session = opening.session
             self._write_head()
 
-    def _opened(self, session: Session | PeerError) -> None:
+    def _opened(self, session: PersistentSession | PeerError) -> None:
         if isinstance(session, PeerError):
             if not self._is_over:
                 self._fail(session)
@@ -298,7 +298,7 @@ class WebSocketChannel:
         messages = framer.feed(data)
         session = self._session
         if session is not None:
-            session.handled = 0
+            session.frames_this_tick = 0
             session.touch()
         if framer.has_data_to_send and not framer.closed:
             self._answer_pings()
@@ -454,7 +454,7 @@ class WebSocketChannel:
     # -- The session's channel -----------------------------------------------------------------------------------
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Send a payload as a message; see :meth:`tornadio.sessions.base.Channel.write`."""
+        """Send a payload as a message; see :meth:`tornadio.sessions.channel.Channel.write`."""
         return self._wire.write(payload.encoded(self._encode))
 
     def close(self, code: int, reason: str) -> None:

@@ -1,0 +1,272 @@
+"""Dispatch: a connection's ``on_open``, ``on_message`` and ``on_close`` are called one at a time, in order.
+
+A handler that is a plain function is called at once. Only a handler that is a coroutine, or that has to wait for one,
+costs a task. Hence the return types: a result where there is one already, else a task of it.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tornadio import proto
+from tornadio.errors import HandlerError
+from tornadio.logs import get_logger
+from tornadio.net.fifolock import FifoLock, Waiter
+from tornadio.net.tasks import Tasks, is_cancelled
+
+if TYPE_CHECKING:
+    from tornado.httputil import HTTPServerRequest
+
+    from tornadio.conn import SocketConnection
+
+logger = get_logger(__name__)
+
+R = TypeVar("R")
+
+# Frames and payloads that are handled before other connections get a turn of the event loop.
+_MAX_FRAMES_PER_TICK: Final = 100
+
+
+class Dispatcher:
+    """Calls the handlers of one connection. The base class of sessions: another object for each would cost memory.
+
+    :param connection: the application's object.
+    :param tasks: where handlers that are coroutines run.
+    :ivar is_closed: whether the session is closing or closed: then no ``on_message`` is called any more.
+    :ivar frames_this_tick: frames and payloads handled since the event loop had a turn. A transport that waits for the
+        event loop before it reads sets it to 0.
+    """
+
+    __slots__ = ("_connection", "_handler_lock", "_tasks", "frames_this_tick", "is_closed")
+
+    def __init__(self, connection: "SocketConnection", tasks: Tasks) -> None:
+        self._connection: SocketConnection | None = connection  # until on_close has run
+        self._tasks = tasks
+        self._handler_lock = FifoLock()
+        self.is_closed = False
+        self.frames_this_tick = 0
+
+    # -- What a session does about the outcomes ------------------------------------------------------------------
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the session once what is queued was delivered."""
+        raise NotImplementedError
+
+    def abort(self, code: int = 1008, reason: str = "") -> None:
+        """Close the session at once."""
+        raise NotImplementedError
+
+    def _accept(self) -> None:
+        """``on_open`` has accepted the client.
+
+        :raises RefusedError: the session has ended meanwhile.
+        """
+        raise NotImplementedError
+
+    def _on_close_finished(self) -> None:
+        """``on_close``, the last handler, has returned or failed."""
+        raise NotImplementedError
+
+    # -- Handlers ------------------------------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> "SocketConnection":
+        """The application's object, until :attr:`on_close_has_run`."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def on_close_has_run(self) -> bool:
+        """Whether ``on_close`` has returned or failed: no handler of this connection will run any more."""
+        return self._connection is None
+
+    @property
+    def is_handling(self) -> bool:
+        """Whether a handler is waited for, so that what is received now has to wait, too."""
+        return self._handler_lock.locked
+
+    def open(self, request: "HTTPServerRequest", extra: str) -> "bool | asyncio.Task[bool]":
+        """Call ``on_open``. Nothing is sent to the client before it has returned.
+
+        :param request: the request that opened the connection.
+        :param extra: the text that ``extra_re`` matched.
+        :returns: whether the connection was accepted: ``on_open`` did not return ``False``. Where ``on_open`` is a
+            coroutine, a task of that result, or of the same errors.
+        :raises HandlerError: ``on_open`` raised.
+        :raises RefusedError: the session has ended meanwhile: ``on_open`` sent too much, or the server shut down.
+        """
+        try:
+            result = self.connection.on_open(request, extra=extra)
+        except (Exception, asyncio.CancelledError):
+            raise self._open_failed() from None
+        except BaseException:
+            self.abort()
+            raise
+        if is_awaitable(result):
+            return self._run_in_task(self._finish_open(result), self._handler_lock.acquire(), result)
+        return self._conclude_open(result)
+
+    async def _finish_open(self, awaitable: Awaitable[Any]) -> bool:
+        try:
+            result = await _result_of(awaitable)
+        except Exception:
+            raise self._open_failed() from None
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            del awaitable  # as in _result_of
+        return self._conclude_open(result)
+
+    def _open_failed(self) -> HandlerError:
+        logger.exception("%s: on_open failed", self)
+        self.abort()
+        return HandlerError()
+
+    def _conclude_open(self, result: Any) -> bool:
+        if result is False:
+            logger.info("%s: refused by on_open", self)
+            self.abort()
+            return False
+        self._accept()
+        return True
+
+    def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
+        """Call ``on_message`` for each message of a payload, after those of earlier payloads.
+
+        :param frames: pairs as :func:`tornadio.proto.frames` gives them.
+        :returns: whether all were handled: those after the end of the connection are not. Where that takes time, a task
+            of that result, or of the same errors.
+        :raises ProtocolError: a bad frame, after the good ones before it were handled.
+        :raises HandlerError: ``on_message`` raised; the session is closing.
+        """
+        remaining = iter(frames)
+        awaitable = None
+        if not self._handler_lock.locked:
+            done = self._handle_frames(remaining)
+            if isinstance(done, bool):
+                return done
+            awaitable = done
+        waiter = self._handler_lock.acquire()
+        return self._run_in_task(self._handle_frames_in_turn(waiter, awaitable, remaining), waiter, awaitable)
+
+    def _handle_frames(self, frames: Iterator[tuple[str, Any]]) -> bool | Awaitable[Any]:
+        """Handle frames until something has to be awaited: a handler, or a turn of the event loop for others.
+
+        :returns: as for :meth:`receive`, or what is to be awaited before the rest of ``frames``.
+        """
+        self.frames_this_tick += 1  # the payload itself: one without frames costs time, too
+        if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
+            self.frames_this_tick = 0
+            return asyncio.sleep(0)
+        for kind, message in frames:
+            if self.is_closed:
+                return False
+            if kind != proto.HEARTBEAT:
+                try:
+                    result = self.connection.on_message(message)
+                except (Exception, asyncio.CancelledError):
+                    raise self._message_failed() from None
+                if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
+                    return result
+            self.frames_this_tick += 1
+            if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
+                self.frames_this_tick = 0
+                return asyncio.sleep(0)
+        return True
+
+    async def _handle_frames_in_turn(
+        self, waiter: Waiter | None, awaitable: Awaitable[Any] | None, frames: Iterator[tuple[str, Any]]
+    ) -> bool:
+        """Handle the rest of a payload's frames.
+
+        :param waiter: what ``acquire`` of the lock returned.
+        :param awaitable: of the handler that was called already, if any.
+        """
+        if waiter is not None and not await waiter:
+            return False
+        while True:
+            if awaitable is not None:
+                try:
+                    await _result_of(awaitable)
+                except Exception:
+                    raise self._message_failed() from None
+                except BaseException:
+                    self.close(1011, "the application failed")
+                    raise
+                finally:
+                    awaitable = None  # as in _result_of
+            done = self._handle_frames(frames)
+            if isinstance(done, bool):
+                return done
+            awaitable = done
+
+    def _message_failed(self) -> HandlerError:
+        logger.exception("%s: on_message failed", self)
+        self.close(1011, "the application failed")
+        return HandlerError()
+
+    def _run_in_task(
+        self, work: Coroutine[Any, Any, R], waiter: Waiter | None, awaitable: Awaitable[Any] | None
+    ) -> "asyncio.Task[R]":
+        """Start a task that holds the lock, or is in the queue for it, until it ends."""
+        task = self._tasks.spawn(work)
+        task.add_done_callback(functools.partial(self._release_lock, waiter, awaitable))
+        return task
+
+    def _release_lock(self, waiter: Waiter | None, awaitable: Awaitable[Any] | None, task: "asyncio.Task[Any]") -> None:
+        # In a callback, not in the task: one that was cancelled before its first step never runs its "finally".
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()  # that task has not awaited it either
+        self._handler_lock.release(waiter)
+
+    def _start_on_close(self) -> None:
+        """Let ``on_close`` run after the handler that is running; handlers that wait for their turn never run."""
+        self._handler_lock.reject_waiters()
+        self._tasks.spawn_on_close(self._run_on_close())
+
+    async def _run_on_close(self) -> None:
+        waiter = self._handler_lock.acquire()
+        try:
+            if waiter is not None:
+                await waiter
+            await _result_of(self._call_on_close())
+        except Exception:
+            logger.exception("%s: on_close failed", self)
+        finally:
+            self._handler_lock.release(waiter)
+            self._connection = None  # it refers to this session: a reference cycle
+            self._on_close_finished()
+
+    def _call_on_close(self) -> Any:
+        try:
+            return self.connection.on_close()
+        except asyncio.CancelledError as error:
+            raise _cancelled_elsewhere() from error
+
+
+def is_awaitable(result: Any) -> bool:
+    """Whether a handler returned something that has to be awaited."""
+    return result is not None and inspect.isawaitable(result)
+
+
+async def _result_of(result: Any) -> Any:
+    """The result of a handler: what it returned, or what that comes to if it is awaitable.
+
+    :raises RuntimeError: the handler awaited something that was cancelled, while it was not cancelled itself.
+    """
+    try:
+        return await result if is_awaitable(result) else result
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise _cancelled_elsewhere() from error
+    finally:
+        del result  # the traceback of a future's error refers to this frame: a reference cycle
+
+
+def _cancelled_elsewhere() -> RuntimeError:
+    """The failure of a handler that awaited something cancelled: a CancelledError would look like its own."""
+    return RuntimeError("the handler waited for something that was cancelled")

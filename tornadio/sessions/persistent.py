@@ -1,0 +1,103 @@
+"""A session over one lasting connection, a WebSocket or a stream: it ends when its channel ends."""
+
+from typing import TYPE_CHECKING, Final
+
+from tornadio import proto
+from tornadio.logs import get_logger
+from tornadio.sessions.base import BaseSession
+from tornadio.sessions.heartbeat import Heartbeat
+from tornadio.sessions.outbox import Payload
+from tornadio.sessions.state import State
+
+if TYPE_CHECKING:
+    from tornadio.conn import SocketConnection
+    from tornadio.sessions.channel import Channel
+    from tornadio.sessions.registry import SessionRegistry
+
+logger = get_logger(__name__)
+
+# Bytes of frames that are written together: several would else be as many calls of send().
+_BATCH_SIZE: Final = 1 << 16
+# Batches that one session writes before others get a turn of the event loop.
+_MAX_BATCHES_PER_TICK: Final = 8
+
+
+class PersistentSession(BaseSession):
+    """A session whose channel lasts as long as itself, and whose client is asked for heartbeats."""
+
+    __slots__ = ("_heartbeat", "_session_id_sent")
+
+    def __init__(
+        self, session_id: str, connection: "SocketConnection", transport: str, registry: "SessionRegistry"
+    ) -> None:
+        super().__init__(session_id, connection, transport, registry)
+        self._session_id_sent = False
+        self._heartbeat = self._new_heartbeat()
+
+    def _new_heartbeat(self) -> Heartbeat:
+        settings = self.registry.settings
+        return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, self.registry.loop.time())
+
+    def _accept(self) -> None:
+        super()._accept()
+        self._heartbeat = self._new_heartbeat()  # on_open may have taken long
+
+    def touch(self) -> None:
+        self._heartbeat.received(self.registry.time())
+
+    def flush(self) -> None:
+        outbox, batches = self._outbox, 0
+        while outbox.head is not None and self._writing_channel is None and self._channel is not None:
+            channel = self._writing_channel = self._channel
+            # The first payload is the session id alone: so did the server of 0.6, and its clients expect that.
+            payload = outbox.next_batch(_BATCH_SIZE if self._session_id_sent else 0)
+            self._session_id_sent = True
+            self._heartbeat.last_sent = self.registry.time()
+            future = channel.write(payload)
+            if future is not None:
+                self._await_write(channel, future, payload.size)
+                return
+            outbox.ack()
+            self._writing_channel = None
+            batches += 1
+            if batches == _MAX_BATCHES_PER_TICK:
+                self.registry.loop.call_soon(self._flush_on)
+                return
+
+    def _flush_on(self) -> None:
+        self.flush()
+        self._finish_closing()
+
+    def _attached(self) -> None:
+        self.registry.schedule_timer(self, self._heartbeat.next_deadline())
+
+    def channel_lost(self, channel: "Channel") -> None:
+        if channel in self._channels():
+            self.abort()
+
+    def on_timer(self, now: float) -> float | None:
+        """Send a heartbeat, or abort a session whose client is silent or does not read."""
+        if self._state is not State.OPEN:
+            return None
+        if self._handler_lock.locked:
+            # A WebSocket is not read while a handler runs: an answer may be waiting unread.
+            self._heartbeat.restart_timeout(now)
+        deadline = self._heartbeat.next_deadline()
+        if self._write_future is not None and now >= self._write_deadline:
+            logger.info("%s: closed, the client does not take what it is sent", self)
+            self.abort(1008, "too slow")
+            return None
+        if now < deadline:
+            return deadline
+        if self._heartbeat.has_timed_out(now):
+            logger.info("%s: closed, it left heartbeats unanswered", self)
+            self.abort(1001, "no answer to heartbeats")
+            return None
+        self.send(Payload(proto.encode_heartbeat(self._heartbeat.record_sent(now))))
+        return None if self.is_closed else self._heartbeat.next_deadline()
+
+    def check_expiry(self, now: float) -> float | None:
+        """Abort a session that is closing for ``session_expiry``: its client does not read the rest."""
+        if self._state is State.CLOSING:
+            self.abort()
+        return None
