@@ -1,4 +1,4 @@
-"""What users subclass: one object for each connected client."""
+"""The class that applications subclass: one object for each connected client."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,40 +15,51 @@ logger = get_logger(__name__)
 
 
 class SocketConnection:
-    """One client's connection. Subclass it and override :meth:`on_message`; :meth:`on_open` and :meth:`on_close` are
-    optional.
+    """One client's connection. A subclass overrides :meth:`on_message`; :meth:`on_open` and :meth:`on_close` are
+    optional. :func:`tornadio.get_router` takes the subclass, and makes an object for each client, without arguments.
 
-    The three may be coroutines. Of one connection they run one at a time, messages in the order in which the client
-    sent them. Call :meth:`send`, :meth:`close` and :meth:`broadcast` on the event loop's thread, from any handler of
-    any connection.
+    The three may be coroutines. Those of one connection run one at a time, messages in the order in which the client
+    sent them. :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection, on the
+    event loop's thread alone.
     """
 
-    # Given by the session before on_open. Applications have sessions, too: a plain name could be theirs.
+    # Set by the session before on_open. Not "_session": applications have sessions, too, and give them that name.
     _tornadio_session: "BaseSession"
 
     def on_open(self, request: "HTTPServerRequest", *args: Any, **kwargs: Any) -> Any:
-        """A client has connected. It receives nothing before this has returned.
+        """Called when a client has connected. The client receives nothing before this has returned.
+
+        An exception refuses the client with status 500, or WebSocket close code 1011. A coroutine that takes longer
+        than ``open_timeout`` is cancelled, and its client gets 503, or 1013.
 
         :param request: the request that opened the connection, with its cookies, headers and ``remote_ip``.
-        :param kwargs: ``extra``, the text that ``extra_re`` matched in the URL, ``''`` where none was asked for.
-        :returns: ``False`` refuses the client: it gets status 403, or WebSocket close code 1008. Anything else
-            accepts it.
+        :param kwargs: ``extra``, the ``str`` that ``extra_re`` matched in the URL, ``''`` without ``extra_re``.
+        :returns: ``False`` refuses the client, which gets status 403, or WebSocket close code 1008. Anything else
+            accepts the client.
         """
 
     def on_message(self, message: Any) -> Any:
-        """The client has sent a message.
+        """Called for each message of the client.
 
-        :param message: its text as ``str``, or what its JSON holds. An exception ends the connection.
+        An exception is logged and closes the connection, with WebSocket close code 1011.
+
+        :param message: the text as ``str``, or the object that was sent as JSON.
         """
         raise NotImplementedError(f"{type(self).__name__} must override on_message")
 
     def on_close(self) -> Any:
-        """The connection has ended, whoever ended it. Runs once, after a handler that is still at work."""
+        """Called once when the connection has ended, whichever side ended it, after a handler that is still running.
+
+        Also called for a connection that :meth:`on_open` refused, or failed for.
+        """
 
     def send(self, message: Any) -> None:
-        """Send a message. On a closed connection this does nothing.
+        """Send a message: queue it, to be written at the end of this iteration of the event loop.
 
-        :param message: ``str`` goes as text, ``bytes`` as the UTF-8 text they hold, ``None`` not at all, a list as
+        On a closed connection this does nothing. With more than ``max_send_buffer`` bytes queued the connection is
+        closed: its client is too slow.
+
+        :param message: a ``str`` is sent as text, ``bytes`` as the UTF-8 text they hold, ``None`` not at all, a list as
             a message for each of its elements, everything else as JSON.
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
@@ -63,14 +74,19 @@ class SocketConnection:
             session.send(payload)
 
     def broadcast(self, message: Any) -> None:
-        """Send a message to every other connection of this router.
+        """Send a message to every other open connection of this router, in all processes where there is a ``bus``.
 
+        :param message: as for :meth:`send`.
         :raises tornadio.errors.EncodeError: as :meth:`send`; then nobody gets it.
         """
         self._tornadio_session.registry.broadcast(message, exclude=(self,))
 
     def close(self) -> None:
-        """End the connection; what was sent before is still delivered. Closing twice does no harm."""
+        """Close the connection once what was sent before was delivered. Closing twice changes nothing.
+
+        What the client has not taken within ``session_expiry`` seconds, looked at every ``session_check_interval``, is
+        dropped.
+        """
         self._tornadio_session.close()
 
     @property
@@ -89,16 +105,21 @@ class SocketConnection:
         return self._tornadio_session.transport
 
 
-_MAX_KEPT: Final = 1 << 20  # UTF-8 bytes of a message that is kept for its next receiver
+# UTF-8 bytes of the text that is kept: one default max_message_size, the most that this cache holds on to.
+_MAX_KEPT: Final = 1 << 20
 
-# The last text that was sent, and what became of it: a loop over many connections encodes it once.
+# The last text that was sent, and its payload. An application that sends one text to many connections in a loop has it
+# encoded once (see tornadio.sessions.fanout); a str never changes, so the same object is the same message.
 _last_sent: tuple[str, Payload] = ("", Payload(proto.encode("")))
 
 
 def _payload_of(message: Any) -> Payload:
-    """:raises EncodeError: the message can't be sent."""
+    """Encode a message, and keep the payload if it may be sent again.
+
+    :raises EncodeError: the message can't be sent.
+    """
     global _last_sent
     payload = Payload(proto.encode(message))
-    if type(message) is str and payload.size <= _MAX_KEPT:  # which never changes
+    if type(message) is str and payload.size <= _MAX_KEPT:
         _last_sent = message, payload
     return payload

@@ -1,4 +1,4 @@
-"""Sessions and the time they live: ids, the container, expiry and heartbeats, on a clock that the tests move."""
+"""Sessions and the time they live: ids, the registry, expiry and heartbeats, on a clock that the tests move."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import tornadio
 from tests.clients import Client, StreamClient, frame, open_client, opened_hybi
 from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, limit
 from tornadio import proto
@@ -41,20 +42,20 @@ async def greeted(served: Served, transport: str) -> Client:
     return client
 
 
-# -- The container -----------------------------------------------------------------------------------------------------
+# -- The registry -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def container(clock: MovedLoop) -> SessionRegistry:
+async def registry(clock: MovedLoop) -> SessionRegistry:
     return SessionRegistry(make_settings(None), clock)
 
 
 def test_session_ids_have_128_random_bits_in_the_alphabet_of_urls():
     async def create_many() -> set[str]:
-        container = SessionRegistry(make_settings(None))
-        sessions = [container.create(PersistentSession, Recorder(), "websocket") for _ in range(1000)]
+        registry = SessionRegistry(make_settings(None))
+        sessions = [registry.create(PersistentSession, Recorder(), "websocket") for _ in range(1000)]
         for session in sessions:
-            container.remove(session)
+            registry.remove(session)
         return {session.session_id for session in sessions}
 
     ids = asyncio.run(create_many())
@@ -74,52 +75,57 @@ async def test_session_ids_begin_with_the_node(serve, transport):
     assert Recorder.opened[0].session_id == client.session_id
 
 
-async def test_a_session_is_found_by_its_id_and_transport(container):
-    session = container.create(PersistentSession, Recorder(), "websocket")
-    assert container.get(session.session_id, "websocket") is session
-    assert container.get(session.session_id, "flashsocket") is None
-    assert container.get("unknown", "websocket") is None
-    assert container.get("", "websocket") is None
+@pytest.mark.parametrize("session_class", [PersistentSession, PollingSession])
+def test_every_session_is_one_by_the_name_of_the_original(session_class):
+    assert issubclass(session_class, tornadio.session.Session)
 
 
-async def test_a_removed_session_is_found_no_more(container):
-    first, second = (container.create(PersistentSession, Recorder(), "websocket") for _ in range(2))
-    assert (len(container), list(container)) == (2, [first, second])
-    container.remove(first)
-    container.remove(first)
-    assert container.get(first.session_id, "websocket") is None
-    assert (len(container), list(container)) == (1, [second])
+async def test_a_session_is_found_by_its_id_and_transport(registry):
+    session = registry.create(PersistentSession, Recorder(), "websocket")
+    assert registry.get(session.session_id, "websocket") is session
+    assert registry.get(session.session_id, "flashsocket") is None
+    assert registry.get("unknown", "websocket") is None
+    assert registry.get("", "websocket") is None
 
 
-async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(container, clock):
+async def test_a_removed_session_is_found_no_more(registry):
+    first, second = (registry.create(PersistentSession, Recorder(), "websocket") for _ in range(2))
+    assert (len(registry), list(registry)) == (2, [first, second])
+    registry.remove(first)
+    registry.remove(first)
+    assert registry.get(first.session_id, "websocket") is None
+    assert (len(registry), list(registry)) == (1, [second])
+
+
+async def test_expire_ends_the_sessions_that_are_due_at_the_given_time(registry, clock):
     connections = [Recorder(), Recorder()]
-    first = container.create(PollingSession, connections[0], "xhr-polling")
+    first = registry.create(PollingSession, connections[0], "xhr-polling")
     await clock.advance(10)
-    second = container.create(PollingSession, connections[1], "xhr-polling")
+    second = registry.create(PollingSession, connections[1], "xhr-polling")
     for session in (first, second):
         assert session.open(None, "") is True
-    container.expire(clock.time() + 19)
-    assert list(container) == [first, second]
-    container.expire(clock.time() + 20)
-    assert list(container) == [second]
+    registry.expire(clock.time() + 19)
+    assert list(registry) == [first, second]
+    registry.expire(clock.time() + 20)
+    assert list(registry) == [second]
     assert first.is_closed
-    container.expire()
-    assert list(container) == [second]
-    container.expire(clock.time() + 30)
-    assert list(container) == []
+    registry.expire()
+    assert list(registry) == [second]
+    registry.expire(clock.time() + 30)
+    assert list(registry) == []
     for connection in connections:
         await connection.closed.wait()
 
 
 async def test_there_are_no_more_than_max_sessions(clock):
-    container = SessionRegistry(make_settings({"max_sessions": 2}), clock)
-    first = container.create(PersistentSession, Recorder(), "websocket")
-    container.create(PersistentSession, Recorder(), "websocket")
+    registry = SessionRegistry(make_settings({"max_sessions": 2}), clock)
+    first = registry.create(PersistentSession, Recorder(), "websocket")
+    registry.create(PersistentSession, Recorder(), "websocket")
     with pytest.raises(RefusedError) as refusal:
-        container.create(PersistentSession, Recorder(), "websocket")
+        registry.create(PersistentSession, Recorder(), "websocket")
     assert refusal.value.http_status == 503
-    container.remove(first)
-    container.create(PersistentSession, Recorder(), "websocket")
+    registry.remove(first)
+    registry.create(PersistentSession, Recorder(), "websocket")
 
 
 # -- Expiry ------------------------------------------------------------------------------------------------------------
@@ -520,18 +526,18 @@ class Line:
 
 
 def open_on_line(
-    container: SessionRegistry, session_class: type[BaseSession] = PersistentSession
+    registry: SessionRegistry, session_class: type[BaseSession] = PersistentSession
 ) -> tuple[BaseSession, Line]:
-    session, line = container.create(session_class, Recorder(), "websocket"), Line()
+    session, line = registry.create(session_class, Recorder(), "websocket"), Line()
     assert session.open(None, "") is True  # type: ignore[arg-type]
     session.attach(line)
     return session, line
 
 
-async def test_ten_thousand_sessions_share_two_timers(container, clock):
+async def test_ten_thousand_sessions_share_two_timers(registry, clock):
     pairs = []
     for index in range(10_000):
-        pairs.append(open_on_line(container))
+        pairs.append(open_on_line(registry))
         if index % 100 == 0:
             await clock.advance(0.01)
     assert len(clock.timers) <= 2
@@ -548,7 +554,7 @@ async def test_ten_thousand_sessions_share_two_timers(container, clock):
     assert clock.timers == []
 
 
-async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(container, clock, caplog):
+async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(registry, clock, caplog):
     class Failing(PersistentSession):
         def on_timer(self, now: float) -> float | None:
             raise RuntimeError("as the test asked")
@@ -557,12 +563,12 @@ async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(conta
         def check_expiry(self, now: float) -> float | None:
             raise RuntimeError("as the test asked")
 
-    _, before = open_on_line(container)
-    open_on_line(container, Failing)
-    container.create(FailingToExpire, Recorder(), "xhr-polling")
-    expiring = container.create(PollingSession, Recorder(), "xhr-polling")
+    _, before = open_on_line(registry)
+    open_on_line(registry, Failing)
+    registry.create(FailingToExpire, Recorder(), "xhr-polling")
+    expiring = registry.create(PollingSession, Recorder(), "xhr-polling")
     assert expiring.open(None, "") is True
-    _, behind = open_on_line(container)
+    _, behind = open_on_line(registry)
     await clock.advance(12)
     await clock.advance(12)
     for line in (before, behind):
@@ -572,7 +578,7 @@ async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(conta
     assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2
 
 
-async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(container, clock, caplog):
+async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(registry, clock, caplog):
     class Broken(Line):
         def write(self, payload: Payload) -> None:
             if proto.encode("news") in payload.text:
@@ -582,11 +588,11 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(co
             self.payloads.append("abort")
 
     connection = Recorder()
-    broken = container.create(PersistentSession, connection, "websocket")
+    broken = registry.create(PersistentSession, connection, "websocket")
     assert broken.open(None, "") is True
     broken.attach(Broken())
-    _, line = open_on_line(container)
-    container.broadcast("news")
+    _, line = open_on_line(registry)
+    registry.broadcast("news")
     await clock.advance(0)
     assert line.payloads[-1] == proto.encode("news")
     assert broken.is_closed
