@@ -14,8 +14,8 @@ _MAX_KEPT: Final = 1 << 16
 # Encodings of a payload that are kept besides the first one: there are two WebSocket framings, and two formats of
 # streams, each chunked or not. Functions made anew for each call would leave a copy behind each time.
 _MAX_MORE_ENCODINGS: Final = 5
-# Bytes that a payload takes besides its text, measured on CPython 3.11: the object, the header of its text, a place in
-# the queue.
+# Bytes that a payload takes besides its text, on CPython 3.11: the object (72), the header of its text (49), a place in
+# the queue (8).
 OVERHEAD: Final = 128
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tornadio.sessions.base import BaseSession
 
 logger = get_logger(__name__)
-get_logger("tornadio.net.timers")  # whose module is pure, and leaves the limits of its lines to those who give it items
+get_logger("tornadio.net.timers")  # limits its log lines: that module is pure, and imports the standard logging alone
 
 # Without max_sessions_per_address, an address of the Internet may have this part of max_sessions, or at least so many.
 _SHARE: Final = 10
@@ -41,7 +41,7 @@ class SessionRegistry:
     :ivar draining: whether :meth:`drain` was called.
     :ivar relay: to the other processes; ``None`` without a bus.
     :ivar tasks: in which the handlers run.
-    :ivar lingering: the connections whose last bytes are still to be read.
+    :ivar lingering: the connections that are closed once their peers have read the final bytes.
     :ivar on_open: observers, called in this order with each session that becomes open, once.
     :ivar on_closing: observers, called in this order with each session at the beginning of its end, once: it is
         closing, or closed already, was open or not, and its ``on_close`` has not begun.
