@@ -78,6 +78,7 @@ PURE = {
     "net.timers": [],
     "sessions.heartbeat": [],
     "sessions.outbox": [],
+    "sessions.state": [],
     "web.fastparse": [],
     "web.hosts": [],
     "web.origins": [],
