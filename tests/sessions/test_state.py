@@ -68,6 +68,7 @@ async def test_a_session_never_goes_back_nor_enters_a_state_twice(registry, old,
     session = in_state(registry, old)
     with pytest.raises(AssertionError, match=str(new)):
         session._set_state(new)
+    assert session.state is old
 
 
 @pytest.mark.parametrize("state", State)

@@ -98,8 +98,9 @@ class BaseSession(Dispatcher):
 
     def _set_state(self, state: State) -> None:
         """Change the state, along :data:`~tornadio.sessions.state.TRANSITIONS`. Nothing else changes it."""
-        old, self._state = self._state, state
+        old = self._state
         assert state in TRANSITIONS[old], f"{old} -> {state}"
+        self._state = state
         self.is_closed = state in ENDED
         self.registry.state_changed(self, old)
         if self.is_closed:
