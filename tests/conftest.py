@@ -16,7 +16,7 @@ import tornadio
 import tornadio.net.wire
 import tornadio.web.fastpath
 from tests.support import MovedLoop, Recorder, Served
-from tornadio.logs import FLOOD_LIMIT, FloodLimit
+from tornadio.logs import RATE_LIMITER, RateLimiter
 
 pytest_plugins = ("tests.browser_fixtures", "tests.redis_fixtures")
 
@@ -40,10 +40,10 @@ def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callabl
 
 
 @pytest.fixture(autouse=True)
-def log_limit() -> FloodLimit:
+def log_limit() -> RateLimiter:
     """The limit of log lines; each test begins with none counted."""
-    FLOOD_LIMIT.clear()
-    return FLOOD_LIMIT
+    RATE_LIMITER.clear()
+    return RATE_LIMITER
 
 
 @pytest.fixture(params=["socket", "stream"])

@@ -9,10 +9,10 @@ import pytest
 import tornado.web
 
 from tornadio.logs import (
-    LINES,
-    MAX_LENGTH,
-    FloodLimit,
+    MAX_LINE_LENGTH,
+    MAX_LINES,
     LineFilter,
+    RateLimiter,
     TracebackFilter,
     get_logger,
     printable,
@@ -25,12 +25,12 @@ def time() -> list[float]:
 
 
 @pytest.fixture
-def limit(time: list[float]) -> FloodLimit:
-    return FloodLimit(lambda: time[0])
+def limit(time: list[float]) -> RateLimiter:
+    return RateLimiter(lambda: time[0])
 
 
 @pytest.fixture
-def logger(limit: FloodLimit) -> logging.Logger:
+def logger(limit: RateLimiter) -> logging.Logger:
     logger = logging.Logger("tornadio.example")
     logger.addFilter(LineFilter(limit))
     return logger
@@ -53,7 +53,7 @@ def lines(logger: logging.Logger) -> list[str]:
 def test_of_one_kind_the_first_of_a_minute_are_written(logger, lines):
     for number in range(1000):
         logger.warning("client %d is bad", number)
-    assert len(lines) == LINES == 10
+    assert len(lines) == MAX_LINES == 10
     assert lines[:2] == ["client 0 is bad", "client 1 is bad"]
     assert lines[-1] == "client 9 is bad (more like it are left out for 60 s)"
 
@@ -66,7 +66,7 @@ def test_the_number_of_those_left_out_is_told_later(logger, lines, time):
     time[0] += 0.2
     logger.info("client %d is bad", 26)
     logger.info("client %d is bad", 27)
-    assert lines[LINES:] == ["client 26 is bad (16 more like it were left out)", "client 27 is bad"]
+    assert lines[MAX_LINES:] == ["client 26 is bad (16 more like it were left out)", "client 27 is bad"]
 
 
 def test_a_quiet_minute_is_told_nothing_of(logger, lines, time):
@@ -81,7 +81,7 @@ def test_each_kind_has_its_own_limit(logger, lines):
         logger.warning("client %d is bad", number)
         logger.warning("client %d is worse", number)
     logger.error("the disk is full")
-    assert len(lines) == 2 * LINES + 1
+    assert len(lines) == 2 * MAX_LINES + 1
     assert lines[-1] == "the disk is full"
 
 
@@ -144,7 +144,7 @@ def test_failures_at_different_places_are_different_kinds(logger, lines, first, 
             FAILURES[name]()
         except Exception:
             logger.exception("a handler failed")
-    assert len(lines) == LINES + (first != second)
+    assert len(lines) == MAX_LINES + (first != second)
 
 
 def test_a_failure_whose_text_differs_each_time_is_one_kind(logger, lines):
@@ -153,13 +153,13 @@ def test_a_failure_whose_text_differs_each_time_is_one_kind(logger, lines):
             fail(RuntimeError(f"unknown command {number}"))
         except RuntimeError:
             logger.exception("a handler failed")
-    assert len(lines) == LINES
+    assert len(lines) == MAX_LINES
 
 
 def test_an_error_that_was_never_raised_is_told_as_its_line(logger, lines):
     for number in range(100):
         logger.error("a handler failed", exc_info=RuntimeError(str(number)))
-    assert len(lines) == LINES
+    assert len(lines) == MAX_LINES
 
 
 ID = "0123456789abcdef" * 2
@@ -218,7 +218,7 @@ def test_a_line_holds_no_control_characters(logger, lines):
 
 def test_a_line_is_cut(logger, lines):
     logger.warning("origin %s", "x" * 100_000)
-    assert lines == ["origin " + "x" * (MAX_LENGTH - len("origin ")) + "..."]
+    assert lines == ["origin " + "x" * (MAX_LINE_LENGTH - len("origin ")) + "..."]
 
 
 def test_a_usual_line_stays_apart_from_its_arguments(logger):
@@ -235,30 +235,30 @@ def test_a_usual_line_stays_apart_from_its_arguments(logger):
 
 def test_the_number_of_kinds_is_bounded(limit):
     for number in range(100_000):
-        assert limit.admit(number) == ""
+        assert limit.count_line(number) == ""
     assert len(limit._windows) <= 1000
 
 
 def test_the_kinds_that_come_often_stay_known(limit):
     for number in range(10_000):
-        limit.admit("often")
-        limit.admit(number)
-    assert limit.admit("often") is None
+        limit.count_line("often")
+        limit.count_line(number)
+    assert limit.count_line("often") is None
 
 
 def test_of_many_kinds_of_one_a_hundred_lines_are_written(limit, time):
-    notes = [limit.admit(("refused", number), "refused") for number in range(2000)]
+    notes = [limit.count_line(("refused", number), "refused") for number in range(2000)]
     assert notes[:100] == [""] * 99 + [" (more of all clients are left out for 60 s)"]
     assert notes[100:] == [None] * 1900
     assert len(limit._windows) <= 102  # the others aren't forgotten for them
     time[0] += 61
-    assert limit.admit(("refused", 0), "refused") == " (1900 more of all clients were left out)"
+    assert limit.count_line(("refused", 0), "refused") == " (1900 more of all clients were left out)"
 
 
 def test_one_of_many_kinds_does_not_use_up_what_is_for_all(limit):
     for _ in range(2000):
-        limit.admit(("refused", "one"), "refused")
-    assert limit.admit(("refused", "another"), "refused") == ""
+        limit.count_line(("refused", "one"), "refused")
+    assert limit.count_line(("refused", "another"), "refused") == ""
 
 
 def test_tornados_lines_are_one_kind_for_each_place_that_writes_them(limit, time):
@@ -270,7 +270,7 @@ def test_tornados_lines_are_one_kind_for_each_place_that_writes_them(limit, time
     for number in range(100):
         logger.warning(f"400 invalid argument {number}")  # noqa: G004
         logger.warning("403 %s", number)
-    assert len(written) == 2 * LINES
+    assert len(written) == 2 * MAX_LINES
 
 
 def test_of_an_applications_lines_among_tornados_the_tracebacks_alone_are_limited(limit):
@@ -286,7 +286,7 @@ def test_of_an_applications_lines_among_tornados_the_tracebacks_alone_are_limite
         except RuntimeError:
             logger.exception("failed")
     assert written.count("somebody has joined") == 100
-    assert len(written) == 100 + LINES
+    assert len(written) == 100 + MAX_LINES
 
 
 def test_printable_text_is_left_alone():
@@ -345,7 +345,7 @@ async def test_what_one_client_is_refused_is_limited_what_it_is_given_is_not(ser
     await served.request("GET", "/missing", {"X-Real-Ip": "192.0.2.2"})
     lines = accesses(caplog)
     assert sum(line.startswith("200") for line in lines) == 30
-    assert sum(line.startswith("404") for line in lines) == LINES + 1
+    assert sum(line.startswith("404") for line in lines) == MAX_LINES + 1
     assert lines[-1] == "404 GET /missing (192.0.2.2)"
 
 

@@ -389,7 +389,7 @@ def test_an_escaped_backslash_before_a_surrogate_number_is_text():
 
 @pytest.mark.parametrize("bad", ["oops", "~m~2~m~c", "~m~4~m~~j~{", "~m~1~m~😀"])
 def test_frames_before_a_bad_one_come_out_before_its_error(bad):
-    frames = proto.frames("~m~1~m~a~m~1~m~b" + bad)
+    frames = proto.iter_decode("~m~1~m~a~m~1~m~b" + bad)
     assert [next(frames), next(frames)] == [("~m~", "a"), ("~m~", "b")]
     with pytest.raises(proto.ProtocolError):
         next(frames)

@@ -1,9 +1,10 @@
-"""Log lines that no client can flood, forge or fill.
+"""Logging with a rate limit, and with lines that a client can't forge: get_logger and the filters behind it.
 
-What a client does wrong it can do a thousand times a second, with whatever bytes it likes in the places that a line
-quotes. So every logger of the library has a filter: of one kind of line only the first few of each minute are written,
-no line holds control characters, nor a session's whole id, none is longer than a few hundred characters. The loggers
-have no handlers: where lines go is the application's choice.
+A client can cause a log line a thousand times a second, with bytes of its choice in the places that the line quotes. So
+each logger of the library has a filter: of lines with the same key (their format string; for tracebacks the error's
+class and place) the first ten of each minute are written, and how many were suppressed; a line holds no control
+characters and no whole session id, and is cut to 400 characters. The loggers have no handlers: those are the
+application's choice.
 """
 
 import collections
@@ -14,121 +15,132 @@ import traceback
 from collections.abc import Callable, Hashable
 from typing import Final
 
-LINES: Final = 10  # of one kind, in
-SECONDS: Final = 60.0
-ALL_LINES: Final = 100  # of a wider kind, in the same time
-MAX_LENGTH: Final = 400  # characters of a line, without its traceback
+MAX_LINES: Final = 10  # lines with one key, a window
+MAX_TOTAL_LINES: Final = 100  # lines with one wider key, a window
+WINDOW_SECONDS: Final = 60.0
+MAX_LINE_LENGTH: Final = 400  # characters of a line, without its traceback
 
-_MAX_KINDS: Final = 1000
+# Keys that are remembered: some hold a client's address, of which there is no end. The least recently used key is
+# forgotten first.
+_MAX_WINDOWS: Final = 1000
 _MAX_TRACEBACK_LINES: Final = 200
-_READ_AHEAD: Final = 10  # so many times the characters of a line are searched for ids
-# Control characters, what ends a line, what turns it around, and halves of characters.
+# Session ids are searched for in so many times the characters that are written: a search of the megabyte that a client
+# may have sent would cost more than the rest of the line, and ids before the cut make a text shorter.
+_SEARCH_FACTOR: Final = 10
+# Control characters; LS and PS, which end a line; bidirectional controls (U+202A-E, U+2066-9), which reorder it; lone
+# surrogates, which UTF-8 can't encode.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What every session's id ends in: 32 hexadecimal digits. In URLs they may be percent-encoded.
+# The end of each session id, secrets.token_hex(16): 32 hexadecimal digits. In URLs they may be percent-encoded.
 _DIGIT: Final = "(?:[0-9a-f]|%3[0-9]|%6[1-6])"
 _DIGITS_OF_ID: Final = re.compile(f"({_DIGIT}{{8}}){_DIGIT}{{24,}}")
 
 
 def get_logger(name: str) -> logging.Logger:
-    """A module's logger, with the limits of this module."""
+    """Return the logger of that name, with the filter of this module added (once)."""
     logger = logging.getLogger(name)
     logger.addFilter(LINE_FILTER)
     return logger
 
 
 class _Window:
-    """A minute of one kind of line."""
+    """The counts of one key, until ``end`` on the limiter's clock."""
 
-    __slots__ = ("end", "left_out", "written")
+    __slots__ = ("end", "suppressed", "written")
 
     def __init__(self, end: float) -> None:
         self.end = end
         self.written = 0
-        self.left_out = 0
+        self.suppressed = 0
 
 
-class FloodLimit:
-    """Says of each line whether it is written. Knows the kinds that came last, in a bounded number.
+class RateLimiter:
+    """Decides of each line whether it is written: ``MAX_LINES`` with one key in a window of ``WINDOW_SECONDS``.
 
-    :param clock: seconds; only differences count.
+    A window begins with the first line after the one before. The keys used last are remembered, at most 1,000.
+
+    :param clock: returns seconds; only differences count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: collections.OrderedDict[Hashable, _Window] = collections.OrderedDict()
 
-    def admit(self, kind: Hashable, wider: Hashable = None) -> str | None:
+    def count_line(self, key: Hashable, wider_key: Hashable = None) -> str | None:
         """Count a line.
 
-        :param wider: the kind that this is one of many of, where a client chooses among them. A line that this leaves
-            out makes its own kind no better known: else those many would have the others forgotten.
-        :returns: ``None`` where it is left out, else what has to be added to it: nothing, usually.
+        :param key: equal for lines that are alike.
+        :param wider_key: equal for lines of many keys among which a client may choose, its addresses for example:
+            ``MAX_TOTAL_LINES`` of them are written. A line that this suppresses does not count as a use of its key:
+            else a client with many addresses would push all other keys out of memory.
+        :returns: ``None`` if the line is suppressed, else what to append to it: text about suppressed lines, or ``''``.
         """
         now = self._clock()
-        window = self._windows.get(kind)
-        is_over = window is not None and now < window.end and window.written >= LINES
+        window = self._windows.get(key)
+        is_over = window is not None and now < window.end and window.written >= MAX_LINES
         note_of_wider: str | None = ""
-        if wider is not None and not is_over:
-            note_of_wider = self._count(wider, now, ALL_LINES, "of all clients")
+        if wider_key is not None and not is_over:
+            note_of_wider = self._count(wider_key, now, MAX_TOTAL_LINES, "of all clients")
         if note_of_wider is None:
             return None
-        note = self._count(kind, now, LINES, "like it")
+        note = self._count(key, now, MAX_LINES, "like it")
         return None if note is None else note + note_of_wider
 
-    def _count(self, kind: Hashable, now: float, lines: int, what: str) -> str | None:
-        window = self._windows.pop(kind, None)
+    def _count(self, key: Hashable, now: float, lines: int, what: str) -> str | None:
+        window = self._windows.pop(key, None)
         note = ""
         if window is None or now >= window.end:
-            if window is not None and window.left_out:
-                note = f" ({window.left_out} more {what} were left out)"
-            window = _Window(now + SECONDS)
-        self._windows[kind] = window
-        if len(self._windows) > _MAX_KINDS:
+            if window is not None and window.suppressed:
+                note = f" ({window.suppressed} more {what} were left out)"
+            window = _Window(now + WINDOW_SECONDS)
+        self._windows[key] = window
+        if len(self._windows) > _MAX_WINDOWS:
             self._windows.popitem(last=False)
         window.written += 1
         if window.written > lines:
-            window.left_out += 1
+            window.suppressed += 1
             return None
-        return note if window.written < lines else f" (more {what} are left out for {SECONDS:g} s)"
+        return note if window.written < lines else f" (more {what} are left out for {WINDOW_SECONDS:g} s)"
 
     def clear(self) -> None:
-        """Forget what was counted."""
+        """Forget all keys and counts."""
         self._windows.clear()
 
 
 class LineFilter(logging.Filter):
-    """Applies a limit, and keeps lines short, printable, and without a session's whole id. Debugging is not limited.
+    """Rate limits records from INFO up; makes all records short, printable, and free of whole session ids.
 
-    A line's kind is its format string. That of one with a traceback is the class of its error, and the place that
-    raised it or its cause: a handler's first failure at another place is no repetition, although the same line tells
-    of it.
+    A record's key is its format string. If it has a traceback, the key is the exception's class, and the line of code
+    that raised it, or its cause: an application's exceptions at different places are logged by one format string, and
+    each place has its own limit.
     """
 
-    def __init__(self, limit: FloodLimit) -> None:
+    def __init__(self, limit: RateLimiter) -> None:
         super().__init__()
         self._limit = limit
 
     def filter(self, record: logging.LogRecord) -> bool:
-        note = self._limit.admit(_kind_of(record)) if record.levelno >= logging.INFO else ""
+        note = self._limit.count_line(_key_of(record)) if record.levelno >= logging.INFO else ""
         if note is None:
             return False
         message = record.getMessage()
-        line = printable(message, MAX_LENGTH) + note
-        if line != message:  # else it stays apart from its arguments, by which collectors of logs group lines
+        line = printable(message, MAX_LINE_LENGTH) + note
+        if line != message:  # else keep the arguments apart: log collectors group lines by their format string
             record.msg, record.args = line, None
         if record.exc_info:
-            record.exc_text = _traceback_text(record.exc_info[1])  # what formatters write in its place
+            record.exc_text = _traceback_text(
+                record.exc_info[1]
+            )  # formatters write this text instead of formatting exc_info
         return True
 
 
 class TracebackFilter(LineFilter):
-    """As :class:`LineFilter`, for a logger that the application has its own lines in: tracebacks alone are limited."""
+    """A :class:`LineFilter` of records with a traceback alone, for a logger that the application writes to, too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.exc_info or super().filter(record)
 
 
-def _kind_of(record: logging.LogRecord) -> Hashable:
+def _key_of(record: logging.LogRecord) -> Hashable:
     error = record.exc_info[1] if record.exc_info else None
     cause = error.__cause__ if error is not None and error.__cause__ is not None else error
     place = cause.__traceback__ if cause is not None else None
@@ -136,36 +148,36 @@ def _kind_of(record: logging.LogRecord) -> Hashable:
         while place.tb_next is not None:
             place = place.tb_next
         return record.name, type(error), type(cause), place.tb_frame.f_code.co_filename, place.tb_lineno
-    if record.name.startswith("tornado."):  # Tornado makes format strings of what clients send
+    if record.name.startswith("tornado."):  # some of its format strings hold what a client has sent
         return record.name, record.pathname, record.lineno
     return record.name, record.msg
 
 
 def without_ids(text: str) -> str:
-    """``text`` with what may be sessions' ids cut to eight digits: who knows a live one has the session."""
+    """Return ``text`` with whatever may be a session id cut to 8 digits: a live id gives access to its session."""
     return _DIGITS_OF_ID.sub(r"\1...", text)
 
 
 def printable(text: str, length: int) -> str:
-    """``text`` in one line that shows on any terminal, cut to ``length`` characters, with no session's whole id."""
-    ahead = text[: _READ_AHEAD * length]
+    """Return ``text`` as one line of printable characters, cut to ``length`` of them, without whole session ids."""
+    ahead = text[: _SEARCH_FACTOR * length]
     if len(ahead) < len(text):
-        ahead = ahead.rstrip("0123456789abcdef%") + "..."  # not half an id, which nobody would know for one
+        ahead = ahead.rstrip("0123456789abcdef%") + "..."  # half an id at the cut would not be found
     text = without_ids(ahead)
     line = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text[: length + 1])
     return line if len(line) <= length else line[:length] + "..."
 
 
 def _traceback_text(error: BaseException | None) -> str:
-    """A traceback, indented, so that an exception whose text quotes a client forges no line."""
+    """Return the traceback, indented: an exception's text may quote a client, and must not look like a log line."""
     formatted = "".join(traceback.format_exception(error))
-    lines = [printable(f"  {line}", MAX_LENGTH) for line in formatted.rstrip("\n").split("\n")]
+    lines = [printable(f"  {line}", MAX_LINE_LENGTH) for line in formatted.rstrip("\n").split("\n")]
     if len(lines) > _MAX_TRACEBACK_LINES:
         half = _MAX_TRACEBACK_LINES // 2
         lines[half:-half] = ["  ..."]
     return "\n".join(lines)
 
 
-FLOOD_LIMIT: Final = FloodLimit()
-LINE_FILTER: Final = LineFilter(FLOOD_LIMIT)
-TRACEBACK_FILTER: Final = TracebackFilter(FLOOD_LIMIT)
+RATE_LIMITER: Final = RateLimiter()
+LINE_FILTER: Final = LineFilter(RATE_LIMITER)
+TRACEBACK_FILTER: Final = TracebackFilter(RATE_LIMITER)

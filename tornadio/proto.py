@@ -1,8 +1,10 @@
-"""Socket.IO 0.6 frames: messages to text and back, pure functions.
+"""The codec of Socket.IO 0.6: messages to frames and back, as pure functions.
 
 A payload on any transport is a run of frames ``~m~LEN~m~TEXT``. LEN is a decimal count of UTF-16 code units, as
 JavaScript's ``length``: that is what the official client and server 0.6 count. TEXT that starts with ``~j~`` is
 JSON, with ``~h~`` a heartbeat, else it is a text message.
+
+Public are the names in ``__all__``. This module imports no server: a client may use it alone.
 """
 
 import gc
@@ -24,27 +26,27 @@ __all__ = [
     "decode",
     "encode",
     "encode_heartbeat",
-    "frames",
-    "interpret",
-    "split",
+    "iter_decode",
 ]
 
 FRAME: Final = "~m~"
 HEARTBEAT: Final = "~h~"
 JSON: Final = "~j~"
 
-# A length of ten digits is past every limit; int() of a million digits would be past every patience.
+# More than any max_payload_size in use needs; int() of a million digits would block for seconds.
 _MAX_LENGTH_DIGITS: Final = 10
-# int() takes the square of its digits. Python's own limit is the same, but an application may have lifted it.
+# int() takes time in the square of its digits. This is Python's own limit, sys.int_info.default_max_str_digits, which
+# an application may have lifted.
 _MAX_INT_DIGITS: Final = 4300
 HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
-_LONGEST_HEADER: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
+_MAX_HEADER_LENGTH: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# An escape that is one half of a pair, and not beside the other one. It takes no look at what escapes a backslash.
+# An escape of a surrogate without its other half beside it. Escaped backslashes have to be replaced before.
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF_OF_A_PAIR = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
-# Numbers that may be too large, in JSON without its strings. Each is tried from its first character alone.
+_LONE_SURROGATE_ESCAPE = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+# Numbers that may be too large, in JSON whose strings are empty. The lookbehind has a match begin at a number's first
+# character only, and possessive quantifiers never backtrack: both keep the search linear.
 _LONG_INT = re.compile(rf"(?<![0-9.eE+-])-?[0-9]{{{_MAX_INT_DIGITS + 1},}}+(?![.eE])")
 _LARGE_FLOAT = re.compile(
     r"(?<![0-9.eE+-])-?(?:"
@@ -53,24 +55,25 @@ _LARGE_FLOAT = re.compile(
 )
 _MANY_DIGITS: Final = b"0" * 200  # with an exponent of two digits they may be too large
 _DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
-# From so many characters on it matters that the collector looks for circles while JSON is read, which makes none.
-_MANY_OBJECTS: Final = 1 << 16
+# Characters from which on JSON is parsed with the cyclic garbage collector off: it would run again and again over the
+# new objects, among which there are no cycles.
+_LARGE_JSON: Final = 1 << 16
 _NOT_JSON = re.compile("NaN|Infinity")
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _BYTE_ORDER_MARKS = ("\ufeff", "\xef\xbb\xbf")
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 _dumps = simplejson.JSONEncoder(use_decimal=True, allow_nan=False).encode
-# A function of ours for each number would cost more than all the rest: see _check_numbers.
-_loads = simplejson.JSONDecoder(parse_int=int, parse_constant=_refuse_constant).decode
+# Python functions as parse_int and parse_float would cost more than all the rest: see _check_numbers.
+_loads = simplejson.JSONDecoder(parse_int=int, parse_constant=_reject_constant).decode
 
 
 def utf16_length(text: str) -> int:
-    """Length of ``text`` in UTF-16 code units. ``text`` holds no lone surrogate."""
+    """Return the length of ``text``, which holds no lone surrogate, in UTF-16 code units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) >> 1
 
 
@@ -81,8 +84,8 @@ def encode(message: Any) -> str:
     after the other (nested lists flatten), ``None`` as nothing, everything else as JSON.
 
     :returns: the frames, ``''`` where there is nothing to send.
-    :raises EncodeError: bytes that are not UTF-8, a number that JSON has no word for (NaN, infinities), an object
-        that JSON can't hold, a list that holds itself.
+    :raises EncodeError: ``message`` has bytes that are not UTF-8, a number that JSON can't express (NaN, infinities),
+        an object that JSON can't hold, or a list that contains itself.
     """
     if type(message) is str and message.isascii() and message[:1] != "~":  # most messages
         return f"{FRAME}{len(message)}{FRAME}{message}"
@@ -93,17 +96,17 @@ def encode(message: Any) -> str:
     if message is None:
         return ""
     if isinstance(message, bytes | bytearray | memoryview):
-        return _text_frame(_text_of(bytes(message)))
+        return _text_frame(_utf8_text(bytes(message)))
     return _frame(JSON + _json(message))
 
 
 def encode_heartbeat(number: int) -> str:
-    """The frame of the heartbeat ``number``, which the client echoes as it is."""
+    """Return the frame of a heartbeat, ``~h~`` and its number, which the client echoes unchanged."""
     return _frame(f"{HEARTBEAT}{number}")
 
 
 def _text_frame(text: str) -> str:
-    """Text that a client would take for JSON or a heartbeat travels as a JSON string: it arrives as the text it is."""
+    """Return the frame of a text. One that begins as JSON or a heartbeat does is sent as a JSON string instead."""
     return _frame(JSON + _json(text) if text.startswith((JSON, HEARTBEAT)) else text)
 
 
@@ -112,14 +115,14 @@ def _frame(text: str) -> str:
 
 
 def _well_formed(text: str) -> str:
-    """``text`` with every lone surrogate as U+FFFD, as a browser would send it."""
+    """Return ``text`` with each lone surrogate replaced by U+FFFD, as browsers do when they send it."""
     if text.isascii() or not _SURROGATE.search(text):
-        return str.__str__(text)  # the text of an enum's member, not its name
+        return str.__str__(text)  # not str(): of an enum's member that is its name
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _encode_list(messages: list[Any]) -> Iterator[str]:
-    """Frames of a list's elements, without recursion: depth is the caller's data, not our stack."""
+    """Yield the frames of a list's elements. Iterative: the nesting of the caller's data must not exhaust the stack."""
     outer = {id(messages)}
     stack = [(messages, iter(messages))]
     while stack:
@@ -138,7 +141,7 @@ def _encode_list(messages: list[Any]) -> Iterator[str]:
             outer.discard(id(current))
 
 
-def _text_of(data: bytes) -> str:
+def _utf8_text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -150,7 +153,7 @@ def _json(message: Any) -> str:
         text = _dumps(message)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise EncodeError(f"can't send {type(message).__name__} as JSON: {error}") from error
-    # Older simplejson writes a Decimal NaN as the bare word, allow_nan or not; no JSON parser reads that.
+    # Older simplejson writes a Decimal NaN as a bare NaN, which is not JSON, even with allow_nan=False.
     if _NOT_JSON.search(text) and _NOT_JSON.search(_JSON_STRING.sub("", text)):
         raise EncodeError(f"can't send {type(message).__name__} as JSON: NaN and infinities are not JSON")
     return text
@@ -159,18 +162,19 @@ def _json(message: Any) -> str:
 def decode(data: str) -> list[tuple[str, Any]]:
     """Decode a payload into ``(FRAME, text or object)`` and ``(HEARTBEAT, digits)`` pairs.
 
+    :param data: a payload, as :func:`encode` makes it; ``''`` holds no frames.
     :raises ProtocolError: the payload is not a run of whole frames, or a JSON frame is not JSON.
-        :func:`frames` also gives the frames before the bad one.
+        :func:`iter_decode` yields the frames before the bad one first.
     """
-    return list(frames(data))
+    return list(iter_decode(data))
 
 
-def frames(data: str) -> Iterator[tuple[str, Any]]:
-    """Decode a payload frame by frame: the good frames before a bad one come out before its error.
+def iter_decode(data: str) -> Iterator[tuple[str, Any]]:
+    """Decode a payload frame by frame, as :func:`decode`: frames before a bad one are yielded before the error.
 
-    The cost is linear in the length of ``data``.
+    The time taken is linear in the length of ``data``.
 
-    :raises ProtocolError: says what was wrong, and at which character.
+    :raises ProtocolError: from the iterator; says what was wrong, and at which UTF-16 code unit.
     """
     if data.isascii():  # most payloads hold one text in ASCII
         header = HEADER.match(data)
@@ -178,25 +182,25 @@ def frames(data: str) -> Iterator[tuple[str, Any]]:
             text = data[start:]
             if not text.startswith((JSON, HEARTBEAT)):
                 return iter(((FRAME, text),))
-    return interpret(split(data))
+    return classify_frames(split_frames(data))
 
 
-def interpret(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Tell JSON and heartbeats from text, in the texts of frames.
+def classify_frames(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield ``(FRAME, text or object)`` or ``(HEARTBEAT, digits)`` for the text of each frame.
 
-    :raises ProtocolError: JSON that is none.
+    :raises ProtocolError: a text begins as JSON does, and is not JSON; says which frame.
     """
     for number, text in enumerate(texts, 1):
         try:
-            yield _interpret(text)
+            yield _classify(text)
         except ProtocolError as error:
             raise ProtocolError(f"frame {number}: {error}") from None
 
 
-def split(data: str) -> Iterator[str]:
-    """The texts of a payload's frames, uninterpreted.
+def split_frames(data: str) -> Iterator[str]:
+    """Yield the text of each frame of a payload, without decoding JSON.
 
-    :raises ProtocolError: where the run of frames breaks.
+    :raises ProtocolError: at the end of the whole frames, something else follows.
     """
     if data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data):
         return _split_text(data)
@@ -204,49 +208,49 @@ def split(data: str) -> Iterator[str]:
 
 
 def _split_text(data: str) -> Iterator[str]:
-    """Frames of a text in which each character is one UTF-16 code unit."""
+    """Yield the texts of frames in a payload without astral characters: an index is one of UTF-16 code units."""
     position = 0
     while position < len(data):
         header = HEADER.match(data, position)
         if header is None:
-            raise _no_header(data[position : position + _LONGEST_HEADER], position)
+            raise _bad_header(data[position : position + _MAX_HEADER_LENGTH], position)
         start = header.end()
         position = start + int(header[1])
         if position > len(data):
-            raise _cut_short(int(header[1]), len(data) - start, start)
+            raise _truncated(int(header[1]), len(data) - start, start)
         yield data[start:position]
 
 
 def _split_code_units(data: str) -> Iterator[str]:
-    """Frames of a text with characters of two code units: indexed as UTF-16, where a unit is two bytes."""
+    """Yield the texts of frames in a payload with astral characters: it is split as UTF-16, two bytes a code unit."""
     units = data.encode("utf-16-le", "surrogatepass")
     position = 0
     while position < len(units):
-        head = units[position : position + 2 * _LONGEST_HEADER].decode("utf-16-le", "replace")
+        head = units[position : position + 2 * _MAX_HEADER_LENGTH].decode("utf-16-le", "replace")
         header = HEADER.match(head)
         if header is None:
-            raise _no_header(head, position >> 1)
+            raise _bad_header(head, position >> 1)
         start = position + 2 * header.end()
         position = start + 2 * int(header[1])
         if position > len(units):
-            raise _cut_short(int(header[1]), (len(units) - start) >> 1, start >> 1)
+            raise _truncated(int(header[1]), (len(units) - start) >> 1, start >> 1)
         try:
             yield units[start:position].decode("utf-16-le")
         except UnicodeDecodeError:
             raise ProtocolError(f"frame at {start >> 1} is cut in the middle of a character: wrong length?") from None
 
 
-def _no_header(found: str, position: int) -> ProtocolError:
+def _bad_header(found: str, position: int) -> ProtocolError:
     return ProtocolError(f"expected {FRAME}LENGTH{FRAME} at {position}, found {found!r}")
 
 
-def _cut_short(length: int, present: int, position: int) -> ProtocolError:
+def _truncated(length: int, present: int, position: int) -> ProtocolError:
     return ProtocolError(
         f"frame at {position} says {length} UTF-16 code units, only {present} follow (lengths count as JavaScript does)"
     )
 
 
-def _interpret(text: str) -> tuple[str, Any]:
+def _classify(text: str) -> tuple[str, Any]:
     if text.startswith(JSON):
         return FRAME, _parse_json(text[len(JSON) :])
     if text.startswith(HEARTBEAT):
@@ -256,12 +260,14 @@ def _interpret(text: str) -> tuple[str, Any]:
 
 def _parse_json(text: str) -> Any:
     if text.startswith(_BYTE_ORDER_MARKS):
-        raise ProtocolError("bad JSON: it starts with a byte order mark")  # simplejson skips it
+        raise ProtocolError(
+            "bad JSON: it starts with a byte order mark"
+        )  # simplejson would skip it; RFC 8259, 8.1 lets a parser reject it
     try:
         _check_numbers(text)
         if "\\ud" in text or "\\uD" in text:
-            text = _with_whole_characters(text)
-        return _loads(text) if len(text) < _MANY_OBJECTS else _load_large(text)
+            text = _replace_lone_surrogates(text)
+        return _loads(text) if len(text) < _LARGE_JSON else _load_large(text)
     except RecursionError:
         raise ProtocolError("JSON is nested too deeply") from None
     except ValueError as error:
@@ -269,7 +275,7 @@ def _parse_json(text: str) -> Any:
 
 
 def _load_large(text: str) -> Any:
-    """Parse without the collector: for a megabyte of brackets it takes twice as long as all the rest."""
+    """Parse JSON with the garbage collector off: on a megabyte of brackets it takes two thirds of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -279,20 +285,20 @@ def _load_large(text: str) -> Any:
             gc.enable()
 
 
-def _with_whole_characters(text: str) -> str:
-    """JSON in which each escape that is half of a surrogate pair is U+FFFD, as where the text itself is cut there.
+def _replace_lone_surrogates(text: str) -> str:
+    """Return JSON with each escape of a lone surrogate replaced by that of U+FFFD.
 
-    ``JSON.stringify`` writes such escapes for what a page has cut in the middle of a character.
+    ``JSON.stringify`` writes such escapes (ECMA-262, QuoteJSONString) for a string that was cut inside a pair.
     """
     if "\0" in text:
-        return text  # no JSON, as will be found
-    return _HALF_OF_A_PAIR.sub(r"\\ufffd", text.replace("\\\\", "\0")).replace("\0", "\\\\")
+        return text  # JSON holds no NUL: the parser will reject it
+    return _LONE_SURROGATE_ESCAPE.sub(r"\\ufffd", text.replace("\\\\", "\0")).replace("\0", "\\\\")
 
 
 def _check_numbers(text: str) -> None:
-    """Look for what ``float`` would take for infinite, and ``int`` take the square of its digits for.
+    """Reject numbers that ``float`` would make infinite, and integers whose digits ``int`` would take too long for.
 
-    :raises ValueError: a number is too large, or too long.
+    :raises ValueError: there is one; says which.
     """
     if not _may_hold_large_numbers(text):
         return
@@ -309,11 +315,11 @@ def _check_numbers(text: str) -> None:
 
 
 def _may_hold_large_numbers(text: str) -> bool:
-    """Whether there is an exponent of three digits, or two hundred digits in a row, be it in a string."""
+    """Return whether there is an exponent of three digits, or 200 digits in a row, perhaps inside a string."""
     shape = text.encode("utf-8", "surrogatepass").translate(_DIGITS, b"+")
     return b"e000" in shape or _MANY_DIGITS in shape
 
 
 def _without_strings(text: str) -> str:
-    """JSON with every string empty. What is no JSON may lose more, and is refused in any case."""
+    """Return JSON with every string empty. Text that is not JSON may lose more; the parser rejects it in any case."""
     return '""'.join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])

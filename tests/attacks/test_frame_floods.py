@@ -59,7 +59,7 @@ def draft_76(data: bytes) -> None:
 
 
 def payload(data: bytes) -> None:
-    assert sum(1 for _ in proto.frames(data.decode())) > 0
+    assert sum(1 for _ in proto.iter_decode(data.decode())) > 0
 
 
 def form(data: bytes) -> None:

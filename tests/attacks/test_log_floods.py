@@ -19,7 +19,7 @@ from tornadio import logs, proto
 
 REPETITIONS = 150
 # Two kinds of line for each fault: the library's, and that of the access log.
-MAX_LINES = 2 * logs.LINES
+MAX_LINES = 2 * logs.MAX_LINES
 MAX_BYTES = 8000
 MAX_LENGTH = 500
 
@@ -79,11 +79,11 @@ async def assert_that_others_are_heard(served: Served, log: pytest.LogCaptureFix
 
 
 async def assert_that_it_is_told_later(
-    served: Served, log: pytest.LogCaptureFixture, log_limit: logs.FloodLimit, commit: Commit, times: int = REPETITIONS
+    served: Served, log: pytest.LogCaptureFixture, log_limit: logs.RateLimiter, commit: Commit, times: int = REPETITIONS
 ) -> None:
     """When the time is over, the next line of the kind says how many there were."""
     clock = log_limit._clock
-    log_limit._clock = lambda: clock() + logs.SECONDS
+    log_limit._clock = lambda: clock() + logs.WINDOW_SECONDS
     try:
         log.clear()
         await commit(served)
@@ -92,7 +92,7 @@ async def assert_that_it_is_told_later(
         log_limit._clock = clock
     assert told(log)
     for line in told(log):
-        assert line.endswith(f" ({times - logs.LINES} more like it were left out)")
+        assert line.endswith(f" ({times - logs.MAX_LINES} more like it were left out)")
 
 
 # -- Requests ----------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ async def test_many_bodies_that_do_not_come_make_a_few_lines(serve, clock, log):
     await clock.advance(60)
     for wire in served.wires:
         assert await wire.read_to_end() == b""
-    assert len(told(log)) == logs.LINES
+    assert len(told(log)) == logs.MAX_LINES
 
 
 async def test_a_flood_of_clients_without_tls_makes_a_few_lines(serve, log):
@@ -264,7 +264,7 @@ async def test_a_flood_of_bad_websocket_frames_makes_a_few_lines(serve, log, log
         served.wires.remove(peer.wire)
 
     lines = await flood(served, log, commit)
-    assert len(lines) == logs.LINES
+    assert len(lines) == logs.MAX_LINES
     assert all(ABOUT_A_SESSION.match(line) for line in lines)
     await assert_that_others_are_heard(served, log, session_id)
     await assert_that_it_is_told_later(served, log, log_limit, commit)
@@ -303,7 +303,7 @@ async def test_a_flood_of_clients_that_on_open_refuses_makes_a_few_lines(serve, 
             served.wires.remove(peer.wire)
 
     lines = await flood(served, log, commit)
-    assert len([line for line in lines if "refused by on_open" in line]) == logs.LINES
+    assert len([line for line in lines if "refused by on_open" in line]) == logs.MAX_LINES
     await assert_that_it_is_told_later(served, log, log_limit, commit)
 
 
@@ -318,7 +318,7 @@ async def test_a_flood_of_clients_that_are_too_slow_makes_a_few_lines(serve, log
         served.wires.remove(peer.wire)
 
     lines = await flood(served, log, commit)
-    assert len(lines) == logs.LINES
+    assert len(lines) == logs.MAX_LINES
     assert all(ABOUT_A_SESSION.match(line) and "too slow" in line for line in lines)
     await assert_that_others_are_heard(served, log, session_id)
     await assert_that_it_is_told_later(served, log, log_limit, commit)
@@ -334,7 +334,7 @@ async def test_a_flood_of_sessions_that_nobody_comes_back_for_makes_a_few_lines(
     await flood(served, log, commit)
     await clock.advance(60)
     assert served.router.connections == ()
-    assert len(told(log)) == logs.LINES
+    assert len(told(log)) == logs.MAX_LINES
 
 
 @pytest.mark.parametrize("transport", POLLING)
@@ -349,7 +349,7 @@ async def test_a_flood_of_sessions_that_expire_makes_a_few_lines(serve, clock, l
     await clock.advance(60)
     assert served.router.connections == ()
     lines = told(log)
-    assert len(lines) == logs.LINES
+    assert len(lines) == logs.MAX_LINES
     assert all("expired" in line for line in lines)
 
 
@@ -362,14 +362,14 @@ async def test_many_clients_that_answer_no_heartbeat_make_a_few_lines(serve, clo
     await clock.advance(60)
     assert served.router.connections == ()
     lines = told(log)
-    assert len(lines) == logs.LINES
+    assert len(lines) == logs.MAX_LINES
     assert all("heartbeats" in line for line in lines)
 
 
 async def test_many_answers_that_are_not_taken_make_a_few_lines(serve, clock, log):
     served = serve(settings={"heartbeat_timeout": 1, "session_expiry": 1, "session_check_interval": 1})
     log.clear()
-    for _ in range(logs.LINES + 2):
+    for _ in range(logs.MAX_LINES + 2):
         session_id, _ = await served.open()
         wire = await connect_without_room(served.port)
         served.wires.append(wire)
@@ -381,8 +381,8 @@ async def test_many_answers_that_are_not_taken_make_a_few_lines(serve, clock, lo
         await clock.advance(5)
         assert served.router.connections == ()
     lines = told(log)
-    assert len([line for line in lines if "does not take" in line]) == logs.LINES
-    assert len(lines) == 2 * logs.LINES  # they expire, too
+    assert len([line for line in lines if "does not take" in line]) == logs.MAX_LINES
+    assert len(lines) == 2 * logs.MAX_LINES  # they expire, too
 
 
 # -- The application's own failures ------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ async def test_a_flood_of_messages_that_the_application_fails_on_makes_a_few_tra
             await peer.send(proto.encode("fail"))
             assert await peer.ended() == 1011
     failures = [record for record in log.records if record.exc_info]
-    assert len(failures) == logs.LINES
+    assert len(failures) == logs.MAX_LINES
     for record in failures:
         assert ABOUT_A_SESSION.match(record.message)
         assert "RuntimeError: as the test asked" in logging.Formatter().format(record)
@@ -425,7 +425,7 @@ async def test_a_flood_of_requests_that_a_page_fails_on_makes_a_few_tracebacks_o
     assert len(told(log)) == MAX_LINES
     assert (await served.request("GET", "/fail/another")).status == 500
     failures = [record for record in log.records if record.exc_info]
-    assert len(failures) == logs.LINES + 1
+    assert len(failures) == logs.MAX_LINES + 1
     assert "as the test asked" in logging.Formatter().format(failures[-1])
 
 
@@ -437,13 +437,13 @@ async def test_after_a_flood_of_one_failure_of_on_message_the_first_of_another_i
             super().on_message(message)
 
     served = serve(Failing)
-    for _ in range(2 * logs.LINES):
+    for _ in range(2 * logs.MAX_LINES):
         session_id, _ = await served.open()
         assert (await served.post(session_id, "fail")).status == 500
     session_id, _ = await served.open()
     assert (await served.post(session_id, "another")).status == 500
     failures = [record for record in log.records if record.exc_info]
-    assert len(failures) == logs.LINES + 1
+    assert len(failures) == logs.MAX_LINES + 1
     assert "a bug that nobody has seen yet" in logging.Formatter().format(failures[-1])
 
 
@@ -463,11 +463,11 @@ async def test_what_many_forged_addresses_are_refused_makes_a_hundred_lines(serv
         address = f"192.0.{number >> 8}.{number & 255}" if number % 2 else f"2001:db8:{number:x}::1"
         await wire.send_request("GET", "/socket.io/xhr-polling/0123456789/1", {"X-Real-Ip": address})
         assert (await wire.read_response()).status == 401
-    assert len(refusals(log)) == logs.ALL_LINES == len(told(log))
-    assert sum(map(len, told(log))) < 100 * logs.ALL_LINES
+    assert len(refusals(log)) == logs.MAX_TOTAL_LINES == len(told(log))
+    assert sum(map(len, told(log))) < 100 * logs.MAX_TOTAL_LINES
     await assert_that_others_are_heard(served, log, session_id)
     clock = log_limit._clock
-    log_limit._clock = lambda: clock() + logs.SECONDS
+    log_limit._clock = lambda: clock() + logs.WINDOW_SECONDS
     try:
         log.clear()
         assert (await served.request("GET", "/nowhere")).status == 404
@@ -486,7 +486,7 @@ async def test_what_many_real_addresses_are_refused_makes_a_hundred_lines(serve,
         ) as wire:
             await wire.send_request("GET", "/socket.io/xhr-polling/0123456789/1")
             assert (await wire.read_response()).status == 401
-    assert len(refusals(log)) == logs.ALL_LINES == len(told(log))
+    assert len(refusals(log)) == logs.MAX_TOTAL_LINES == len(told(log))
     await assert_that_others_are_heard(served, log, session_id)
 
 
@@ -502,12 +502,12 @@ async def test_what_one_network_is_refused_makes_the_lines_of_one_client(serve, 
         ):
             await wire.send_request("GET", "/nowhere", {"X-Real-Ip": address})
             assert (await wire.read_response()).status == 404
-    assert len(refusals(log)) == 3 * logs.LINES
+    assert len(refusals(log)) == 3 * logs.MAX_LINES
 
 
 async def test_a_client_that_floods_does_not_have_another_ones_line_left_out(serve, log):
     served = serve()
-    for _ in range(2 * logs.ALL_LINES):
+    for _ in range(2 * logs.MAX_TOTAL_LINES):
         assert (await served.request("GET", "/nowhere")).status == 404
     async with contextlib.aclosing(await Wire.connect_from("127.0.0.9", served.port)) as wire:
         await wire.send_request("GET", "/nowhere")

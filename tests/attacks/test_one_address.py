@@ -13,7 +13,7 @@ import tornado.netutil
 from tests.attacks.test_session_floods import handshake
 from tests.clients import ANSWER, KEY3, open_client, request
 from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
-from tornadio.logs import LINES
+from tornadio.logs import MAX_LINES
 from tornadio.settings import PROTOCOLS
 
 LIMIT = 3
@@ -261,6 +261,6 @@ async def test_what_an_address_is_refused_makes_a_few_lines(serve, caplog, trans
         assert (await refused(served, transport, "127.0.0.2")).status == 429
     lines = [record.getMessage() for record in caplog.records]
     told = [line for line in lines if line.startswith("refused a client")]
-    assert len(told) == LINES
+    assert len(told) == MAX_LINES
     assert told[0] == f"refused a client: 127.0.0.2 has max_sessions_per_address ({LIMIT}) already"
-    assert len(lines) <= 3 * LINES
+    assert len(lines) <= 3 * MAX_LINES

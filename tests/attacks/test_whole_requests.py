@@ -28,7 +28,7 @@ from tests.clients import KEY3, KEYS, NONCE, frame, greeted
 from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
 from tests.vitals import vitals
 from tornadio.errors import CallerError
-from tornadio.logs import FLOOD_LIMIT
+from tornadio.logs import RATE_LIMITER
 from tornadio.net.hangups import hangups_of
 from tornadio.settings import PROTOCOLS
 from tornadio.web.flash import POLICY_REQUEST
@@ -415,7 +415,7 @@ async def run(served: Served, clock: MovedLoop, lives: list[Life]) -> None:
 
 def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
     """What the process holds, but for memory and what it only remembers: kinds of log lines, a payload, origins."""
-    FLOOD_LIMIT.clear()
+    RATE_LIMITER.clear()
     found = vitals(served.router)
     del found["rss"]
     for remembered in ("Payload", "Origin"):

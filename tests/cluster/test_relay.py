@@ -18,7 +18,7 @@ from tests.clients import greeted, received
 from tests.conftest import shut_down
 from tests.support import MovedLoop, Recorder, Served, brief, limit, until
 from tornadio import proto
-from tornadio.cluster.bus import channel_of, pack
+from tornadio.cluster.bus import channel_name, pack
 from tornadio.cluster.relay import Relay
 from tornadio.settings import PROTOCOLS
 
@@ -107,7 +107,7 @@ async def bus_is_settled(served: Served) -> None:
     """Wait until the bus was asked for all that it is to be asked for."""
     relay = served.router._sessions.relay
     assert relay is not None
-    await until(lambda: relay._subscribing is None)
+    await until(lambda: relay._sync_task is None)
 
 
 async def listener(bus: MemoryBus, bound: int = 1 << 20) -> tuple[Relay, list[str]]:
@@ -213,7 +213,7 @@ async def test_a_group_that_comes_and_goes_ends_as_it_should(serve, bus):
 
 async def test_resources_and_groups_are_apart():
     names = [
-        channel_of(resource, group)
+        channel_name(resource, group)
         for resource, group in [
             ("a", None),
             ("a", "b"),

@@ -90,8 +90,8 @@ def reason_of(error: PeerError) -> str:
 def check_frames(data: bytes) -> None:
     """A payload is frames or an error behind the good ones; what it holds makes the round trip."""
     payload = text_of(data)
-    messages, error = outcome(proto.frames(payload))
-    texts, _ = outcome(proto.split(payload))
+    messages, error = outcome(proto.iter_decode(payload))
+    texts, _ = outcome(proto.split_frames(payload))
     assert len(messages) <= len(texts)
     if error is None:
         assert proto.decode(payload) == messages
@@ -171,7 +171,7 @@ def check_form_frames(data: bytes) -> None:
     payload = text_of(data)
     messages, _ = outcome(forms.form_frames(payload))
     if "\r\n" not in payload:
-        assert messages == outcome(proto.frames(payload))[0]
+        assert messages == outcome(proto.iter_decode(payload))[0]
     texts = arriving(payload).replace("\r", "").split("\0")
     carried = proto.encode(texts).replace("\n", "\r\n")
     assert outcome(forms.form_frames(carried)) == ([(proto.FRAME, text) for text in texts], None)

@@ -1,1 +1,1 @@
-"""Several processes as one server: the bus, its Redis, and the emitter for programs without a server."""
+"""Several processes as one server: the bus, the relay between it and a router, Redis as a bus, the emitters."""

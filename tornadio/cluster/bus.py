@@ -1,7 +1,8 @@
-"""What connects the processes of one application: the interface of a bus, the names of its channels, its messages.
+"""The bus that connects the processes of one application: its interface, the names of its channels, its messages.
 
-Knows no Redis and no I/O. A message on the bus is JSON, ``{"v": 1, "from": PUBLISHER, "frames": FRAMES}``: the frames
-as clients get them, encoded once, by the publisher.
+No Redis and no I/O. A message on the bus is JSON in UTF-8, ``{"v": 1, "from": PUBLISHER, "frames": FRAMES}``: the
+version of this format, an id of the process that sent it, and the frames as clients get them, encoded once, by the
+publisher. docs/recipes.rst documents it for programs in other languages.
 """
 
 import json
@@ -13,47 +14,62 @@ from tornadio.errors import CallerError, ProtocolError
 
 _VERSION: Final = 1
 _MEMBERS: Final = {"v", "from", "frames"}
-_MAX_PUBLISHER: Final = 64  # characters of a publisher's id
-_MAX_NAME: Final = 200  # characters of a group's name
+_MAX_PUBLISHER: Final = 64  # characters of a publisher's id; ours have 16
+_MAX_NAME: Final = 200  # characters of a group's name, which is part of a channel's
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Bus(Protocol):
-    """What carries messages between processes: over Redis it is :class:`tornadio.RedisBus`, over NATS or AMQP yours.
+    """The interface of a publish/subscribe broker's client, for the setting ``bus``.
 
-    At most once: what a bus could not publish, or lost on the way, is gone. A bus that loses its server connects again
-    by itself, and brings its subscriptions back. All of it happens on one event loop. A bus belongs to one router,
-    which closes it.
+    :class:`tornadio.RedisBus` implements it over Redis; an application may over NATS, AMQP or others. Delivery is at
+    most once: what a bus could not publish, or lost on the way, is gone. A bus that loses its broker reconnects by
+    itself, and renews its subscriptions. All methods are called on one event loop. A bus belongs to one router, which
+    closes it.
     """
 
     async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish messages, each a channel and its data, in this order. Others wait meanwhile: give up some day.
+        """Publish messages in their order.
 
-        :raises Exception: they did not go out; any of them may be lost. They are not published again.
+        Calls are made one at a time, and the router's other messages wait for the end of this one: it needs a timeout
+        of its own.
+
+        :param messages: pairs of a channel and its data, 256 KiB together, or one that is larger.
+        :raises Exception: publishing failed. All of the messages count as lost, and are not published again.
         """
 
     async def subscribe(self, channel: str, receive: Callable[[bytes], None]) -> None:
-        """From now on call ``receive`` with the data of each message on a channel, in order. It never raises.
+        """Subscribe to a channel: from now on ``receive`` is called with the data of each message on it, in order.
 
-        :raises Exception: that can't be; it is asked for again.
+        :param receive: called on the event loop; it never raises, nor blocks.
+        :raises Exception: subscribing failed. The call is made again after 1 s.
         """
 
     async def unsubscribe(self, channel: str) -> None:
-        """No more messages from a channel."""
+        """Unsubscribe from a channel that :meth:`subscribe` has subscribed to.
+
+        :raises Exception: unsubscribing failed. The call is made again after 1 s.
+        """
 
     async def close(self) -> None:
-        """The end: let go of everything."""
+        """Close the connection to the broker. Called once, at the router's end; it has 1 s.
+
+        :raises Exception: logged.
+        """
 
 
-def channel_of(resource: str, group: str | None = None) -> str:
-    """The channel that reaches a resource's connections, or those in one of its groups."""
+def channel_name(resource: str, group: str | None = None) -> str:
+    """Return the name of the channel for all connections of a resource, or for those in one of its groups."""
     resource = resource.replace("%", "%25").replace(":", "%3A")  # so that no resource is another one's group
     return resource if group is None else f"{resource}:group:{group}"
 
 
 def check_group_name(name: object) -> str:
-    """:raises CallerError: no name for a group."""
+    """Return ``name``, checked.
+
+    :raises CallerError: it is not a group's name: text of 1 to 200 characters that UTF-8 can hold.
+    """
     if not isinstance(name, str) or not name:
         raise CallerError(f"a group's name is a text that is not empty, not {name!r}")
     if len(name) > _MAX_NAME:
@@ -66,16 +82,20 @@ def check_group_name(name: object) -> str:
 
 
 def pack(publisher: str, frames: str) -> bytes:
-    """A message for the bus."""
+    """Encode a message for the bus.
+
+    :param publisher: an id of the sending process.
+    :param frames: as :func:`tornadio.proto.encode` gives them.
+    """
     return _dumps({"v": _VERSION, "from": publisher, "frames": frames}).encode("utf-8")
 
 
 def unpack(data: bytes) -> str:
-    """The frames of a message from the bus, each as well made as a client's has to be.
+    """Decode a message from the bus, and return its frames, each of which was decoded, and so checked, as a client's.
 
-    Every browser would hang up on JSON that is none, in every process: one look at it here is cheaper.
+    One malformed JSON frame would disconnect every client of every process: browsers close the connection on it.
 
-    :raises ProtocolError: it is none; says why.
+    :raises ProtocolError: the data is not such a message; says why.
     """
     try:
         message = json.loads(data.decode("utf-8"))
@@ -103,6 +123,6 @@ def _check_frames(frames: str) -> None:
         raise ProtocolError("frames hold half of a surrogate pair") from None
     if not frames:
         raise ProtocolError("there are no frames")
-    for kind, _ in proto.frames(frames):
+    for kind, _ in proto.iter_decode(frames):
         if kind == proto.HEARTBEAT:
             raise ProtocolError("a heartbeat among the frames")

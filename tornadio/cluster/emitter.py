@@ -1,17 +1,20 @@
-"""Emitters: for programs without a server, a worker or a cron job, to send to the clients of those that have one."""
+"""Emitters: programs without a server, a worker or a cron job, send to the clients of those that have one."""
 
 import secrets
 from types import TracebackType
 from typing import Any, Self
 
 from tornadio import proto
-from tornadio.cluster.bus import channel_of, check_group_name, pack
-from tornadio.cluster.redis import PREFIX, TIMEOUT, check_prefix, connection_options, failures
+from tornadio.cluster.bus import channel_name, check_group_name, pack
+from tornadio.cluster.redis import DEFAULT_PREFIX, DEFAULT_TIMEOUT, check_prefix, connection_errors, connection_options
 from tornadio.errors import BusError, SettingsError
 
 
-class _Names:
-    """What both kinds of emitters say in the same way."""
+class _PublishCommands:
+    """Builds the PUBLISH commands of both kinds of emitter.
+
+    :raises SettingsError: ``resource`` or ``prefix`` is none.
+    """
 
     def __init__(self, resource: str, prefix: str) -> None:
         if not isinstance(resource, str) or not resource.strip("/"):
@@ -20,37 +23,39 @@ class _Names:
         self._prefix = check_prefix(prefix)
         self._publisher = secrets.token_hex(8)
 
-    def command(self, message: Any, group: str | None) -> tuple[str, str, bytes] | None:
-        """What Redis is to be told, ``None`` where there is nothing to send.
+    def build(self, message: Any, group: str | None) -> tuple[str, str, bytes] | None:
+        """Encode a message, and return the command that publishes it, ``None`` where there is nothing to send.
 
         :raises EncodeError: the message can't be sent.
         """
         frames = proto.encode(message)
         if not frames:
             return None
-        return "PUBLISH", f"{self._prefix}:{channel_of(self._resource, group)}", pack(self._publisher, frames)
+        return "PUBLISH", f"{self._prefix}:{channel_name(self._resource, group)}", pack(self._publisher, frames)
 
 
 class Emitter:
     """Sends to the connections of all routers of a resource that share a Redis, from a program without a server.
 
-    At most once: what Redis takes reaches who is connected, and subscribed, at that moment. It blocks until Redis has
-    answered, and may be used by several threads. ``with tornadio.Emitter(...) as emitter:`` closes it.
+    Delivery is at most once: a message reaches the connections that are open, in processes that are subscribed, when
+    Redis executes the command. A method that sends blocks until Redis has replied; threads may share an emitter.
+    It connects when it first sends. ``with tornadio.Emitter(...) as emitter:`` closes it.
 
-    :param url: the routers' setting ``bus``.
-    :param resource: the routers'.
-    :param prefix: as :class:`tornadio.RedisBus` has it.
-    :param timeout: seconds that Redis may take, to be connected to and to answer.
-    :raises tornadio.errors.SettingsError: not a URL of Redis, or redis-py is missing.
+    :param url: the routers' setting ``bus``, see :class:`tornadio.RedisBus`.
+    :param resource: the routers' ``resource``.
+    :param prefix: of the channels, the routers' :class:`tornadio.RedisBus` has the same.
+    :param timeout: seconds that connecting may take, and each reply.
+    :raises tornadio.errors.SettingsError: ``url`` is not a URL of Redis, ``prefix`` is empty or not ASCII,
+        ``resource`` is empty, or redis-py is missing.
     """
 
     def __init__(
-        self, url: str, resource: str = "socket.io", *, prefix: str = PREFIX, timeout: float = TIMEOUT
+        self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=False)
         from redis import ConnectionPool, Redis
 
-        self._names = _Names(resource, prefix)
+        self._commands = _PublishCommands(resource, prefix)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
         self._redis = Redis(connection_pool=self._pool)
 
@@ -59,27 +64,29 @@ class Emitter:
 
         :param message: as :meth:`tornadio.SocketConnection.send` takes it.
         :raises tornadio.errors.EncodeError: the message can't be sent.
-        :raises tornadio.errors.BusError: Redis did not take it, or did not say so.
+        :raises tornadio.errors.BusError: Redis has replied with an error, or not at all: the message may be lost, and
+            is not sent again.
         """
         self._send(message, None)
 
     def group(self, name: str) -> "EmitterGroup":
-        """Those connections that are members of a group, wherever.
+        """Return a group, to send to its members in all processes.
 
-        :raises tornadio.errors.CallerError: that is no name.
+        :param name: text of 1 to 200 characters.
+        :raises tornadio.errors.CallerError: ``name`` is none.
         """
         return EmitterGroup(self, check_group_name(name))
 
     def _send(self, message: Any, group: str | None) -> None:
-        command = self._names.command(message, group)
+        command = self._commands.build(message, group)
         if command is not None:
             try:
                 self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-            except failures() as error:
+            except connection_errors() as error:
                 raise BusError(f"Redis took no message: {error}") from error
 
     def close(self) -> None:
-        """Close the connections to Redis."""
+        """Close the connections to Redis. Sending makes new ones."""
         self._pool.disconnect()
 
     def __enter__(self) -> Self:
@@ -92,7 +99,7 @@ class Emitter:
 
 
 class EmitterGroup:
-    """A group, as an :class:`Emitter` sees it.
+    """A group that an :class:`Emitter` sends to.
 
     :ivar name: the group's name.
     """
@@ -107,36 +114,57 @@ class EmitterGroup:
 
 
 class AsyncEmitter:
-    """An :class:`Emitter` for asyncio: its methods are coroutines, and ``async with`` closes it."""
+    """An :class:`Emitter` whose methods are coroutines: sends from an asyncio program without a server.
+
+    Delivery is at most once, as an :class:`Emitter`'s. An emitter belongs to one event loop; tasks may share it.
+    ``async with tornadio.AsyncEmitter(...) as emitter:`` closes it.
+
+    :param url: the routers' setting ``bus``, see :class:`tornadio.RedisBus`.
+    :param resource: the routers' ``resource``.
+    :param prefix: of the channels, the routers' :class:`tornadio.RedisBus` has the same.
+    :param timeout: seconds that connecting may take, and each reply.
+    :raises tornadio.errors.SettingsError: ``url`` is not a URL of Redis, ``prefix`` is empty or not ASCII,
+        ``resource`` is empty, or redis-py is missing.
+    """
 
     def __init__(
-        self, url: str, resource: str = "socket.io", *, prefix: str = PREFIX, timeout: float = TIMEOUT
+        self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=True)
         from redis.asyncio import ConnectionPool, Redis
 
-        self._names = _Names(resource, prefix)
+        self._commands = _PublishCommands(resource, prefix)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
         self._redis = Redis(connection_pool=self._pool)
 
     async def broadcast(self, message: Any) -> None:
-        """As :meth:`Emitter.broadcast`."""
+        """Send a message to every connection, and wait for Redis' reply.
+
+        :param message: as :meth:`tornadio.SocketConnection.send` takes it.
+        :raises tornadio.errors.EncodeError: the message can't be sent.
+        :raises tornadio.errors.BusError: Redis has replied with an error, or not at all: the message may be lost, and
+            is not sent again.
+        """
         await self._send(message, None)
 
     def group(self, name: str) -> "AsyncEmitterGroup":
-        """As :meth:`Emitter.group`."""
+        """Return a group, to send to its members in all processes.
+
+        :param name: text of 1 to 200 characters.
+        :raises tornadio.errors.CallerError: ``name`` is none.
+        """
         return AsyncEmitterGroup(self, check_group_name(name))
 
     async def _send(self, message: Any, group: str | None) -> None:
-        command = self._names.command(message, group)
+        command = self._commands.build(message, group)
         if command is not None:
             try:
                 await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-            except failures() as error:
+            except connection_errors() as error:
                 raise BusError(f"Redis took no message: {error}") from error
 
     async def close(self) -> None:
-        """Close the connections to Redis."""
+        """Close the connections to Redis. Sending makes new ones."""
         await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
@@ -149,7 +177,7 @@ class AsyncEmitter:
 
 
 class AsyncEmitterGroup:
-    """A group, as an :class:`AsyncEmitter` sees it.
+    """A group that an :class:`AsyncEmitter` sends to.
 
     :ivar name: the group's name.
     """

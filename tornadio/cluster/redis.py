@@ -1,7 +1,9 @@
-"""Redis as the bus: its pub/sub, through redis-py, which is imported when a bus is asked for.
+"""A :class:`~tornadio.cluster.bus.Bus` over Redis pub/sub, through redis-py.
 
-A bus has two connections, one that publishes and one that is subscribed. Each is read all the time, so that its end is
-noticed at once, and pinged, so that silence is, too. Either is made again until the bus is closed.
+redis-py is an extra: its modules are imported when a bus is made, not with this module. A bus holds two connections,
+one that publishes and one that is subscribed: a subscribed connection takes no PUBLISH in Redis' protocol, RESP 2.
+Both are read all the time, so that EOF is noticed at once, and pinged, so that silence is. Both reconnect until the
+bus is closed.
 """
 
 import asyncio
@@ -19,114 +21,126 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-PREFIX: Final = "tornadio"
-TIMEOUT: Final = 10.0  # seconds
+DEFAULT_PREFIX: Final = "tornadio"
+DEFAULT_TIMEOUT: Final = 10.0  # seconds
 
-# Pauses between attempts to connect: exponential, with full jitter, so that not all processes come back at once.
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
-_DOUBLINGS: Final = 6
-# So many are received before others get their turn, and clients what has come.
-_MESSAGES_A_TURN: Final = 50
+# Exponential backoff with full jitter between attempts to connect: when Redis restarts, not all processes come back at
+# the same moment. Seconds; the delay is doubled at most so many times, which is past the maximum.
+_BACKOFF_BASE: Final = 0.1
+_BACKOFF_MAX: Final = 5.0
+_BACKOFF_STEPS: Final = 6
+# Replies read in one iteration of the event loop. Between two, clients are written to, and other tasks run.
+_REPLIES_PER_TICK: Final = 50
 
 Command = tuple[str | bytes, ...]
-# What a command comes to: an error, if one.
-Answered = asyncio.Future[Exception | None]
+# Done when all replies to a pipeline are there: with the first error among them, if one is.
+_ReplyFuture = asyncio.Future[Exception | None]
 
 
 class RedisBus:
-    """A :class:`~tornadio.cluster.bus.Bus` over Redis.
+    """A bus, :class:`tornadio.Bus`, over Redis pub/sub. It connects when it is first used, and reconnects by itself.
 
     :param url: ``redis://[[user]:password@]host[:6379]``, ``rediss://...`` (TLS) or ``unix:///path``, as redis-py takes
-        them. A database number in it keeps nothing apart: pub/sub knows none.
-    :param prefix: what the names of the channels begin with. Deployments that share a Redis take one each.
-    :param timeout: seconds of silence after which a connection counts as lost, and that publishing may take.
-    :raises tornadio.errors.SettingsError: not such a URL, or redis-py is missing.
+        them. A database number in it separates nothing: pub/sub has no databases.
+    :param prefix: what the names of the channels begin with, ASCII text. Deployments that share a Redis need one each.
+    :param timeout: seconds without a byte from Redis after which a connection counts as lost; also what
+        :meth:`publish` may take.
+    :raises tornadio.errors.SettingsError: ``url`` is not such a URL, ``prefix`` is empty or not ASCII, or redis-py is
+        missing.
     """
 
-    def __init__(self, url: str, prefix: str = PREFIX, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=True)
         self._address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self._prefix = check_prefix(prefix)
         self._timeout = timeout
         self._receivers: dict[bytes, Callable[[bytes], None]] = {}
-        self._lost: set[_Line] = set()
-        self._lost_at = 0.0
+        self._disconnected: set[_RedisConnection] = set()
+        self._outage_began = 0.0
 
         def connect() -> "AbstractConnection":
             connection: AbstractConnection = connection_class(**options)
             return connection
 
-        self._publishing = _Publishing(connect, timeout, self)
-        self._subscribed = _Subscribed(connect, timeout, self, self._receivers)
+        self._publish_connection = _PublishConnection(connect, timeout, self)
+        self._subscribe_connection = _SubscribeConnection(connect, timeout, self, self._receivers)
 
     def __repr__(self) -> str:
         return f"<RedisBus {self._address}>"
 
     async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish messages together. While Redis is away this waits for it, for a while.
+        """Publish messages in one pipeline. While Redis is away this waits for a connection, up to ``timeout`` seconds.
 
-        :raises tornadio.errors.BusError: they did not go out; any of them may be lost.
+        :param messages: pairs of a channel, without the prefix, and its data.
+        :raises tornadio.errors.BusError: no connection or no reply in ``timeout`` seconds, the connection was lost
+            before all replies were there, or one of them is an error. Any of the messages may be lost.
         """
         self._start()
         commands = [("PUBLISH", self._name(channel), data) for channel, data in messages]
         try:
             async with asyncio.timeout(self._timeout):
-                await self._publishing.ask(commands)
+                await self._publish_connection.execute(commands)
         except TimeoutError:
             raise BusError(f"no answer from Redis at {self._address} in {self._timeout:g} s") from None
-        except failures() as error:
+        except connection_errors() as error:
             raise BusError(f"Redis at {self._address}: {error}") from error
 
     async def subscribe(self, channel: str, receive: Callable[[bytes], None]) -> None:
-        """Call ``receive`` with the data of each message on a channel: soon, and again after each loss of Redis."""
+        """Call ``receive`` with the data of each message on a channel.
+
+        Raises no error of Redis: without a connection, the next one begins with the subscription. One that Redis
+        rejects (its access control list may) is a warning in the log.
+        """
         name = self._name(channel)
         self._receivers[name] = receive
         self._start()
-        await self._subscribed.tell(("SUBSCRIBE", name))
+        await self._subscribe_connection.send_if_connected(("SUBSCRIBE", name))
 
     async def unsubscribe(self, channel: str) -> None:
-        """No more messages from a channel."""
+        """Stop receiving from a channel. Raises no error of Redis; no error either if it is not subscribed."""
         name = self._name(channel)
         if self._receivers.pop(name, None) is not None:
-            await self._subscribed.tell(("UNSUBSCRIBE", name))
+            await self._subscribe_connection.send_if_connected(("UNSUBSCRIBE", name))
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close both connections, and make no others. Raises no error of Redis. Closing twice does no harm.
+
+        A :meth:`publish` that waits for replies then ends with :exc:`~tornadio.errors.BusError`, after its timeout.
+        """
         self._receivers.clear()
-        await asyncio.gather(self._publishing.close(), self._subscribed.close())
+        await asyncio.gather(self._publish_connection.close(), self._subscribe_connection.close())
 
     def _name(self, channel: str) -> bytes:
         return f"{self._prefix}:{channel}".encode()
 
     def _start(self) -> None:
-        self._publishing.start()
-        self._subscribed.start()
+        self._publish_connection.start()
+        self._subscribe_connection.start()
 
-    # -- What its connections tell -------------------------------------------------------------------------------
+    # -- Called by its connections -------------------------------------------------------------------------------
 
-    def lost(self, line: "_Line", error: Exception) -> None:
-        """A connection was lost, or can't be made: said once, until both are there again."""
-        if not self._lost:
-            self._lost_at = asyncio.get_running_loop().time()
+    def connection_lost(self, connection: "_RedisConnection", error: Exception) -> None:
+        """Log that a connection was lost, or could not be made: once an outage, which ends when both are connected."""
+        if not self._disconnected:
+            self._outage_began = asyncio.get_running_loop().time()
             logger.warning("no connection to Redis at %s: %s", self._address, str(error) or type(error).__name__)
-        self._lost.add(line)
+        self._disconnected.add(connection)
 
-    def found(self, line: "_Line") -> None:
-        """A connection was made."""
-        if line in self._lost:
-            self._lost.discard(line)
-            if not self._lost:
-                seconds = asyncio.get_running_loop().time() - self._lost_at
+    def connection_made(self, connection: "_RedisConnection") -> None:
+        """Log the end of an outage when both connections are made again."""
+        if connection in self._disconnected:
+            self._disconnected.discard(connection)
+            if not self._disconnected:
+                seconds = asyncio.get_running_loop().time() - self._outage_began
                 logger.warning("connected to Redis at %s again, after %.1f s", self._address, seconds)
 
 
-class _Line:
-    """A connection to Redis that is made again whenever it is lost.
+class _RedisConnection:
+    """A connection to Redis that reconnects, with backoff, whenever it is lost: the base of the two below.
 
-    :param connect: a new connection that is not connected yet.
-    :param timeout: seconds of silence after which it is lost.
-    :param bus: to be told.
+    :param connect: makes an object of redis-py's for a connection, which is not connected yet.
+    :param timeout: seconds without a byte from Redis after which the connection is lost.
+    :param bus: told of each connection made and lost.
     """
 
     def __init__(self, connect: "Callable[[], AbstractConnection]", timeout: float, bus: RedisBus) -> None:
@@ -134,45 +148,49 @@ class _Line:
         self._timeout = timeout
         self._bus = bus
         self._connection: AbstractConnection | None = None
-        self._found = asyncio.Event()
+        self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    # -- What its kinds do otherwise -----------------------------------------------------------------------------
+    # -- Hooks ---------------------------------------------------------------------------------------------------
 
-    def greeting(self) -> list[Command]:
-        """What a new connection begins with."""
+    def initial_commands(self) -> list[Command]:
+        """Return the commands that a new connection sends first."""
         return []
 
-    def asked(self, count: int, answered: "Answered | None") -> None:
-        """So many commands go out now. Who waits for their answers, if somebody does."""
+    def on_commands_sent(self, count: int, answered: "_ReplyFuture | None") -> None:
+        """Called before ``count`` commands are written. ``answered`` becomes done with their replies, if given."""
 
-    def received(self, reply: Any) -> None:
-        """Something has come, be it an error."""
+    def reply_received(self, reply: Any) -> None:
+        """Called with each reply: a value, or the error that Redis answered."""
         raise NotImplementedError
 
-    def lost(self, error: Exception) -> None:
-        """There is no connection, or no more."""
+    def connection_lost(self, error: Exception) -> None:
+        """Called when the connection is lost, or could not be made."""
 
-    # -- What they share -----------------------------------------------------------------------------------------
+    # -- Connecting, reading, writing ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, soon. Starting twice does no harm."""
+        """Start the task that connects and reads. Starting twice does no harm."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
-        """Close the connection. No other is made."""
+        """Close the connection, and do not reconnect."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def send(self, commands: Collection[Command], answered: "Answered | None" = None) -> None:
-        """:raises redis.RedisError, OSError: there is no connection, or it can't be written to."""
+    async def send(self, commands: Collection[Command], answered: "_ReplyFuture | None" = None) -> None:
+        """Write commands, without waiting for their replies.
+
+        :param answered: see :meth:`on_commands_sent`.
+        :raises redis.RedisError, OSError: there is no connection, or writing failed.
+        """
         connection = self._connection
-        if connection is None or not connection.is_connected:  # it would connect by itself
+        if connection is None or not connection.is_connected:  # redis-py would connect by itself, and not subscribe
             raise ConnectionError("not connected")
         packed = connection.pack_commands(commands)
-        self.asked(len(commands), answered)
+        self.on_commands_sent(len(commands), answered)
         await connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
@@ -181,27 +199,30 @@ class _Line:
         while True:
             begun = loop.time()
             try:
-                await self._live()
+                await self._connect_and_read()
             except Exception as error:
-                self._bus.lost(self, error)
-                self.lost(error)
-            if loop.time() - begun > _LONGEST_PAUSE:
+                self._bus.connection_lost(self, error)
+                self.connection_lost(error)
+            if loop.time() - begun > _BACKOFF_MAX:
                 attempts = 0
-            await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempts)))
-            attempts = min(attempts + 1, _DOUBLINGS)
+            await asyncio.sleep(random.uniform(0, min(_BACKOFF_MAX, _BACKOFF_BASE * 2**attempts)))
+            attempts = min(attempts + 1, _BACKOFF_STEPS)
 
-    async def _live(self) -> None:
-        """A connection from its beginning to its end, which is an error."""
+    async def _connect_and_read(self) -> None:
+        """Connect, send the initial commands, and read until the connection fails.
+
+        :raises redis.RedisError, OSError: always, but for cancellation: how the connection ended.
+        """
         connection = self._connect()
         is_lost = True
         pinging = None
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
-            if greeting := self.greeting():
-                await self.send(greeting)
-            self._found.set()
-            self._bus.found(self)
+            if commands := self.initial_commands():
+                await self.send(commands)
+            self._connected.set()
+            self._bus.connection_made(self)
             pinging = asyncio.get_running_loop().create_task(self._ping())
             await self._read(connection)
         except asyncio.CancelledError:
@@ -209,85 +230,89 @@ class _Line:
             raise
         finally:
             self._connection = None
-            self._found.clear()
+            self._connected.clear()
             if pinging is not None:
                 pinging.cancel()
-            with contextlib.suppress(*failures()):
+            with contextlib.suppress(*connection_errors()):
                 await connection.disconnect(nowait=is_lost)
 
     async def _read(self, connection: "AbstractConnection") -> None:
         from redis.exceptions import ResponseError
 
         while True:
-            for _ in range(_MESSAGES_A_TURN):
+            for _ in range(_REPLIES_PER_TICK):
                 try:
                     reply = await connection.read_response()
                 except ResponseError as error:
                     reply = error
-                self.received(reply)
+                self.reply_received(reply)
             await asyncio.sleep(0)
 
     async def _ping(self) -> None:
-        """Have Redis say something, well before its silence counts. What goes wrong, the reader hears."""
-        with contextlib.suppress(*failures()):
+        """Send PING every third of the timeout: a live connection is never silent. Errors surface in the reader."""
+        with contextlib.suppress(*connection_errors()):
             while True:
                 await asyncio.sleep(self._timeout / 3)
                 await self.send([("PING",)])
 
 
-class _Publishing(_Line):
-    """The connection that asks, and is answered."""
+class _PublishConnection(_RedisConnection):
+    """The connection that publishes: each pipeline's replies complete its future, in order."""
 
     def __init__(self, connect: "Callable[[], AbstractConnection]", timeout: float, bus: RedisBus) -> None:
         super().__init__(connect, timeout, bus)
-        self._unanswered: collections.deque[_Question] = collections.deque()
+        self._unanswered: collections.deque[_Pipeline] = collections.deque()
 
-    async def ask(self, commands: Collection[Command]) -> None:
-        """Wait for a connection, send commands, and wait for their answers.
+    async def execute(self, commands: Collection[Command]) -> None:
+        """Wait for a connection, send commands as one pipeline, and wait for all replies.
 
-        :raises redis.RedisError, OSError: the connection was lost meanwhile, or one of the answers is an error.
+        :raises redis.RedisError, OSError: the connection was lost before they were there, or one of them is an error.
         """
-        await self._found.wait()
-        answered: Answered = asyncio.get_running_loop().create_future()
+        await self._connected.wait()
+        answered: _ReplyFuture = asyncio.get_running_loop().create_future()
         await self.send(commands, answered)
         error = await answered
         if error is not None:
             raise error
 
-    def asked(self, count: int, answered: "Answered | None") -> None:
-        self._unanswered.append(_Question(count, answered))
+    def on_commands_sent(self, count: int, answered: "_ReplyFuture | None") -> None:
+        self._unanswered.append(_Pipeline(count, answered))
 
-    def received(self, reply: Any) -> None:
-        question = self._unanswered[0]
-        question.left -= 1
-        if question.error is None and isinstance(reply, Exception):
-            question.error = reply
-        if not question.left:
-            self._unanswered.popleft().end()
+    def reply_received(self, reply: Any) -> None:
+        pipeline = self._unanswered[0]
+        pipeline.pending -= 1
+        if pipeline.error is None and isinstance(reply, Exception):
+            pipeline.error = reply
+        if not pipeline.pending:
+            self._unanswered.popleft().complete()
 
-    def lost(self, error: Exception) -> None:
+    def connection_lost(self, error: Exception) -> None:
         while self._unanswered:
-            self._unanswered.popleft().end(error)
+            self._unanswered.popleft().complete(error)
 
 
-class _Question:
-    """Commands that went out together: how many answers are still to come."""
+class _Pipeline:
+    """Commands that were sent together.
 
-    __slots__ = ("_answered", "error", "left")
+    :ivar pending: how many replies are still to come.
+    :ivar error: the first reply that was an error.
+    """
 
-    def __init__(self, left: int, answered: "Answered | None") -> None:
-        self.left = left
+    __slots__ = ("_answered", "error", "pending")
+
+    def __init__(self, pending: int, answered: "_ReplyFuture | None") -> None:
+        self.pending = pending
         self.error: Exception | None = None
         self._answered = answered
 
-    def end(self, error: Exception | None = None) -> None:
-        """All answers are here, or none will come any more."""
+    def complete(self, error: Exception | None = None) -> None:
+        """Set the future's result: all replies are there, or ``error`` has ended the connection before."""
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(error or self.error)
 
 
-class _Subscribed(_Line):
-    """The connection that listens."""
+class _SubscribeConnection(_RedisConnection):
+    """The connection that is subscribed: after each reconnect to all channels anew."""
 
     def __init__(
         self,
@@ -299,15 +324,15 @@ class _Subscribed(_Line):
         super().__init__(connect, timeout, bus)
         self._receivers = receivers
 
-    async def tell(self, command: Command) -> None:
-        """Send a command, if there is a connection; a new one begins with what is to be heard."""
-        with contextlib.suppress(*failures()):
+    async def send_if_connected(self, command: Command) -> None:
+        """Send a command, if connected. If not, nothing is lost: the next connection begins with all subscriptions."""
+        with contextlib.suppress(*connection_errors()):
             await self.send([command])
 
-    def greeting(self) -> list[Command]:
-        return [("SUBSCRIBE", name) for name in self._receivers]  # one that is refused leaves the others
+    def initial_commands(self) -> list[Command]:
+        return [("SUBSCRIBE", name) for name in self._receivers]  # a command each: one rejected leaves the others
 
-    def received(self, reply: Any) -> None:
+    def reply_received(self, reply: Any) -> None:
         if isinstance(reply, Exception):
             logger.warning("Redis refuses to let a channel be heard: %s", reply)
         elif isinstance(reply, list) and reply[0] == b"message":
@@ -317,24 +342,30 @@ class _Subscribed(_Line):
                 receive(data)
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """The errors of a connection to Redis."""
+def connection_errors() -> tuple[type[Exception], ...]:
+    """Return the exception classes that a connection to Redis raises. A function, for redis-py may be missing."""
     from redis.exceptions import RedisError
 
     return RedisError, OSError
 
 
 def check_prefix(prefix: object) -> str:
-    """:raises SettingsError: nothing for the names of channels to begin with."""
+    """Return ``prefix``, checked.
+
+    :raises SettingsError: it is empty, or not ASCII text.
+    """
     if not isinstance(prefix, str) or not prefix or not prefix.isascii():
         raise SettingsError(f"prefix must be ASCII text for the names of channels to begin with, not {prefix!r}")
     return prefix
 
 
 def connection_options(url: str, timeout: float, *, asynchronous: bool) -> tuple[Any, dict[str, Any]]:
-    """A URL as redis-py's class for connections, and its arguments.
+    """Return redis-py's class of connections for a URL, and its keyword arguments.
 
-    :raises SettingsError: not a URL of Redis, or redis-py is missing. The URL's password is not told.
+    :param timeout: seconds to connect in, and without a byte from Redis.
+    :param asynchronous: whether the class is that of ``redis.asyncio``.
+    :raises SettingsError: not a URL of Redis, or redis-py is missing. The message never quotes the URL, which may hold
+        a password.
     """
     try:
         if asynchronous:
@@ -355,14 +386,14 @@ def connection_options(url: str, timeout: float, *, asynchronous: bool) -> tuple
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "decode_responses": False,
-            "health_check_interval": 0,
-            "protocol": 2,
-            # What was sent once, and perhaps went out, is not sent again.
+            "health_check_interval": 0,  # redis-py's own PING is sent only with another command
+            "protocol": 2,  # of RESP: in version 3 messages are pushed, and arrive as other objects
+            # At most once: a command that was sent, and perhaps executed, is not sent again.
             "retry": Retry(NoBackoff(), 0),
             "retry_on_error": [],
             "retry_on_timeout": False,
         }
         connection_class(**options)
-    except (TypeError, ValueError):  # the words of which may quote a password
+    except (TypeError, ValueError):  # whose messages may quote a password
         raise SettingsError("that is no URL of Redis as redis-py takes them, such as redis://host:6379") from None
     return connection_class, options

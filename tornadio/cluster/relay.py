@@ -1,7 +1,7 @@
-"""Between a router's sessions and its bus: what they send goes out in order, what comes in is checked.
+"""The relay between a router's sessions and its bus: publishes what they send, in order; checks and delivers the rest.
 
-Here nothing waits for the bus, and nothing that happens to it reaches the application: messages gather in a bounded
-queue, one task publishes what has gathered, and what can't be published is dropped, counted and said.
+Sessions never wait for the bus, and its errors never reach the application: messages wait in a bounded queue, one task
+publishes them in batches, and those that can't be published are dropped, counted and logged.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tornadio.cluster.bus import channel_of, pack, unpack
+from tornadio.cluster.bus import channel_name, pack, unpack
 from tornadio.errors import ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net.tasks import is_cancelled, loop_is_running
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _BATCH_SIZE: Final = 1 << 18  # bytes published together, or one message that is larger
-_RETRY_SECONDS: Final = 1.0  # between two attempts to subscribe
-_GRACE_SECONDS: Final = 1.0  # at the end, for the bus to close
+_RETRY_DELAY: Final = 1.0  # seconds between two attempts to subscribe
+_CLOSE_TIMEOUT: Final = 1.0  # seconds for cancelled tasks, and then for the bus, to end
 
 Deliver = Callable[[str], None]  # frames
 
@@ -31,10 +31,10 @@ Deliver = Callable[[str], None]  # frames
 class Relay:
     """Publishes what a router sends to all or to a group, and delivers what other processes publish.
 
-    :param bus: which it closes.
+    :param bus: the router's; :meth:`close` closes it.
     :param resource: the router's.
-    :param limit: bytes of one message on the bus, and of those that wait for it together.
-    :param deliver: called with the frames that are for every connection here.
+    :param limit: bytes that one message may have on the bus, and that all messages in the queue may have together.
+    :param deliver: called with the frames of each message for all connections of this router.
     """
 
     def __init__(self, bus: "Bus", resource: str, limit: int, deliver: Deliver) -> None:
@@ -42,30 +42,32 @@ class Relay:
         self._resource = resource
         self._limit = limit
         self._publisher = secrets.token_hex(8)
-        self._ours = pack(self._publisher, "").partition(b'"frames"')[0]  # what our own messages begin with
+        self._own_prefix = pack(self._publisher, "").partition(b'"frames"')[0]  # messages that begin so are our own
         self._is_started = False
         self._is_closed = False
         self._queue: collections.deque[tuple[str, bytes]] = collections.deque()
-        self._queued = 0  # bytes
-        self._sending: asyncio.Task[None] | None = None
-        self._under_way = 0  # messages that the bus has at the moment
-        self._dropped = 0  # messages, in this outage
-        self._delivers: dict[str, Deliver] = {channel_of(resource): deliver}  # by the channels that are wanted
+        self._queued_bytes = 0
+        self._publish_task: asyncio.Task[None] | None = None
+        self._in_flight = 0  # messages of the batch that the bus is publishing
+        self._dropped = 0  # messages, since the bus last published one
+        self._receivers: dict[str, Deliver] = {channel_name(resource): deliver}  # by wanted channel
         self._subscribed: set[str] = set()
-        self._changed: dict[str, None] = dict.fromkeys(self._delivers)  # channels that were not looked at since
-        self._subscribing: asyncio.Task[None] | None = None
+        self._dirty: dict[str, None] = dict.fromkeys(
+            self._receivers
+        )  # an ordered set: wanted or not since the last sync
+        self._sync_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Subscribe, and publish what waits already, on the loop that runs now. Starting twice does no harm."""
+        """Subscribe, and publish what is queued, on the running event loop. Starting twice does no harm."""
         if not self._is_started and not self._is_closed:
             self._is_started = True
-            self._subscribe_soon()
-            self._send_soon()
+            self._schedule_sync()
+            self._schedule_publish()
 
     # -- Out -----------------------------------------------------------------------------------------------------
 
     def publish(self, frames: str, group: str | None = None) -> None:
-        """Send frames to the other processes' connections, or to those in a group. Never waits, never raises."""
+        """Queue frames for the other processes' connections, or for those in a group. Never waits, never raises."""
         if self._is_closed:
             logger.debug("%s: published after the end: dropped", self._resource)
             return
@@ -78,25 +80,25 @@ class Relay:
                 self._limit,
             )
             return
-        self._queue.append((channel_of(self._resource, group), data))
-        self._queued += len(data)
-        while self._queued > self._limit:
-            self._queued -= len(self._queue.popleft()[1])
+        self._queue.append((channel_name(self._resource, group), data))
+        self._queued_bytes += len(data)
+        while self._queued_bytes > self._limit:
+            self._queued_bytes -= len(self._queue.popleft()[1])
             self._drop(1, "too much waits for the bus")
         if loop_is_running():
             self.start()
-            self._send_soon()
+            self._schedule_publish()
 
-    def _send_soon(self) -> None:
-        """At the end of this turn: all that is sent in one turn travels together."""
-        if self._sending is None and self._queue:
-            self._sending = asyncio.get_running_loop().create_task(self._send())
+    def _schedule_publish(self) -> None:
+        """Start the publishing task, which runs in the loop's next iteration: what this one sends shares a batch."""
+        if self._publish_task is None and self._queue:
+            self._publish_task = asyncio.get_running_loop().create_task(self._publish_queued())
 
-    async def _send(self) -> None:
+    async def _publish_queued(self) -> None:
         try:
             while self._queue:
-                batch = self._take()
-                self._under_way = len(batch)
+                batch = self._next_batch()
+                self._in_flight = len(batch)
                 try:
                     await self._bus.publish(batch)
                 except (Exception, asyncio.CancelledError) as error:
@@ -104,18 +106,18 @@ class Relay:
                         raise
                     self._drop(len(batch), str(error) or type(error).__name__)
                 else:
-                    self._went_out()
-                self._under_way = 0
+                    self._outage_over()
+                self._in_flight = 0
         finally:
-            self._sending = None
+            self._publish_task = None
 
-    def _take(self) -> list[tuple[str, bytes]]:
+    def _next_batch(self) -> list[tuple[str, bytes]]:
         batch = [self._queue.popleft()]
         size = len(batch[0][1])
         while self._queue and size + len(self._queue[0][1]) <= _BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1][1])
-        self._queued -= size
+        self._queued_bytes -= size
         return batch
 
     def _drop(self, count: int, reason: str) -> None:
@@ -123,7 +125,7 @@ class Relay:
             logger.warning("%s: messages for other processes are dropped: %s", self._resource, reason)
         self._dropped += count
 
-    def _went_out(self) -> None:
+    def _outage_over(self) -> None:
         if self._dropped:
             logger.warning("%s: messages reach other processes again, %d were dropped", self._resource, self._dropped)
             self._dropped = 0
@@ -131,46 +133,52 @@ class Relay:
     # -- In ------------------------------------------------------------------------------------------------------
 
     def join(self, group: str, deliver: Deliver) -> None:
-        """A group has members here: ``deliver`` what comes for it."""
-        self._want(channel_of(self._resource, group), deliver)
+        """Subscribe to a group's channel: the group has its first member in this process.
+
+        :param deliver: called with each message for the group.
+        """
+        self._set_wanted(channel_name(self._resource, group), deliver)
 
     def leave(self, group: str) -> None:
-        """A group has no members here any more."""
-        self._want(channel_of(self._resource, group), None)
+        """Unsubscribe from a group's channel: the group has no member in this process any more."""
+        self._set_wanted(channel_name(self._resource, group), None)
 
-    def _want(self, channel: str, deliver: Deliver | None) -> None:
+    def _set_wanted(self, channel: str, deliver: Deliver | None) -> None:
         if deliver is None:
-            self._delivers.pop(channel, None)
+            self._receivers.pop(channel, None)
         else:
-            self._delivers[channel] = deliver
-        self._changed[channel] = None
+            self._receivers[channel] = deliver
+        self._dirty[channel] = None
         if self._is_started:
-            self._subscribe_soon()
+            self._schedule_sync()
 
-    def _subscribe_soon(self) -> None:
-        if self._subscribing is None and self._changed and not self._is_closed:
-            self._subscribing = asyncio.get_running_loop().create_task(self._subscribe())
+    def _schedule_sync(self) -> None:
+        if self._sync_task is None and self._dirty and not self._is_closed:
+            self._sync_task = asyncio.get_running_loop().create_task(self._sync_subscriptions())
 
-    async def _subscribe(self) -> None:
-        """Bring the bus's subscriptions to what is wanted, one after the other: a group may come and go at once."""
+    async def _sync_subscriptions(self) -> None:
+        """Subscribe and unsubscribe, one call at a time, until the bus has what is wanted.
+
+        What is wanted of a channel is read when its turn comes: a group may be joined and left in one iteration.
+        """
         try:
-            while self._changed:
-                channel = next(iter(self._changed))
-                del self._changed[channel]
+            while self._dirty:
+                channel = next(iter(self._dirty))
+                del self._dirty[channel]
                 try:
-                    await self._bring(channel)
+                    await self._sync_subscription(channel)
                 except (Exception, asyncio.CancelledError) as error:
                     if is_cancelled():
                         raise
                     reason = str(error) or type(error).__name__
                     logger.warning("the bus can't subscribe to %s, or unsubscribe: %s", channel, reason)
-                    self._changed[channel] = None
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    self._dirty[channel] = None
+                    await asyncio.sleep(_RETRY_DELAY)
         finally:
-            self._subscribing = None
+            self._sync_task = None
 
-    async def _bring(self, channel: str) -> None:
-        if channel in self._delivers:
+    async def _sync_subscription(self, channel: str) -> None:
+        if channel in self._receivers:
             if channel not in self._subscribed:
                 await self._bus.subscribe(channel, functools.partial(self._receive, channel))
                 self._subscribed.add(channel)
@@ -179,9 +187,9 @@ class Relay:
             self._subscribed.discard(channel)
 
     def _receive(self, channel: str, data: bytes) -> None:
-        """Something has come. Whatever it is, the bus hears of no error."""
-        deliver = self._delivers.get(channel)
-        if deliver is None or self._is_closed or data.startswith(self._ours):
+        """Check a message from the bus, and deliver it. Raises nothing into the bus: errors are logged."""
+        deliver = self._receivers.get(channel)
+        if deliver is None or self._is_closed or data.startswith(self._own_prefix):
             return
         try:
             if len(data) > self._limit:
@@ -195,27 +203,27 @@ class Relay:
     # -- End -----------------------------------------------------------------------------------------------------
 
     async def close(self, seconds: float) -> None:
-        """Close the bus, once what waits for it has gone out.
+        """Publish what is queued, then close the bus.
 
-        :param seconds: what has not gone out then is dropped.
+        :param seconds: for publishing; what is still queued then is dropped. Closing may take 2 s more.
         """
         if self._is_closed:
             return
         self._is_closed = True
-        if self._sending is not None:
-            await asyncio.wait({self._sending}, timeout=seconds)
-        self._dropped += self._under_way + len(self._queue)
+        if self._publish_task is not None:
+            await asyncio.wait({self._publish_task}, timeout=seconds)
+        self._dropped += self._in_flight + len(self._queue)
         if self._dropped:
             logger.warning(
                 "%s: at the end, %d messages for other processes were dropped", self._resource, self._dropped
             )
         self._queue.clear()
-        tasks = {task for task in (self._sending, self._subscribing) if task is not None}
+        tasks = {task for task in (self._publish_task, self._sync_task) if task is not None}
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
         try:
-            await asyncio.wait_for(self._bus.close(), _GRACE_SECONDS)
+            await asyncio.wait_for(self._bus.close(), _CLOSE_TIMEOUT)
         except Exception as error:
             logger.warning("%s: the bus can't be closed: %s", self._resource, str(error) or type(error).__name__)

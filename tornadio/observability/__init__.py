@@ -1,1 +1,1 @@
-"""What an operator sees: log lines, the access log, the health check."""
+"""For operators: the access log and the health check."""

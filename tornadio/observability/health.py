@@ -1,20 +1,20 @@
-"""Whether a server serves, for those who ask before they send it clients: a proxy's health check."""
+"""The health check: tells a proxy whether to send new clients to this process."""
 
 from typing import Any, Final
 
 from tornadio.web.bodiless import BodilessHandler
 from tornadio.web.peers import is_forwarded
 
-SERVERS: Final = "tornadio_servers"  # an application's setting: the SocketServers that serve it
+SERVERS: Final = "tornadio_servers"  # key of an application's setting, which holds the SocketServers that serve it
 
 
 class HealthHandler(BodilessHandler):
-    """Answers 200 ``ok``, and from the first moment of a shutdown on 503 ``draining``. Whom a proxy has announced by a
-    PROXY line is answered 404: a client, and no health check.
+    """Answers GET and HEAD with 200 ``ok``, and from the first moment of a shutdown on with 503 ``draining``.
 
-    ``tornado.web.Application([(r"/health", tornadio.HealthHandler), ...])``. It says nothing of Redis: a process that
-    has lost it serves its own clients, and with all of them out of service nobody would be served. Nor does it write to
-    the access log: a proxy asks every other second.
+    ``tornado.web.Application([(r"/health", tornadio.HealthHandler), ...])``. A connection that began with a PROXY
+    protocol line is a client's, not the proxy's own, and is answered 404. Redis being unreachable is no reason for 503:
+    a process without it serves its own clients, and all processes would be taken out of service at once. Health checks
+    are not in the access log: proxies make one every other second.
     """
 
     def set_default_headers(self) -> None:

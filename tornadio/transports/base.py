@@ -351,7 +351,7 @@ class TransportHandler:
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         """The frames of a POST's payload."""
-        return proto.frames(data)
+        return proto.iter_decode(data)
 
     # -- Sessions ------------------------------------------------------------------------------------------------
 

@@ -85,16 +85,16 @@ def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
 
 
 def form_frames(data: str) -> Iterator[tuple[str, Any]]:
-    """As :func:`tornadio.proto.frames`, for a payload that a form has carried.
+    """As :func:`tornadio.proto.iter_decode`, for a payload that a form has carried.
 
     A form sends every newline as CRLF, but LEN was counted before. So LEN decides, frame by frame, whether a CRLF was
     one code unit or two: the end that it gives must be the end of the payload or the start of another frame.
 
-    :raises ProtocolError: as :func:`tornadio.proto.frames`.
+    :raises ProtocolError: as :func:`tornadio.proto.iter_decode`.
     """
     if "\r\n" not in data:
-        return proto.frames(data)
-    return proto.interpret(_split(_code_units(data)))
+        return proto.iter_decode(data)
+    return proto.classify_frames(_split(_code_units(data)))
 
 
 def _code_units(text: str) -> str:

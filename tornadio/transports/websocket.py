@@ -312,7 +312,7 @@ class WebSocketChannel:
                     continue  # it has ended, this is what was on its way
                 if not isinstance(message, str):
                     raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
-                rest = self._session.receive(proto.frames(message))
+                rest = self._session.receive(proto.iter_decode(message))
                 if not isinstance(rest, bool):
                     self._wire.pause_reading()
                     self._at_work, self._waiting = message, messages
@@ -482,7 +482,7 @@ class WebSocketChannel:
 
 def _has_several(message: str) -> bool:
     """Whether more than one frame is in a message: behind the one that is being handled there may be others."""
-    frames = proto.frames(message)
+    frames = proto.iter_decode(message)
     try:
         return next(frames, None) is not None and next(frames, None) is not None
     except ProtocolError:
