@@ -225,12 +225,24 @@ def test_a_module_of_the_original_holds_names_alone(module):
 def test_the_public_names_are_there():
     assert [name for name in tornadio.__all__ if not hasattr(tornadio, name)] == []
     assert set(tornadio.__all__) <= set(dir(tornadio))
-    assert set(vars(tornadio)["_MODULE_OF"]) == set(tornadio.__all__)
+
+
+def test_type_checkers_see_the_names_where_they_are_imported_from():
+    tree = ast.parse(MODULES["__init__"].read_text(encoding="utf-8"))
+    (seen,) = (node.body for node in tree.body if isinstance(node, ast.If))
+    imported = {}
+    for node in seen:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name, "only an alias of the same name is exported to a strict type checker"
+            imported[alias.name] = node.module
+    tables = vars(tornadio)
+    assert imported == tables["_MODULE_OF"] | dict.fromkeys(tables["_MODULES"], "tornadio")
 
 
 def test_a_name_that_is_none_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'tornadio' has no attribute 'SocketConection'"):
-        _ = tornadio.SocketConection
+        _ = tornadio.SocketConection  # type: ignore[attr-defined]
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -41,7 +41,7 @@ def test_an_input_by_chance_breaks_nothing(target, data):
 
 
 def test_another_error_than_the_peers_is_found(monkeypatch):
-    monkeypatch.setattr(proto, "frames", lambda data: iter([1 / 0]))
+    monkeypatch.setattr(proto, "iter_decode", lambda data: iter([1 / 0]))
     with pytest.raises(ZeroDivisionError):
         targets.check_frames(b"~m~1~m~x")
 
@@ -75,7 +75,7 @@ def test_a_reason_that_cannot_be_told_is_found(monkeypatch, reason):
         yield None
         raise proto.ProtocolError(reason)
 
-    monkeypatch.setattr(proto, "frames", frames)
+    monkeypatch.setattr(proto, "iter_decode", frames)
     with pytest.raises((UnicodeEncodeError, AssertionError)):
         targets.check_frames(b"~m~1~m~x")
 
