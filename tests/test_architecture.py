@@ -1,0 +1,84 @@
+"""docs/architecture.rst and CONTRIBUTING.rst name what is there: modules, packages, arrows, files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import docutils.nodes as nodes
+import pytest
+
+from tests.readme import local_files, parse, section_title
+from tests.test_layout import LAYOUT, MODULES, PACKAGE
+
+REPOSITORY = PACKAGE.parent
+ARCHITECTURE = REPOSITORY / "docs" / "architecture.rst"
+CONTRIBUTING = REPOSITORY / "CONTRIBUTING.rst"
+PICTURE = REPOSITORY / "docs" / "architecture.svg"
+DOCUMENTS = [*sorted((REPOSITORY / "docs").glob("*.rst")), CONTRIBUTING, REPOSITORY / "README.rst"]
+
+# What every package may import has no arrows in the picture.
+GROUND = {"errors", "logs", "settings", "proto"}
+
+
+def first_column(path: Path, section: str) -> Iterator[str]:
+    """The texts of the first column of the tables in a section, and in those below it."""
+    for row in parse(path).findall(nodes.row):
+        above: nodes.Node | None = row
+        while above is not None and not (isinstance(above, nodes.section) and section_title(above[0]) == section):
+            above = above.parent
+        if above is not None:
+            yield row[0].astext()
+
+
+def test_the_page_names_each_module_once_and_none_that_is_not_there():
+    files = {path.relative_to(PACKAGE).as_posix() for path in MODULES.values() if path.name != "__init__.py"}
+    named = list(first_column(ARCHITECTURE, "Packages and modules"))
+    assert sorted(named) == sorted(files)
+
+
+@pytest.mark.parametrize("package", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
+def test_a_package_has_its_section(package):
+    named = list(first_column(ARCHITECTURE, package))
+    assert named == sorted(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / package).glob("[!_]*.py"))
+
+
+def test_the_arrows_of_the_picture_are_the_layout():
+    arrows: dict[str, set[str]] = {}
+    for element in ElementTree.parse(PICTURE).iter():
+        if "data-from" in element.attrib:
+            arrows.setdefault(element.attrib["data-from"], set()).add(element.attrib["data-to"])
+    for package, imported in LAYOUT.items():
+        direct = set(imported) - GROUND
+        by_way_of_others = {lower for other in direct for lower in LAYOUT[other]}
+        assert arrows.get(package, set()) == (set() if package in GROUND else direct - by_way_of_others)
+
+
+def test_the_glossary_is_in_the_order_of_the_alphabet():
+    terms = [term.astext() for term in parse(ARCHITECTURE).findall(nodes.term) if section_title(term) == "Glossary"]
+    assert len(terms) > 30
+    assert terms == sorted(terms, key=str.lower)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_is_well_formed_and_links_to_what_is_there(path):
+    missing = {name for name in local_files(path) if not (path.parent / name.partition("#")[0]).exists()}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_names_no_file_that_is_not_there(path):
+    named = {name for node in parse(path).findall(nodes.literal) for name in re.findall(r"[\w/]+\.py\b", node.astext())}
+    roots = [REPOSITORY, PACKAGE, path.parent, *(folder for folder in (REPOSITORY / "examples").iterdir())]
+    missing = {name for name in named if not any((root / name).exists() for root in roots)}
+    assert missing <= {"examples/NAME/NAME.py"}
+
+
+def test_contributing_says_where_each_package_is_tested():
+    named = set(first_column(CONTRIBUTING, "Where a thing is tested"))
+    assert named >= {f"{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    folders = {path.name for path in (REPOSITORY / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert {name for name in folders if f"tests/{name}" not in text} == set()
