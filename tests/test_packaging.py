@@ -71,7 +71,9 @@ def test_the_sdist_holds_the_package_tests_examples_and_documents(sdist):
         for path in (REPOSITORY / directory).rglob("*.*"):
             if path.suffix in {".cfg", ".conf", ".css", ".html", ".js", ".py", ".service", ".sh", ".svg", ".target"}:
                 assert path.relative_to(REPOSITORY).as_posix() in sdist
-    assert sdist >= {"LICENSE", "README.rst", "CHANGES.rst", "setup.py", "pyproject.toml", ".ci/run", "tests/run.sh"}
+    assert sdist >= {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").iterdir()}
+    assert sdist >= {path.name for path in REPOSITORY.glob("*.rst")}  # those that its tests read, too
+    assert sdist >= {"LICENSE", "setup.py", "pyproject.toml", ".ci/run", "tests/run.sh"}
     assert not {name for name in sdist if "__pycache__" in name or name.endswith(".pyc")}
 
 

@@ -22,7 +22,7 @@ from tornado.web import create_signed_value
 
 import tornadio
 from tests.appserver import REPOSITORY, AppServer
-from tests.readme import code_blocks, local_files, on_given_port, parse, table_rows
+from tests.readme import code_blocks, on_given_port, table_rows
 from tests.redis_fixtures import RedisServer
 from tests.support import until
 from tornadio import proto
@@ -369,17 +369,6 @@ async def assert_ends_gracefully(server: AppServer) -> None:
 
 def test_every_python_block_is_tested():
     assert tested == set(PYTHON)
-
-
-@pytest.mark.parametrize("name", ["README.rst", "CHANGES.rst", "docs/security.rst", "docs/going-big.rst"])
-def test_the_document_is_well_formed(name):
-    parse(REPOSITORY / name)
-
-
-def test_the_files_that_it_shows_and_links_to_exist():
-    files = local_files()
-    assert files >= {"LICENSE", "CHANGES.rst"}
-    assert {name for name in files if not (REPOSITORY / name).is_file()} == set()
 
 
 def test_the_table_of_settings_is_true():

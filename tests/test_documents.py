@@ -1,4 +1,4 @@
-"""docs/architecture.rst and CONTRIBUTING.rst name what is there: modules, packages, arrows, files."""
+"""All documents are well-formed, and name what is there: files, modules, packages, arrows of a picture."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ REPOSITORY = PACKAGE.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.rst"
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.rst"
 PICTURE = REPOSITORY / "docs" / "architecture.svg"
-DOCUMENTS = [*sorted((REPOSITORY / "docs").glob("*.rst")), CONTRIBUTING, REPOSITORY / "README.rst"]
+DOCUMENTS = [
+    *sorted((REPOSITORY / "docs").glob("*.rst")),
+    REPOSITORY / "benchmarks" / "README.rst",
+    REPOSITORY / "README.rst",
+    CONTRIBUTING,
+]
+CHANGES = REPOSITORY / "CHANGES.rst"
 
 # What every package may import has no arrows in the picture.
 GROUND = {"errors", "logs", "settings", "proto"}
+
+
+def document_id(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
 
 
 def first_column(path: Path, section: str) -> Iterator[str]:
@@ -62,13 +72,13 @@ def test_the_glossary_is_in_the_order_of_the_alphabet():
     assert terms == sorted(terms, key=str.lower)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, CHANGES], ids=document_id)
 def test_a_document_is_well_formed_and_links_to_what_is_there(path):
     missing = {name for name in local_files(path) if not (path.parent / name.partition("#")[0]).exists()}
     assert missing == set()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document_id)
 def test_a_document_names_no_file_that_is_not_there(path):
     named = {name for node in parse(path).findall(nodes.literal) for name in re.findall(r"[\w/]+\.py\b", node.astext())}
     roots = [REPOSITORY, PACKAGE, path.parent, *(folder for folder in (REPOSITORY / "examples").iterdir())]
