@@ -153,6 +153,11 @@ def _key_of(record: logging.LogRecord) -> Hashable:
     return record.name, record.msg
 
 
+def error_text(error: BaseException) -> str:
+    """Return the message of an exception, or the name of its class if it has none."""
+    return str(error) or type(error).__name__
+
+
 def without_ids(text: str) -> str:
     """Return ``text`` with whatever may be a session id cut to 8 digits: a live id gives access to its session."""
     return _DIGITS_OF_ID.sub(r"\1...", text)

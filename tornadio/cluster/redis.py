@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio.errors import BusError, SettingsError
-from tornadio.logs import get_logger
+from tornadio.logs import error_text, get_logger
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -123,7 +123,7 @@ class RedisBus:
         """Log that a connection was lost, or could not be made: once an outage, which ends when both are connected."""
         if not self._disconnected:
             self._outage_began = asyncio.get_running_loop().time()
-            logger.warning("no connection to Redis at %s: %s", self._address, str(error) or type(error).__name__)
+            logger.warning("no connection to Redis at %s: %s", self._address, error_text(error))
         self._disconnected.add(connection)
 
     def connection_made(self, connection: "_RedisConnection") -> None:

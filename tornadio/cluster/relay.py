@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tornadio.cluster.bus import channel_name, pack, unpack
 from tornadio.errors import ProtocolError
-from tornadio.logs import get_logger
+from tornadio.logs import error_text, get_logger
 from tornadio.net.tasks import is_cancelled, loop_is_running
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Relay:
                 except (Exception, asyncio.CancelledError) as error:
                     if is_cancelled():
                         raise
-                    self._drop(len(batch), str(error) or type(error).__name__)
+                    self._drop(len(batch), error_text(error))
                 else:
                     self._outage_over()
                 self._in_flight = 0
@@ -170,8 +170,7 @@ class Relay:
                 except (Exception, asyncio.CancelledError) as error:
                     if is_cancelled():
                         raise
-                    reason = str(error) or type(error).__name__
-                    logger.warning("the bus can't subscribe to %s, or unsubscribe: %s", channel, reason)
+                    logger.warning("the bus can't subscribe to %s, or unsubscribe: %s", channel, error_text(error))
                     self._dirty[channel] = None
                     await asyncio.sleep(_RETRY_DELAY)
         finally:
@@ -226,4 +225,4 @@ class Relay:
         try:
             await asyncio.wait_for(self._bus.close(), _CLOSE_TIMEOUT)
         except Exception as error:
-            logger.warning("%s: the bus can't be closed: %s", self._resource, str(error) or type(error).__name__)
+            logger.warning("%s: the bus can't be closed: %s", self._resource, error_text(error))
