@@ -86,7 +86,7 @@ class Emitter:
                 raise BusError(f"Redis took no message: {error}") from error
 
     def close(self) -> None:
-        """Close the connections to Redis. Sending makes new ones."""
+        """Close the connections to Redis."""
         self._pool.disconnect()
 
     def __enter__(self) -> Self:
@@ -164,7 +164,7 @@ class AsyncEmitter:
                 raise BusError(f"Redis took no message: {error}") from error
 
     async def close(self) -> None:
-        """Close the connections to Redis. Sending makes new ones."""
+        """Close the connections to Redis."""
         await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
