@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -170,6 +171,18 @@ def test_the_layout_points_down_only():
     for name, imported in LAYOUT.items():
         assert set(imported) <= above, name
         above.add(name)
+
+
+def test_the_picture_in_the_documents_shows_the_layout():
+    ground = {"errors", "logs", "settings", "proto"}  # what every package may import has no arrows
+    arrows: dict[str, set[str]] = {}
+    for element in ElementTree.parse(PACKAGE.parent / "docs" / "architecture.svg").iter():
+        if "data-from" in element.attrib:
+            arrows.setdefault(element.attrib["data-from"], set()).add(element.attrib["data-to"])
+    for package, imported in LAYOUT.items():
+        direct = set(imported) - ground
+        by_way_of_others = {lower for other in direct for lower in LAYOUT[other]}
+        assert arrows.get(package, set()) == (set() if package in ground else direct - by_way_of_others)
 
 
 @pytest.mark.parametrize("name", LAYOUT)
