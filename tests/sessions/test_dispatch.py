@@ -178,7 +178,7 @@ async def test_a_handler_that_fails_ends_the_session(session, connection, caplog
 
 async def test_a_bad_frame_is_an_error_behind_the_good_ones_and_ends_nothing(session, connection):
     with pytest.raises(ProtocolError):
-        session.receive(proto.frames(proto.encode("a") + "bad"))
+        session.receive(proto.iter_decode(proto.encode("a") + "bad"))
     assert connection.calls == ["a"]
     assert not session.is_closed
 
