@@ -24,11 +24,13 @@ from tornadio.logs import get_logger
 from tornadio.sessions.groups import Group, Groups
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import HANDLERS, PROTOCOLS, Settings, make_settings
-from tornadio.transports.base import Address, Resource, TornadoMessageDelegate, TransportHandler
-from tornadio.web.exchange import Exchange, TornadoExchange
+from tornadio.transports.base import Address, Resource, TransportHandler
+from tornadio.web.exchange import Exchange
+from tornadio.web.fastpath import FastPathRule
 from tornadio.web.hosts import make_host_rule
 from tornadio.web.origins import OriginRule
 from tornadio.web.script import ClientHandler
+from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 
 logger = get_logger(__name__)
 
@@ -199,22 +201,22 @@ class TransportRouter(tornado.routing.Router):
         exchange = TornadoExchange(request)
         return TornadoMessageDelegate(match.handler(self._resource, exchange, match.address), exchange)
 
-    def handler_of(self, exchange: Exchange) -> TransportHandler | None:
-        """The handler of a request, if it is one to a transport of this router."""
-        match = self._paths.match(exchange.path, exchange.query)
-        return None if match is None else match.handler(self._resource, exchange, match.address)
 
-
-class RouterRule(Rule):
+class RouterRule(FastPathRule):
     """An application's rule that remembers its router, for those who look for routers in an application."""
 
     def __init__(self, router: "Router", resource: Resource, paths: ResourcePaths) -> None:
-        transports = TransportRouter(resource, paths)
         # A router that has no handler for a request leaves it to the rules behind it.
+        transports = Rule(AnyMatches(), TransportRouter(resource, paths))
         client = Rule(PathMatches(re.escape(paths.client)), ClientHandler)
-        super().__init__(AnyMatches(), [Rule(AnyMatches(), transports), client])
+        super().__init__(AnyMatches(), [transports, client])
         self.router = router
-        self.handler_of = transports.handler_of
+        self._resource = resource
+        self._paths = paths
+
+    def find_fast_handler(self, exchange: Exchange) -> TransportHandler | None:
+        match = self._paths.match(exchange.path, exchange.query)
+        return None if match is None else match.handler(self._resource, exchange, match.address)
 
 
 class Router:

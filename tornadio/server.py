@@ -36,7 +36,8 @@ from tornadio.web.fastpath import FastPath
 from tornadio.web.flash import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
 from tornadio.web.origins import flash_policy
 from tornadio.web.peers import Peers
-from tornadio.web.tornadohttp import RequestDelegate, TornadoConnections
+from tornadio.web.timeouts import ConnectionTimeouts
+from tornadio.web.tornadohttp import RequestDelegate
 
 logger = get_logger(__name__)
 
@@ -115,7 +116,7 @@ class SocketServer(HTTPServer):
         self._fast_path = FastPath(
             application, not (no_keep_alive or is_tornados), self._peers, header_timeout, self._serve
         )
-        self._tornados = TornadoConnections()
+        self._timeouts = ConnectionTimeouts()
         self._drain_delay = _delay(drain_delay)
         self.is_draining = False
         self._descriptors = Descriptors()
@@ -222,20 +223,20 @@ class SocketServer(HTTPServer):
             task.add_done_callback(self._policy_answers.discard)
         else:
             if headers_due:
-                self._tornados.expect_headers(stream, headers_due)
+                self._timeouts.set_header_deadline(stream, headers_due)
             super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """A connection that Tornado serves waits for its next request."""
         connection = cast(HTTP1ServerConnection, server_conn)
-        self._tornados.add(connection)
+        self._timeouts.add(connection.stream, connection.context)
         delegate = super().start_request(server_conn, request_conn)
-        headers_came = functools.partial(self._tornados.headers_came, connection.stream)
+        headers_came = functools.partial(self._timeouts.headers_received, connection.stream)
         return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, headers_came)
 
     def on_close(self, server_conn: object) -> None:
         """A connection that Tornado served has ended, or a transport has taken it."""
-        self._tornados.discard(cast(HTTP1ServerConnection, server_conn))
+        self._timeouts.discard(cast(HTTP1ServerConnection, server_conn).stream)
         super().on_close(server_conn)
 
     # -- Stop ----------------------------------------------------------------------------------------------------

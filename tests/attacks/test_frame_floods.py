@@ -21,7 +21,7 @@ from tests.clients import SocketClient, connect, frame, next_message, open_clien
 from tests.support import Elsewhere, Recorder, Served, fed, limit
 from tornadio import proto
 from tornadio.transports import forms
-from tornadio.transports.base import TornadoMessageDelegate
+from tornadio.web.tornadohttp import TornadoMessageDelegate
 from tornadio.websocket import hixie, rfc6455
 
 LIMIT = 1 << 20

@@ -45,11 +45,12 @@ from tornadio.net.hangups import Hangups
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
-from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
+from tornadio.transports.base import TransportHandler
 from tornadio.transports.streaming import StreamChannel
 from tornadio.transports.websocket import WebSocketChannel
 from tornadio.web.origins import Origin
 from tornadio.web.script import _Script
+from tornadio.web.tornadohttp import TornadoMessageDelegate
 
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
 KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
@@ -83,7 +84,7 @@ def left_behind() -> dict[str, int]:
     return dict(collections.Counter(type(each).__name__ for each in ours()))
 
 
-def tornados_circles() -> list[TransportHandler]:
+def tornados_circles() -> list[Any]:
     """Handlers of requests whose body broke off, with nothing of size."""
     delegates = [each for each in ours() if isinstance(each, TornadoMessageDelegate)]
     assert [bytes(each._body) for each in delegates] == [b""] * len(delegates)

@@ -13,11 +13,11 @@ from tornado.httputil import HTTPServerRequest
 from tornadio import SocketConnection
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
-from tornadio.transports.base import Address, Resource, TornadoMessageDelegate
+from tornadio.transports.base import Address, Resource
 from tornadio.transports.websocket import Framer, WebSocketChannel, WebSocketHandler
-from tornadio.web.exchange import TornadoExchange
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import OriginRule
+from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 
 
 class EchoChannel(WebSocketChannel):

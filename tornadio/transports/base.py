@@ -10,18 +10,11 @@ import dataclasses
 import email.utils
 import functools
 import http
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
-from tornado.httputil import (
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado.httputil import HTTPServerRequest
 
 from tornadio import proto
 from tornadio.conn import SocketConnection
@@ -35,7 +28,7 @@ from tornadio.sessions.registry import SessionRegistry
 from tornadio.sessions.state import State
 from tornadio.settings import Settings
 from tornadio.transports import forms
-from tornadio.web.exchange import Exchange, TornadoExchange
+from tornadio.web.exchange import Exchange
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import PREFLIGHT_HEADERS, OriginRule, cors_headers, page_field
 
@@ -44,12 +37,6 @@ logger = get_logger(__name__)
 S = TypeVar("S", bound=BaseSession)
 
 TEXT: Final = "text/plain; charset=UTF-8"
-
-# After an answer to a chunked body that has grown too large, so much of it is read and thrown away.
-_LINGER_BYTES: Final = 16 << 20
-
-# So many chunks of a body are taken before others get their turn.
-_CHUNKS_A_TURN: Final = 256
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _COMMON_HEADERS: Final = (
@@ -487,62 +474,3 @@ def asks_for_websocket(headers: Mapping[str, str]) -> bool:
 
 def _no_session_named() -> RefusedError:
     return RefusedError(400, "a POST needs a session: open one with a GET")
-
-
-class TornadoMessageDelegate(HTTPMessageDelegate):
-    """A handler's side towards Tornado's HTTP, which hands a request in piece by piece.
-
-    The body comes as it arrives, so that one that is too large is refused before it is here.
-    """
-
-    def __init__(self, handler: TransportHandler, exchange: TornadoExchange) -> None:
-        self._handler = handler
-        self._exchange = exchange
-        self._body = bytearray()
-        self._received = self._chunks = 0
-        self._is_answered = False  # before the body was here
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        # Tornado's own limit would answer 400; data_received sees to ours.
-        self._exchange.set_max_body_size(sys.maxsize)
-        return self._handler.begin()
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        self._take(chunk)
-        self._chunks += 1
-        if self._chunks % _CHUNKS_A_TURN:
-            return None
-        return asyncio.sleep(0)  # Tornado before 6.6 has no pause between chunks that it has read, be each a byte
-
-    def _take(self, chunk: bytes) -> None:
-        self._received += len(chunk)
-        if self._is_answered:
-            if self._received > self._handler.limit + _LINGER_BYTES:
-                self._exchange.close()
-            return
-        try:
-            is_kept = self._handler.keeps_body(self._received)
-        except PeerError as error:
-            self._is_answered = True
-            self._body.clear()
-            self._exchange.send_early_response(self._handler.refuse_rest(error))
-            return
-        if is_kept:
-            self._body += chunk
-        else:
-            self._body.clear()  # the session may have ended meanwhile
-
-    def finish(self) -> None:
-        if self._is_answered:
-            self._exchange.close_when_flushed()
-        else:
-            body = bytes(self._body)
-            self._body.clear()  # this object may live until the answer is there
-            self._handler.finish(body)
-
-    def on_connection_close(self) -> None:
-        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
-        self._handler.drop_post()
-        self._handler.on_connection_close()

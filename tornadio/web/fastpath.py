@@ -17,7 +17,7 @@ import tornado.web
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
-from tornado.routing import PathMatches
+from tornado.routing import PathMatches, Rule
 
 from tornadio.errors import ProtocolError
 from tornadio.logs import get_logger
@@ -27,9 +27,7 @@ from tornadio.net.patience import seconds_to_take
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.timers import Deadlines, DeadlineTimer
 from tornadio.net.wire import Wire, failed_future, take_untouched
-from tornadio.router import RouterRule
-from tornadio.transports.base import TransportHandler
-from tornadio.web.exchange import close_unless_taken, own_ip_of
+from tornadio.web.exchange import Exchange, FastHandler, close_unless_taken, own_ip_of
 from tornadio.web.fastparse import SimpleRequest, parse
 from tornadio.web.peers import Client, ForwardedAddress, Peers, forwarded_protocol, host_of
 
@@ -37,6 +35,14 @@ logger = get_logger(__name__)
 
 # A request with its body is plain only if it is no larger. Larger ones take a while anyway.
 _LOOK: Final = 1 << 14
+
+
+class FastPathRule(Rule):
+    """An application's rule some of whose requests the fast path may serve."""
+
+    def find_fast_handler(self, exchange: Exchange) -> FastHandler | None:
+        """The handler of a request; ``None`` leaves it to the rules behind this one."""
+        raise NotImplementedError
 
 
 class FastPath:
@@ -92,7 +98,7 @@ class FastPath:
         self._alarm = self._alarm or DeadlineTimer(loop, self._silences)
         self._alarm.reset()
 
-    def handler_of(self, exchange: "FastExchange") -> TransportHandler | None:
+    def find_handler(self, exchange: "FastExchange") -> FastHandler | None:
         """The handler that the application's rules have for a request, if it is a transport's.
 
         The rules before the routers are asked in their order, as Tornado does. What they can't be asked for without
@@ -102,8 +108,8 @@ class FastPath:
         if len(application.default_router.rules) != 1:
             return None
         for rule in application.wildcard_router.rules:
-            if isinstance(rule, RouterRule):
-                handler = rule.handler_of(exchange)
+            if isinstance(rule, FastPathRule):
+                handler = rule.find_fast_handler(exchange)
                 if handler is not None:
                     return handler
             elif type(rule.matcher) is not PathMatches or rule.matcher.regex.match(exchange.path):
@@ -174,7 +180,7 @@ class FastConnection:
         request = parse(data) if self._fast_path.is_plain_served else None
         if request is not None:
             exchange = FastExchange(self, request)
-            handler = self._fast_path.handler_of(exchange)
+            handler = self._fast_path.find_handler(exchange)
             if handler is not None and exchange.is_acceptable(handler):
                 try:
                     self._stream.socket.recv(request.size)
@@ -253,7 +259,7 @@ class FastConnection:
         self._fast_path.wait(self)
         self._watch()
 
-    def _serve(self, exchange: "FastExchange", handler: TransportHandler, body: bytes) -> None:
+    def _serve(self, exchange: "FastExchange", handler: FastHandler, body: bytes) -> None:
         self._exchange = exchange
         try:
             beginning = handler.begin()
@@ -267,9 +273,7 @@ class FastConnection:
         if exchange.is_open:
             self._watch()
 
-    async def _serve_later(
-        self, exchange: "FastExchange", handler: TransportHandler, beginning: Awaitable[None]
-    ) -> None:
+    async def _serve_later(self, exchange: "FastExchange", handler: FastHandler, beginning: Awaitable[None]) -> None:
         try:
             await beginning
             if exchange.is_open:
@@ -406,7 +410,7 @@ class FastExchange:
             self._request = _Request(self, self._started)
         return self._request
 
-    def is_acceptable(self, handler: TransportHandler) -> bool:
+    def is_acceptable(self, handler: FastHandler) -> bool:
         """Whether Tornado can make a request of this, where ``on_open`` needs one or there are arguments."""
         if self.query or handler.is_for_new_session:
             try:

@@ -1,18 +1,15 @@
-"""Bounds what peers can do to the connections of a server that Tornado's HTTP serves, whoever answers their requests.
-
-Tornado closes a connection without an answer, and logs a traceback, where it fails to make a request of the headers. It
-waits for ever for peers that do not read. And its time for headers begins when it is given the connection, however long
-that was silent before.
+"""Requests that Tornado's HTTP reads. With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces
+that are not documented, or deprecated, so that a new version of Tornado is held against two files.
 """
 
 import asyncio
+import contextlib
 import socket
-import struct
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, cast
 
-from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
     HTTPHeaders,
     HTTPInputError,
@@ -21,22 +18,21 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream, SSLIOStream
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from tornadio.logs import get_logger
-from tornadio.net.patience import SLOWEST_BYTES_PER_SECOND
-from tornadio.net.timers import Periodic
+from tornadio.errors import PeerError
+from tornadio.net.hangups import hangups_of, peer_has_closed
+from tornadio.net.patience import seconds_to_take
+from tornadio.net.wire import Wire, failed_future, take
+from tornadio.web.exchange import BodyHandler, close_unless_taken, own_ip_of
 from tornadio.web.peers import Peers, host_of
 
-logger = get_logger(__name__)
-
-_LOOK_SECONDS: Final = 10.0
-# After so much time in which a peer has always had something to take, it is seen how much it has taken.
-_PATIENCE_SECONDS: Final = 30.0
-# Where nobody knows how much it has taken.
-_BLIND_PATIENCE_SECONDS: Final = 300.0
-# tcpi_bytes_acked in the struct tcp_info of linux/tcp.h, since Linux 4.2.
-_BYTES_ACKED: Final = struct.Struct("120xQ")
+# After an answer that came before the end of a body, the rest of it is read for so long.
+_LINGER_SECONDS: Final = 5.0
+# After an answer to a chunked body that has grown too large, so much of it is read and thrown away.
+_LINGER_BYTES: Final = 16 << 20
+# So many chunks of a body are taken before others get their turn.
+_CHUNKS_A_TURN: Final = 256
 
 
 class RequestDelegate(HTTPMessageDelegate):
@@ -100,88 +96,200 @@ def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         raise HTTPInputError(f"no request can be made of this: {error}") from None
 
 
-class _Backlog(NamedTuple):
-    """A connection that had something to send at every look.
+class TornadoExchange:
+    """On Tornado's HTTP connection, which is at this request's headers or behind them."""
 
-    :ivar since: the first of these looks, in the loop's time.
-    :ivar acked: bytes that the peer's system had acknowledged then, if that is known.
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_is_answered",
+        "_watched",
+        "headers",
+        "host",
+        "method",
+        "path",
+        "protocol",
+        "query",
+        "request",
+        "uri",
+        "version",
+    )
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        self.request = request
+        self.method, self.uri, self.version = request.method or "", request.uri or "", request.version
+        self.path, self.query = request.path, request.query or ""
+        self.host, self.protocol = request.host, request.protocol
+        self.headers: Mapping[str, str] = request.headers
+        self._connection = cast(HTTP1Connection, request.connection)
+        self._is_answered = False
+        self._closed: Callable[[], None] | None = None
+        self._watched: int | None = None  # the descriptor whose hangup is watched
+
+    @property
+    def _stream(self) -> IOStream:
+        return self._connection.stream
+
+    @property
+    def remote_ip(self) -> str:
+        return self.request.remote_ip or ""
+
+    @property
+    def own_ip(self) -> str:
+        return own_ip_of(self._stream)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._stream.closed()
+
+    def set_close_callback(self, callback: Callable[[], None]) -> None:
+        stream = self._stream
+        if stream.closed():
+            callback()
+            return
+        self._closed = callback
+        # Tornado takes the stream's own when all of the request is here, to call the other.
+        stream.set_close_callback(self._lost)
+        self._connection.set_close_callback(self._lost)
+        # Tornado reads ahead, but then not on: it sees no end behind another request.
+        self._watched = stream.socket.fileno()
+        hangups_of(asyncio.get_running_loop()).watch(self._watched, self._on_hangup)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        self._stream.close()
+
+    def _lost(self) -> None:
+        closed = self._closed
+        self._unwatch()
+        if closed is not None:
+            closed()
+
+    def _unwatch(self) -> None:
+        self._closed = None
+        if self._watched is not None:
+            hangups_of(asyncio.get_running_loop()).unwatch(self._watched, self._on_hangup)
+            self._watched = None
+
+    def peer_has_closed(self) -> bool:
+        stream = self._stream
+        return stream.closed() or peer_has_closed(stream.socket)
+
+    def connection_header(self) -> str:
+        wanted = self.headers.get("Connection", "").lower()
+        if self.version == "HTTP/1.1":
+            return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
+        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._has_known_end()
+        return "Connection: Keep-Alive\r\n" if is_kept else ""
+
+    def _has_known_end(self) -> bool:
+        """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
+        return self.method in ("GET", "HEAD") or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
+    def send_response(self, response: bytes, patience: float) -> None:
+        self._is_answered = True
+        self._unwatch()
+        # Tornado's write_headers makes the same bytes, from an object for each header.
+        self._connection.write(response)
+        self._connection.finish()
+        if self._stream.writing():
+            close_unless_taken(self._stream.write(b""), seconds_to_take(len(response), patience), self)
+
+    def flushed(self) -> "asyncio.Future[None] | None":
+        stream = self._stream
+        if stream.closed():
+            return None if stream.error is None and self._is_answered else failed_future()
+        return stream.write(b"") if stream.writing() else None
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def detach(self) -> Wire:
+        self._unwatch()
+        return take(self._connection.detach())
+
+    # -- Bodies that are still coming ----------------------------------------------------------------------------
+
+    def set_max_body_size(self, size: int) -> None:
+        """Have Tornado hand on bodies of up to ``size`` bytes."""
+        self._connection.set_max_body_size(size)
+
+    def send_early_response(self, response: bytes) -> None:
+        """Answer while the body still comes. What comes is read until its end, but not for long."""
+        self._is_answered = True
+        stream = self._stream
+        with contextlib.suppress(StreamClosedError):
+            stream.write(response)
+        if not stream.closed() and not isinstance(stream, SSLIOStream):
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_WR)
+        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
+
+    def close_when_flushed(self) -> None:
+        """Close the connection when the socket has taken the answer."""
+        taken = self.flushed()
+        if taken is None:
+            self.close()
+        else:
+            taken.add_done_callback(self._close_taken)
+
+    def _close_taken(self, taken: "asyncio.Future[None]") -> None:
+        self.close()
+
+
+class TornadoMessageDelegate(HTTPMessageDelegate):
+    """A handler's side towards Tornado's HTTP, which hands a request in piece by piece.
+
+    The body comes as it arrives, so that one that is too large is refused before it is here.
     """
 
-    since: float
-    acked: int | None
+    def __init__(self, handler: BodyHandler, exchange: TornadoExchange) -> None:
+        self._handler = handler
+        self._exchange = exchange
+        self._body = bytearray()
+        self._received = self._chunks = 0
+        self._is_answered = False  # before the body was here
 
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        # Tornado's own limit would answer 400; data_received sees to ours.
+        self._exchange.set_max_body_size(sys.maxsize)
+        return self._handler.begin()
 
-class TornadoConnections:
-    """A server's connections that Tornado's HTTP serves: closes those whose peers keep it waiting."""
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._take(chunk)
+        self._chunks += 1
+        if self._chunks % _CHUNKS_A_TURN:
+            return None
+        return asyncio.sleep(0)  # Tornado before 6.6 has no pause between chunks that it has read, be each a byte
 
-    def __init__(self) -> None:
-        self._connections: dict[HTTP1ServerConnection, _Backlog | None] = {}
-        self._headers_due: dict[IOStream, asyncio.TimerHandle] = {}
-        self._looks: Periodic | None = None
+    def _take(self, chunk: bytes) -> None:
+        self._received += len(chunk)
+        if self._is_answered:
+            if self._received > self._handler.limit + _LINGER_BYTES:
+                self._exchange.close()
+            return
+        try:
+            is_kept = self._handler.keeps_body(self._received)
+        except PeerError as error:
+            self._is_answered = True
+            self._body.clear()
+            self._exchange.send_early_response(self._handler.refuse_rest(error))
+            return
+        if is_kept:
+            self._body += chunk
+        else:
+            self._body.clear()  # the session may have ended meanwhile
 
-    # -- Headers -------------------------------------------------------------------------------------------------
+    def finish(self) -> None:
+        if self._is_answered:
+            self._exchange.close_when_flushed()
+        else:
+            body = bytes(self._body)
+            self._body.clear()  # this object may live until the answer is there
+            self._handler.finish(body)
 
-    def expect_headers(self, stream: IOStream, until: float) -> None:
-        """Close a connection if the headers of its next request have not come by then, in the loop's time."""
-        self._headers_due[stream] = asyncio.get_running_loop().call_at(until, stream.close)
-
-    def headers_came(self, stream: IOStream) -> None:
-        """The headers of a request are here, or the connection has gone."""
-        timer = self._headers_due.pop(stream, None)
-        if timer is not None:
-            timer.cancel()
-
-    # -- Answers -------------------------------------------------------------------------------------------------
-
-    def add(self, connection: HTTP1ServerConnection) -> None:
-        """A connection waits for its next request."""
-        if connection not in self._connections:
-            self._connections[connection] = None
-            if self._looks is None:
-                self._looks = Periodic(asyncio.get_running_loop(), self._look, _LOOK_SECONDS)
-            self._looks.start()
-
-    def discard(self, connection: HTTP1ServerConnection) -> None:
-        """A connection has ended, or was taken away from HTTP."""
-        self.headers_came(connection.stream)
-        self._connections.pop(connection, None)
-        if not self._connections and self._looks is not None:
-            self._looks.stop()
-
-    def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for connection, backlog in tuple(self._connections.items()):
-            stream = connection.stream
-            if not stream.writing():
-                self._connections[connection] = None
-            elif backlog is None:
-                self._connections[connection] = _Backlog(now, _acked(stream))
-            elif (taken := _taken_since(backlog, stream)) is None:
-                if now - backlog.since >= _BLIND_PATIENCE_SECONDS:
-                    self._give_up(connection)
-            elif now - backlog.since >= _PATIENCE_SECONDS:
-                if taken < SLOWEST_BYTES_PER_SECOND * (now - backlog.since):
-                    self._give_up(connection)
-                else:
-                    self._connections[connection] = _Backlog(now, _acked(stream))
-
-    def _give_up(self, connection: HTTP1ServerConnection) -> None:
-        logger.info("closed a connection of %s: its peer does not take its answers", connection.context)
-        connection.stream.close()
-
-
-def _taken_since(backlog: _Backlog, stream: IOStream) -> int | None:
-    """Bytes that a peer has taken since its backlog began, if that is known."""
-    acked = _acked(stream)
-    return None if acked is None or backlog.acked is None else acked - backlog.acked
-
-
-def _acked(stream: IOStream) -> int | None:
-    """Bytes that the peer's system has acknowledged, if this one knows."""
-    if sys.platform != "linux" or stream.socket is None or stream.socket.family == socket.AF_UNIX:
-        return None
-    try:
-        info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
-        return int(_BYTES_ACKED.unpack(info)[0])
-    except (OSError, struct.error):
-        return None
+    def on_connection_close(self) -> None:
+        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+        self._handler.drop_post()
+        self._handler.on_connection_close()
