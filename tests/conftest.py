@@ -14,7 +14,6 @@ import tornado.web
 
 import tornadio
 import tornadio.net.wire
-import tornadio.web.fastpath
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import RATE_LIMITER, RateLimiter
 
@@ -54,11 +53,16 @@ def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
+def without_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every `SocketServer` that is not told otherwise leave all requests to Tornado's HTTP."""
+    monkeypatch.setitem(vars(tornadio.SocketServer)["__init__"].__kwdefaults__, "fast_path", False)
+
+
 @pytest.fixture(params=["plain", "tornado"])
 def each_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: on the fast path, and with all requests read by Tornado's HTTP."""
     if request.param == "tornado":
-        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+        without_fast_path(monkeypatch)
     return str(request.param)
 
 
@@ -67,7 +71,7 @@ def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """For tests to run three times: with plain requests read at the fast_path, with all of them read by Tornado's HTTP,
     and so on a loop that can't watch sockets, where connections stay on Tornado's streams."""
     if request.param != "plain":
-        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+        without_fast_path(monkeypatch)
     if request.param == "stream":
         monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
     return str(request.param)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -520,14 +521,41 @@ async def test_health_is_ok_where_no_server_of_ours_serves():
     await listener.close_all_connections()
 
 
-@pytest.mark.parametrize("delay", [-1, "5", None, float("inf"), float("nan"), True])
-async def test_a_wrong_drain_delay_is_an_error_before_anything_listens(delay):
+NO_TIMES = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
+TIMEOUTS = ("header_timeout", "body_timeout")
+WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
+    *((name, value, "a number of seconds above zero") for name in TIMEOUTS for value in [0, *NO_TIMES]),
+    *(("drain_delay", value, "a number of seconds, 0 or more") for value in NO_TIMES),
+    *((name, value, "True or False") for name in ("no_keep_alive", "fast_path") for value in ("no", None, 2, 0.0)),
+    *(("ssl_options", value, "certfile") for value in ("cert.pem", {}, {"keyfile": "key.pem"}, True)),
+    *(("io_loop", value, "tornado.ioloop.IOLoop") for value in ("loop", False)),
+    *(("application", value, "tornado.web.Application") for value in (None, [], "app")),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "what"), WRONG_ARGUMENTS)
+async def test_a_wrong_argument_is_an_error_that_says_what_is_right_before_anything_listens(name, value, what):
     port = free_port()
     application = tornado.web.Application([], socket_io_port=port, socket_io_address="127.0.0.1")
-    with pytest.raises(SettingsError, match="drain_delay must be a number of seconds"):
-        SocketServer(application, auto_start=False, drain_delay=delay)
+    arguments = {"application": application, "auto_start": False, name: value}
+    with pytest.raises(SettingsError, match=re.escape(what)) as raised:
+        SocketServer(**arguments)
+    assert name in str(raised.value)
+    assert repr(value) in str(raised.value)
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+async def test_arguments_may_be_numbers_of_any_kind():
+    application = tornado.web.Application([], socket_io_port=0, socket_io_address="127.0.0.1")
+    await shut_down(
+        SocketServer(
+            *(application, 1, None, (), None, False),  # type: ignore[arg-type]
+            header_timeout=5,
+            body_timeout=0.5,
+            drain_delay=0,
+        )
+    )
 
 
 # -- Whole programs ----------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 import tornadio.net.wire
-import tornadio.web.fastpath
 from tests.appserver import AppServer
+from tests.conftest import without_fast_path
 from tests.support import Served, Wire
 
 APP = Path(__file__).with_name("echo_app.py")
@@ -71,7 +71,7 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve:
         return Secure(served.server, served.router, served.wires, trusting)
 
     if request.param in ("tornado", "stream"):
-        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+        without_fast_path(monkeypatch)
     if request.param == "stream":
         monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
     return start

@@ -21,9 +21,9 @@ import pytest
 import trustme
 
 import tornadio.net.wire
-import tornadio.web.fastpath
 from tests.appserver import AppServer
 from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
+from tests.conftest import without_fast_path
 from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Served, Wire, payload_of, until
 from tornadio import proto
 
@@ -93,7 +93,7 @@ Begin = Callable[[type[tornadio.SocketConnection]], Served]
 def begin(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Begin:
     """Starts a server: with plain requests, on Tornado's HTTP, there on a loop that can't watch sockets, over TLS."""
     if request.param in ("tornado", "stream"):
-        monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+        without_fast_path(monkeypatch)
     if request.param == "stream":
         monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
 

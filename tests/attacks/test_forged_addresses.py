@@ -16,7 +16,7 @@ from tests.clients import HixiePeer, opened, request
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
 from tornadio.errors import SettingsError
 from tornadio.settings import PROTOCOLS
-from tornadio.web.fastpath import FastConnection
+from tornadio.web.fastconnection import FastConnection
 from tornadio.web.peers import Peers
 
 HEALTH = ("/health", tornadio.HealthHandler)
@@ -58,9 +58,9 @@ def seen() -> tuple[str, str]:
 def test_xheaders_names_the_peers_that_are_believed(xheaders, believed, not_believed):
     peers = Peers(xheaders)
     for host in believed:
-        assert peers.believes((host, 1234) if host else "")
+        assert peers.trusts((host, 1234) if host else "")
     for host in not_believed:
-        assert not peers.believes((host, 1234) if host else "")
+        assert not peers.trusts((host, 1234) if host else "")
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_
     await wire.send(LINE[:20])
     await served.barrier()
     looks: list[FastConnection] = []
-    look = FastConnection.look
+    look = FastConnection.peek_request
 
     def counted(connection: FastConnection) -> None:
         looks.append(connection)
         look(connection)
 
-    monkeypatch.setattr(FastConnection, "look", counted)
+    monkeypatch.setattr(FastConnection, "peek_request", counted)
     for _ in range(20):
         await served.barrier()
     assert len(looks) <= 2 * 20 * 2  # each barrier makes two connections, which are looked at when they come and speak

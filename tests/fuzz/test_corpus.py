@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.fuzz import targets
 from tornadio import proto
 from tornadio.transports import forms
-from tornadio.web import fastparse as plainhttp
-from tornadio.web.fastparse import SimpleRequest
+from tornadio.web.fastparse import SimpleRequest, parse_simple_request
 from tornadio.websocket import rfc6455
 
 CORPUS = sorted(Path(__file__).with_name("corpus").iterdir())
@@ -82,9 +81,9 @@ def test_a_reason_that_cannot_be_told_is_found(monkeypatch, reason):
 
 def test_a_plain_request_that_tornado_reads_otherwise_is_found(monkeypatch):
     def parse(data: bytes) -> SimpleRequest | None:
-        found = plainhttp.parse(data)
-        return found and SimpleRequest(found.method, "/b", found.headers, found.body, found.size)
+        found = parse_simple_request(data)
+        return found and SimpleRequest(found.method, "/b", found.headers, found.body, found.total_bytes)
 
-    monkeypatch.setattr(targets, "parse", parse)
+    monkeypatch.setattr(targets, "parse_simple_request", parse)
     with pytest.raises(AssertionError):
         targets.check_plain(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")

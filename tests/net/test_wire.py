@@ -15,7 +15,7 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tests.support import limit, until
 from tornadio.net.linger import LingeringCloses, close_after
-from tornadio.net.wire import SocketWire, StreamWire, Wire, can_watch_sockets, take
+from tornadio.net.wire import SocketWire, StreamWire, Wire, can_watch_sockets, open_wire
 
 LARGE = b"0123456789abcdef" * (1 << 18)
 
@@ -44,7 +44,7 @@ class Pair:
         self.told = Told()
 
     def start(self) -> Wire:
-        self.wire = take(self.stream)
+        self.wire = open_wire(self.stream)
         self.wire.start(self.told)
         return self.wire
 
@@ -84,7 +84,7 @@ async def test_tls_stays_on_its_stream():
     trustme.CA().issue_cert("localhost").configure_cert(context)
     one, other = socket.socketpair()
     stream = SSLIOStream(one, ssl_options=context)
-    assert isinstance(take(stream), StreamWire)
+    assert isinstance(open_wire(stream), StreamWire)
     stream.close()
     other.close()
 

@@ -1,4 +1,4 @@
-"""Connections before they are Tornado's or a transport's: whose a request is, and what follows it on its connection.
+"""The fast path: which requests it serves, what follows them on their connections, what it leaves to Tornado's HTTP.
 
 What holds however a request was read stands in the transports' own tests, which run in each way.
 """
@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import tornado.web
 from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream
 from tornado.routing import HostMatches, Matcher, PathMatches, Rule
 
 import tornadio
 import tornadio.net.wire
-import tornadio.web.fastpath
+import tornadio.web.fastconnection
 from tests.chaos.test_cycles import left_behind, without_collector
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
 from tests.conftest import shut_down
@@ -28,7 +29,8 @@ from tornadio import proto
 from tornadio.net.hangups import peer_has_closed
 from tornadio.settings import PROTOCOLS
 from tornadio.transports.polling import XHRPollingHandler
-from tornadio.web.fastparse import parse
+from tornadio.web.fastconnection import FastConnection
+from tornadio.web.fastpath import missing_interfaces
 
 LOOK = 1 << 14
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
@@ -50,7 +52,7 @@ PAGE = (r"/page", Page)
 
 
 def here(served: Served) -> int:
-    """How many connections are at the fast_path: neither Tornado's nor a transport's."""
+    """How many connections are the fast path's: neither Tornado's nor a transport's."""
     return len(served.server._fast_path)
 
 
@@ -104,7 +106,7 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         looks.append(None)
         return peer_has_closed(connection)
 
-    monkeypatch.setattr(tornadio.web.fastpath, "peer_has_closed", counted)
+    monkeypatch.setattr(tornadio.web.fastconnection, "peer_has_closed", counted)
     return looks
 
 
@@ -122,21 +124,92 @@ async def test_a_connection_stays_at_the_entrance_for_requests_to_transports(ser
 
 
 @pytest.mark.parametrize("path", ["/page", "/socket.io/socket.io.js", "/nowhere"])
-async def test_the_first_request_to_another_makes_the_connection_tornados(serve, path):
+async def test_a_connection_comes_back_when_tornado_has_responded_to_another_request(serve, path):
     served = serve(handlers=(PAGE,))
     session_id, _ = await served.open()
     wire = await served.connect()
-    assert await ask(wire, post(session_id, "one")) == "ok"
-    assert here(served) == 1
-    await wire.send(request({}, path))
-    response = await wire.read_response()
-    assert response.status == (404 if path == "/nowhere" else 200)
-    assert response.headers["server"].startswith("TornadoServer")
+    for number in range(3):
+        assert await ask(wire, post(session_id, number)) == "ok"
+        assert here(served) == 1
+        await wire.send(request({}, path))
+        response = await wire.read_response()
+        assert response.status == (404 if path == "/nowhere" else 200)
+        assert response.headers["server"].startswith("TornadoServer")
+        await until(lambda: here(served) == 1)
+        assert await ask(wire, poll(session_id)) == proto.encode(number)
+        assert here(served) == 1
+
+
+async def test_a_connection_stays_tornados_while_that_has_read_ahead(serve):
+    """Until it has responded to all that it has read, in the order of the requests."""
+    served = serve(handlers=(PAGE,))
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(request({}, "/page") + post(session_id, "one") + poll(session_id) + b"GET /page ")
+    answers = [(await wire.read_response()).text for _ in range(3)]
+    assert answers == ["a page", "ok", proto.encode("one")]
     assert here(served) == 0
-    assert await ask(wire, post(session_id, "two")) == "ok"
-    assert await ask(wire, poll(session_id)) == proto.encode(["one", "two"])
+    assert await ask(wire, b"HTTP/1.1\r\nHost: x\r\n\r\n") == "a page"
+    await until(lambda: here(served) == 1)
+
+
+async def test_a_connection_that_came_back_has_the_time_between_two_requests(serve, clock):
+    served = serve(handlers=(PAGE,))
+    wire = await served.connect()
+    for _ in range(3):
+        await clock.advance(19)
+        assert await ask(wire, request({}, "/page")) == "a page"
+        await until(lambda: here(served) == 1)
+    await clock.advance(19.9)
+    assert not wire.reader.at_eof()
+    await clock.advance(0.2)
+    assert await wire.read_to_end() == b""
+    assert clock.timers == []
+
+
+async def test_a_connection_that_came_back_is_still_that_of_a_proxys_client(serve):
+    served = serve(handlers=(PAGE,), server={"xheaders": ["127.0.0.1"]})
+    wire = await served.connect()
+    await wire.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n" + request({}, "/page"))
+    assert (await wire.read_response()).text == "a page"
+    await until(lambda: here(served) == 1)
+    await wire.send(request({"X-Real-Ip": "192.0.2.66"}, "/socket.io/xhr-polling//1"))
+    assert (await wire.read_response()).status == 200
+    assert Recorder.opened[0].request.remote_ip == "192.0.2.7"
+    await wire.send(b"PROXY TCP4 192.0.2.8 192.0.2.1 1234 443\r\n" + request({}, UNKNOWN))
+    assert (await wire.read_response()).status == 400  # such a line stands before the first request alone
+
+
+async def test_no_connection_comes_back_to_a_server_that_has_shut_down(serve):
+    class SlowPage(tornado.web.RequestHandler):
+        async def get(self) -> None:
+            await served.server.shutdown()
+            self.write("a page")
+
+    served = serve(handlers=((r"/slow", SlowPage),))
+    wire = await served.connect()
+    await wire.send(request({}, "/slow"))
+    await wire.read_to_end()
     assert here(served) == 0
-    assert await ask(wire, request({}, "/page")) == "a page"
+
+
+async def test_a_page_of_the_application_may_hold_on_to_its_stream(serve):
+    """Which is closed when the connection came back, and the connection is not."""
+    streams: list[Any] = []
+
+    class Holding(Page):
+        def get(self, *groups: str) -> None:
+            connection: Any = self.request.connection
+            streams.append(connection.stream)
+            self.write("a page")
+
+    served = serve(handlers=((r"/held", Holding),))
+    wire = await served.connect()
+    assert await ask(wire, request({}, "/held")) == "a page"
+    await until(lambda: here(served) == 1)
+    assert streams[0].closed()
+    streams[0].close()
+    assert await ask(wire, request({}, "/held")) == "a page"
 
 
 @pytest.mark.parametrize("size", [1, 20, -1 - len(b"data=~m~3~m~one"), -len(b"data=~m~3~m~one"), -3, -1])
@@ -144,6 +217,7 @@ async def test_a_request_may_come_in_pieces(serve, size):
     served = serve()
     session_id, _ = await served.open()
     wire = await served.connect()
+    await until(lambda: here(served) == 1)
     for rest in (b"", poll(session_id)):  # alone, and with the beginning of the next one
         whole = post(session_id, "one")
         await wire.send(whole[:size])
@@ -155,6 +229,113 @@ async def test_a_request_may_come_in_pieces(serve, size):
         if rest:
             await wire.send(rest[10:])
             assert (await wire.read_response()).text == proto.encode(["one", "one"])
+        await until(lambda: here(served) == 1)
+
+
+@pytest.fixture
+def peeks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wire], int]:
+    """How often the fast path has peeked at the connection of a client."""
+    ports: list[int] = []
+    peek = FastConnection.peek_request
+
+    def counted(connection: FastConnection) -> None:
+        ports.append(connection._address[1])
+        peek(connection)
+
+    monkeypatch.setattr(FastConnection, "peek_request", counted)
+    return lambda wire: ports.count(wire.writer.get_extra_info("sockname")[1])
+
+
+@pytest.mark.parametrize("size", [3, 40, -5])
+async def test_half_a_request_keeps_nobody_busy(serve, peeks, size):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(post(session_id, "one")[:size])
+    for _ in range(20):
+        await served.barrier()
+    assert peeks(wire) <= 2  # when it was accepted, and when that came
+    assert await ask(wire, post(session_id, "one")[size:]) == "ok"
+
+
+async def test_a_body_that_comes_byte_by_byte_wakes_nobody_before_its_end(serve, peeks):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    whole = post(session_id, 500 * "x")
+    await wire.send(whole[:-400])
+    for byte in whole[-400:-1]:
+        await wire.send(bytes([byte]))
+    await served.barrier()
+    assert peeks(wire) <= 2
+    assert await ask(wire, whole[-1:]) == "ok"
+    assert peeks(wire) == 3
+
+
+@pytest.mark.parametrize("how", ["reset", "aclose", "eof"])
+@pytest.mark.parametrize("size", [3, 40, -5])
+async def test_half_a_request_of_a_client_that_leaves_is_dropped(serve, how, size):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    await wire.send(post(session_id, "one")[:size])
+    await served.barrier()
+    if how == "reset":
+        wire.reset()
+    elif how == "aclose":
+        await wire.aclose()
+    else:
+        wire.writer.write_eof()
+        assert await wire.read_to_end() == b""
+    await until(lambda: here(served) == 0)
+    assert connection_of(served, session_id).events == [("open", "")]
+
+
+async def test_a_request_in_pieces_that_is_tornados_is_served_by_that(serve):
+    served = serve(handlers=(PAGE,))
+    for size in (4, 20, len(request({}, "/page")) - 1):
+        whole = request({}, "/page")
+        wire = await served.connect()
+        await wire.send(whole[:size])
+        await served.barrier()
+        assert await ask(wire, whole[size:]) == "a page"
+    wire = await served.connect()
+    body = b"Content-Length: 5\r\nHost: x\r\n\r\n"
+    await wire.send(b"POST /page HTTP/1.1\r\n" + body + b"ab")
+    await served.barrier()
+    assert await ask(wire, b"cde") == "a page"
+
+
+@pytest.mark.parametrize("headers", [UPGRADE, {"Content-Length": "9999"}], ids=["upgrade", "too large"])
+async def test_a_request_that_is_rejected_by_its_head_is_so_before_its_body_comes(serve, headers):
+    served = serve(settings={"max_message_size": 100})
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    head = request({"Content-Length": "10", **headers}, f"/socket.io/xhr-polling/{session_id}/send")
+    await wire.send(head.replace(b"GET", b"POST", 1))
+    assert (await wire.read_response()).status in (400, 413)
+
+
+async def test_a_body_has_its_time_from_the_head_on(serve, clock):
+    served = serve(server={"header_timeout": 10, "body_timeout": 8})
+    wire = await served.connect()
+    whole = post("0123456789", "one")
+    for _ in range(2):
+        await clock.advance(9)
+        await wire.send(whole[:-5])
+        await clock.advance(4)
+        await wire.send(whole[-5:-2])
+        await clock.advance(3.9)
+        assert "no such session" in await ask(wire, whole[-2:])
+        assert here(served) == 1
+    await clock.advance(9)
+    await wire.send(whole[:-5])
+    await clock.advance(4)
+    await wire.send(whole[-5:-2])
+    await clock.advance(3.9)
+    assert not wire.reader.at_eof()
+    await clock.advance(0.2)
+    assert await wire.read_to_end() == b""
 
 
 @pytest.mark.parametrize("size", [LOOK - 1, LOOK, LOOK + 1, 10 * LOOK])
@@ -170,7 +351,7 @@ async def test_a_request_may_be_larger_than_the_look(serve, size):
     wire = await served.connect()
     assert await ask(wire, whole) == "ok"
     assert connection_of(served, session_id).events[1:] == [("message", message)]
-    assert here(served) == (size <= LOOK)
+    await until(lambda: here(served) == 1)
     assert await ask(wire, poll(session_id)) == proto.encode(message)
 
 
@@ -328,7 +509,7 @@ async def test_connections_that_end_without_a_word_are_let_go(serve, caplog):
     served = serve()
     wires = [await served.connect() for _ in range(10)]
     await served.barrier()
-    assert here(served) == 10
+    await until(lambda: here(served) == 10)
     for number, wire in enumerate(wires):
         if number % 2:
             wire.reset()
@@ -395,7 +576,7 @@ async def test_one_silent_connection_after_the_other_is_closed(serve, clock):
 # -- Answers that the socket does not take at once ---------------------------------------------------------------------
 
 
-async def test_a_connection_whose_answer_was_taken_late_is_tornados(serve):
+async def test_a_connection_whose_response_was_taken_late_is_tornados_for_one_request(serve):
     served = serve(handlers=(PAGE,))
     session_id, _ = await served.open()
     wire = await served.connect()
@@ -407,7 +588,7 @@ async def test_a_connection_whose_answer_was_taken_late_is_tornados(serve):
     assert connection_of(served, session_id).events == [("open", "")]
     assert (await wire.read_exactly(len(proto.encode(LARGE)))).decode() == proto.encode(LARGE)
     assert (await wire.read_response()).text == "ok"
-    assert here(served) == 0
+    await until(lambda: here(served) == 1)
     assert await ask(wire, poll(session_id)) == proto.encode("behind")
     assert await ask(wire, request({}, "/page")) == "a page"
 
@@ -433,7 +614,7 @@ async def test_shutdown_closes_connections_that_are_silent_or_were_answered(serv
         await ask(wire, request({}, UNKNOWN))
     await wires[1].send(b"GET /soc")
     await served.barrier()
-    assert here(served) == 3
+    await until(lambda: here(served) == 4)
     await served.server.shutdown()
     for wire in wires:
         assert await wire.read_to_end() == b""
@@ -510,6 +691,85 @@ async def test_an_application_that_handles_requests_in_its_own_way_sees_them_all
     assert len(seen) >= 2  # Tornado's HTTP starts the next request before it comes
 
 
+async def test_without_the_fast_path_tornado_reads_every_request(serve, monkeypatch):
+    def fail(data: bytes) -> None:
+        raise RuntimeError("as the test asked")
+
+    monkeypatch.setattr(tornadio.web.fastconnection, "parse_simple_request", fail)
+    served = serve(server={"fast_path": False, "xheaders": ["127.0.0.1"]})
+    wire = await served.connect()
+    await wire.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n")
+    for _ in range(3):
+        assert "no such session" in await ask(wire, request({}, UNKNOWN))
+        assert here(served) == 0
+    policy = await served.connect()
+    await policy.send(b"<policy-file-request/>\0")
+    assert b"allow-access-from" in await policy.read_to_end()
+
+
+def changed_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PathMatches, "__init__", lambda self, pattern: setattr(self, "pattern", pattern))
+
+
+def changed_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = HTTPServerRequest.__init__
+
+    def __init__(self: HTTPServerRequest, **arguments: Any) -> None:
+        whole(self, **arguments)
+        self.remote_ip = "0.0.0.0"  # not that of the connection's context
+
+    monkeypatch.setattr(HTTPServerRequest, "__init__", __init__)
+
+
+def changed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IOStream, "_read_buffer_size", property(lambda self: None, lambda self, size: None), False)
+
+
+CHANGES = {
+    "PathMatches.regex": changed_rules,
+    "HTTPServerRequest(connection=...)": changed_request,
+    "IOStream._read_buffer_size": changed_stream,
+}
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES.items(), ids=CHANGES)
+async def test_a_tornado_that_lacks_what_the_fast_path_needs_serves_all_requests_itself(
+    serve, monkeypatch, caplog, name, change
+):
+    with monkeypatch.context() as patched:
+        change(patched)
+        served = serve()
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 1
+    assert "every request is served by Tornado's HTTP" in lines[0]
+    assert name in lines[0]
+    wire = await served.connect()
+    for _ in range(2):
+        assert "no such session" in await ask(wire, request({}, UNKNOWN))
+        assert here(served) == 0
+
+
+async def test_an_application_whose_rules_are_others_than_expected_is_served_by_tornado_alone(caplog):
+    class Rules:
+        """A rule as a later Tornado might have it."""
+
+        target = None
+
+    application = tornado.web.Application([], socket_io_port=0, socket_io_address="127.0.0.1")
+    application.wildcard_router.rules.append(Rules())  # type: ignore[arg-type]
+    server = tornadio.SocketServer(application, auto_start=False)
+    assert "has no Application.default_router and wildcard_router, with the rules of each" in caplog.text
+    assert not server._fast_path.enabled
+    await shut_down(server)
+
+
+async def test_this_tornado_has_all_that_the_fast_path_needs(serve, caplog):
+    served = serve()
+    assert served.server._fast_path.enabled
+    assert missing_interfaces(served.server.request_callback) == []
+    assert "Tornado" not in caplog.text
+
+
 async def test_a_server_without_keep_alive_closes_after_each_answer(serve):
     served = serve(server={"no_keep_alive": True})
     wire = await served.connect()
@@ -550,12 +810,11 @@ def facts(request: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("transport", PROTOCOLS)
-async def test_on_open_gets_the_same_request_as_from_tornados_http(serve, monkeypatch, transport):
+async def test_on_open_gets_the_same_request_as_from_tornados_http(serve, transport):
     seen = []
     headers, path = REQUESTS[transport]
-    for reading in (parse, lambda data: None):
-        monkeypatch.setattr(tornadio.web.fastpath, "parse", reading)
-        served = serve(settings={"hosts": ["example.com"]})
+    for fast_path in (True, False):
+        served = serve(settings={"hosts": ["example.com"]}, server={"fast_path": fast_path})
         wire = await served.connect()
         await wire.send(request(headers, path))
         assert (await wire.read_head()).status in (200, 101)

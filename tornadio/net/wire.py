@@ -1,9 +1,10 @@
-"""The bytes under a WebSocket once its handshake was read: two ways to carry them, behind one interface.
+"""Byte transports, as ``asyncio.Transport``, for connections that were detached from HTTP: those of WebSockets, of
+streams, and of requests that are rejected early. ("Transport" itself is Socket.IO's word for something else.)
 
-:class:`SocketWire` leaves Tornado's ``IOStream`` and reads and writes the socket itself, with what asyncio's loops have
-for everybody. That is several times as fast: nothing is awaited, and what the socket takes at once needs no future.
-:class:`StreamWire` stays on the stream: TLS needs it, and so does a loop that can't watch sockets. Both use public
-interfaces alone, and :func:`take` and :func:`take_untouched` choose.
+:class:`SocketWire` leaves Tornado's ``IOStream`` and reads and writes the socket itself, by the loop's ``add_reader``
+and ``add_writer``. That is several times as fast: nothing is awaited, and what the socket takes at once needs no
+future. :class:`StreamWire` stays on the stream: TLS needs it, and so does a loop without ``add_reader``. Which of them
+it is, :func:`open_wire` and :func:`open_unread_wire` choose.
 """
 
 import asyncio
@@ -15,74 +16,77 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tornadio.net.hangups import hangups_of
 
-_CHUNK: Final = 1 << 16
-# What a stream has read ahead it hands out at once, and after it what came meanwhile. It is empty by the third time,
-# if the peer is not faster than we are: then it stays on its stream.
-_READ_AHEAD: Final = 1 << 18
-_READS_AHEAD: Final = 3
-# Of what a peer has sent, and closed behind it during a pause, so much is kept. Who sends more doesn't wait for answers
-# to it: the connection is lost, as one that was reset.
+_RECV_SIZE: Final = 1 << 16
+# Before an IOStream is left, its read buffer is drained, by at most 3 reads of 256 KiB. If there is still more, because
+# the peer sends faster than this reads, the connection stays on its IOStream.
+_BUFFERED_READ_SIZE: Final = 1 << 18
+_MAX_BUFFERED_READS: Final = 3
+# Bytes that are kept of what a peer has sent before it closed during a pause. One that has sent more does not wait for
+# responses to it: then the connection counts as reset.
 _MAX_UNREAD: Final = 1 << 18
 
 
 class Receiver(Protocol):
-    """Whom a wire tells what comes, on the loop's thread."""
+    """The receiver of a wire's bytes and of its end, as ``asyncio.Protocol``; called on the loop's thread."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer, never empty. Not called any more after :meth:`Wire.close`.
 
-        Not during a pause either, but when the peer closes: then all that it has sent comes at once, right before
+        Not called during a pause either, unless the peer closes: then with all that it has sent, at once, right before
         :meth:`connection_lost`.
         """
 
     def connection_lost(self) -> None:
-        """The peer has closed, or the connection broke: once, and not after :meth:`Wire.close`. During a pause, too,
-        where the system tells it (:mod:`tornadio.net.hangups`)."""
+        """The peer has closed, or the connection broke: called once, and not after :meth:`Wire.close`. Called during a
+        pause, too, where the system tells the end (:mod:`tornadio.net.hangups`)."""
 
 
 class Wire(Protocol):
-    """One connection's bytes, to and fro."""
+    """A byte transport, as ``asyncio.Transport``: one TCP connection, to read from and write to."""
 
     @property
     def is_writing(self) -> bool:
-        """Whether the socket has not taken all yet."""
+        """Whether bytes that were written wait for the socket to take them."""
 
     def start(self, receiver: Receiver) -> None:
-        """Begin to read, or go on for another receiver."""
+        """Begin to read, or go on with another receiver."""
 
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
-        """Send bytes. ``None`` when the socket took them at once, else a future of that; it fails when the connection
-        ends first. What comes after a peer that closed during a pause counts as taken: it would have been."""
+        """Send bytes.
+
+        :returns: ``None`` if the socket took them at once, else a future of that; it fails when the connection ends
+            first. What is written after a peer has closed during a pause counts as taken: it would have been.
+        """
 
     def pause_reading(self) -> None:
-        """Leave what comes in the socket from now on; a peer that closes is noticed."""
+        """Leave in the socket what the peer sends from now on; its end is still noticed."""
 
     def resume_reading(self) -> None:
-        """Go on; nothing changes where reading was not paused."""
+        """Read again; nothing changes if reading is not paused."""
 
     def write_eof(self) -> None:
-        """Tell the peer that nothing more will come. TLS knows no such state: there it shows when all is closed."""
+        """Half-close: send a FIN behind what was written. TLS has no such state: nothing is sent there until
+        :meth:`close`."""
 
     def close(self) -> None:
-        """Close the connection; what the socket has not taken is lost."""
+        """Close the connection at once; what the socket has not taken is lost."""
 
 
-def take(stream: IOStream) -> Wire:
-    """The fastest wire that will do for a stream which HTTP has let go of."""
+def open_wire(stream: IOStream) -> Wire:
+    """The fastest wire for a stream that was detached from HTTP; it has what the stream has read ahead."""
     loop = asyncio.get_running_loop()
     stream.set_nodelay(True)
     if isinstance(stream, SSLIOStream) or stream.closed() or stream.writing() or not can_watch_sockets(loop):
         return StreamWire(stream)
     read_ahead: list[bytes] = []
-    for _ in range(_READS_AHEAD):
+    for _ in range(_MAX_BUFFERED_READS):
         try:
-            reading = asyncio.ensure_future(stream.read_bytes(_READ_AHEAD, partial=True))
+            reading = asyncio.ensure_future(stream.read_bytes(_BUFFERED_READ_SIZE, partial=True))
         except StreamClosedError:
             break
-        if not reading.done():  # it has nothing, so nothing is lost with it
-            # The stream would do this by a number that its socket has no more.
-            stream.io_loop.remove_handler(stream.socket)
-            return SocketWire(loop, _detached_socket(stream), b"".join(read_ahead))
+        if not reading.done():  # nothing is buffered, so nothing is lost with the stream
+            stop_watching(stream)
+            return SocketWire(loop, detach_socket(stream), b"".join(read_ahead))
         if reading.exception() is not None:
             break
         read_ahead.append(reading.result())
@@ -91,20 +95,32 @@ def take(stream: IOStream) -> Wire:
     return StreamWire(stream, b"".join(read_ahead))
 
 
-def take_untouched(stream: IOStream) -> Wire:
-    """As :func:`take`, for a stream that nothing was read from yet, nor written to: its socket alone is needed."""
+def open_unread_wire(stream: IOStream) -> Wire:
+    """As :func:`open_wire`, for a stream that was neither read from yet nor written to: only its socket is needed."""
     loop = asyncio.get_running_loop()
     if stream.closed() or not can_watch_sockets(loop):
-        return take(stream)
+        return open_wire(stream)
     stream.set_nodelay(True)
-    return SocketWire(loop, _detached_socket(stream))
+    return SocketWire(loop, detach_socket(stream))
 
 
-def _detached_socket(stream: IOStream) -> socket.socket:
-    """A stream's socket, with its descriptor: another might be of those that clients leave free. Closes the stream."""
-    connection = socket.socket(fileno=stream.socket.detach())
+def stop_watching(stream: IOStream) -> None:
+    """Have the loop forget a stream before :func:`detach_socket`, which leaves it no descriptor to do this by."""
+    stream.io_loop.remove_handler(stream.socket)
+
+
+def detach_socket(stream: IOStream) -> socket.socket:
+    """Take the socket out of a stream, and close that. The descriptor stays the same: a duplicate might have a number
+    that clients must leave free (:mod:`tornadio.net.descriptors`)."""
+    sock = socket.socket(fileno=stream.socket.detach())
     stream.close()
-    return connection
+    return sock
+
+
+def half_close(sock: socket.socket) -> None:
+    """Send a FIN and keep on reading (shutdown(2), ``SHUT_WR``); nothing happens on a broken connection."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
 
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:
@@ -113,10 +129,10 @@ def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def failed_future() -> "asyncio.Future[None]":
-    """A future that has failed already, for a connection that has ended."""
+    """A future that has failed with ``StreamClosedError``, for what is written to a connection that is closed."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.set_exception(StreamClosedError())
-    future.exception()  # whoever looks at it has it; nobody else must hear of it
+    future.exception()  # counts as retrieved: asyncio must not log it where nobody asks for it
     return future
 
 
@@ -127,98 +143,98 @@ class SocketWire:
     """
 
     __slots__ = (
+        "_drain_waiter",
+        "_eof_received",
         "_fd",
-        "_has_ended",
         "_is_hangup_watched",
         "_is_paused",
-        "_is_watched",
+        "_is_reader_added",
         "_loop",
         "_read_ahead",
         "_receiver",
         "_socket",
-        "_taken",
-        "_unsent",
+        "_write_buffer",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket, read_ahead: bytes = b"") -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, read_ahead: bytes = b"") -> None:
         self._loop = loop
-        self._socket: socket.socket | None = connection
-        self._fd = connection.fileno()  # for the loop, which would describe a socket in words before it watches it
+        self._socket: socket.socket | None = sock
+        self._fd = sock.fileno()  # for the loop, which would describe a socket in words before it watches it
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_watched = self._is_hangup_watched = self._has_ended = False
-        self._unsent: memoryview | None = None
-        self._taken: asyncio.Future[None] | None = None
+        self._is_paused = self._is_reader_added = self._is_hangup_watched = self._eof_received = False
+        self._write_buffer: memoryview | None = None
+        self._drain_waiter: asyncio.Future[None] | None = None
 
     @property
     def is_writing(self) -> bool:
-        return self._unsent is not None
+        return self._write_buffer is not None
 
     # -- Reading -------------------------------------------------------------------------------------------------
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._watch()
+        self._add_reader()
         if self._read_ahead:
             self._loop.call_soon(self._on_readable)
 
-    def _watch(self) -> None:
-        if not self._is_watched and self._socket is not None:
-            self._is_watched = True
+    def _add_reader(self) -> None:
+        if not self._is_reader_added and self._socket is not None:
+            self._is_reader_added = True
             self._loop.add_reader(self._fd, self._on_readable)
 
     def _on_readable(self) -> None:
-        receiver, connection = self._receiver, self._socket
-        if connection is None or receiver is None:
+        receiver, sock = self._receiver, self._socket
+        if sock is None or receiver is None:
             return
         if self._is_paused:
             # Only now: most pauses are over before anything comes, and cost nothing. After this one the hangup may stay
             # watched: the reader sees it as well.
-            self._unwatch()
+            self._remove_reader()
             self._is_hangup_watched = True
             hangups_of(self._loop).watch(self._fd, self._on_hangup)
             return
         data, self._read_ahead = self._read_ahead, b""
         if not data:
             try:
-                data = connection.recv(_CHUNK)
+                data = sock.recv(_RECV_SIZE)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                self._lose()
+                self._connection_lost()
                 return
         if data:
             receiver.data_received(data)
-        elif self._unsent is None:
-            self._lose()
+        elif self._write_buffer is None:
+            self._connection_lost()
         else:  # who has nothing more to say may still listen
-            self._unwatch()
+            self._remove_reader()
             self._receiver = None
-            self._has_ended = True
+            self._eof_received = True
             receiver.connection_lost()
 
-    def _unwatch(self) -> None:
-        if self._is_watched:
-            self._is_watched = False
+    def _remove_reader(self) -> None:
+        if self._is_reader_added:
+            self._is_reader_added = False
             self._loop.remove_reader(self._fd)
 
     def _on_hangup(self, is_reset: bool) -> None:
-        receiver, connection = self._receiver, self._socket
-        if not self._is_paused or receiver is None or connection is None:
+        receiver, sock = self._receiver, self._socket
+        if not self._is_paused or receiver is None or sock is None:
             return  # the reader sees it
-        unread = b"" if is_reset else self._read_to_end(connection)
-        self._has_ended = True
+        unread = b"" if is_reset else self._read_to_end(sock)
+        self._eof_received = True
         self.close()
         if unread:
             receiver.data_received(unread)
         receiver.connection_lost()
 
-    def _read_to_end(self, connection: socket.socket) -> bytes:
+    def _read_to_end(self, sock: socket.socket) -> bytes:
         """What the peer has sent before it closed; nothing if that is too much."""
         unread = bytearray(self._read_ahead)
         try:
             while len(unread) <= _MAX_UNREAD:
-                data = connection.recv(_CHUNK)
+                data = sock.recv(_RECV_SIZE)
                 if not data:
                     return bytes(unread)
                 unread += data
@@ -230,13 +246,13 @@ class SocketWire:
         self._is_paused = True
 
     def resume_reading(self) -> None:
-        if self._is_paused and not self._has_ended:
+        if self._is_paused and not self._eof_received:
             self._is_paused = False
-            self._watch()
+            self._add_reader()
             if self._read_ahead:
                 self._loop.call_soon(self._on_readable)
 
-    def _lose(self) -> None:
+    def _connection_lost(self) -> None:
         receiver = self._receiver
         self.close()
         if receiver is not None:
@@ -245,65 +261,64 @@ class SocketWire:
     # -- Writing -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
-        connection = self._socket
-        if connection is None:
-            return None if self._has_ended else failed_future()
-        if self._unsent is not None:
+        sock = self._socket
+        if sock is None:
+            return None if self._eof_received else failed_future()
+        if self._write_buffer is not None:
             if data:
-                self._unsent = memoryview(b"".join((self._unsent, data)))
-            return self._taken
+                self._write_buffer = memoryview(b"".join((self._write_buffer, data)))
+            return self._drain_waiter
         try:
-            sent = connection.send(data)
+            sent = sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            self._loop.call_soon(self._lose)
+            self._loop.call_soon(self._connection_lost)
             return failed_future()
         if sent == len(data):
             return None
-        self._unsent = memoryview(data)[sent:]
-        self._taken = self._loop.create_future()
+        self._write_buffer = memoryview(data)[sent:]
+        self._drain_waiter = self._loop.create_future()
         self._loop.add_writer(self._fd, self._on_writable)
-        return self._taken
+        return self._drain_waiter
 
     def _on_writable(self) -> None:
-        connection, unsent = self._socket, self._unsent
-        if connection is None or unsent is None:
+        sock, unsent = self._socket, self._write_buffer
+        if sock is None or unsent is None:
             return
         try:
-            sent = connection.send(unsent)
+            sent = sock.send(unsent)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._lose()
+            self._connection_lost()
             return
         if sent < len(unsent):
-            self._unsent = unsent[sent:]
+            self._write_buffer = unsent[sent:]
             return
         self._loop.remove_writer(self._fd)
-        taken, self._taken, self._unsent = self._taken, None, None
-        if self._has_ended:
+        taken, self._drain_waiter, self._write_buffer = self._drain_waiter, None, None
+        if self._eof_received:
             self.close()
         if taken is not None and not taken.done():
             taken.set_result(None)
 
     def write_eof(self) -> None:
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_WR)
+            half_close(self._socket)
 
     def close(self) -> None:
-        connection, self._socket = self._socket, None
-        if connection is None:
+        sock, self._socket = self._socket, None
+        if sock is None:
             return
-        self._unwatch()
+        self._remove_reader()
         if self._is_hangup_watched:
             hangups_of(self._loop).unwatch(self._fd, self._on_hangup)
-        if self._unsent is not None:
+        if self._write_buffer is not None:
             self._loop.remove_writer(self._fd)
-        connection.close()
-        self._receiver = self._unsent = None
-        taken, self._taken = self._taken, None
+        sock.close()
+        self._receiver = self._write_buffer = None
+        taken, self._drain_waiter = self._drain_waiter, None
         if taken is not None and not taken.done():
             taken.set_exception(StreamClosedError())
             taken.exception()  # as in failed_future
@@ -316,7 +331,7 @@ class StreamWire:
     """
 
     __slots__ = (
-        "_has_ended",
+        "_eof_received",
         "_has_hung_up",
         "_is_paused",
         "_is_reading",
@@ -330,7 +345,7 @@ class StreamWire:
         self._stream: IOStream | None = stream  # until the end: its error knows whoever read last
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_reading = self._has_hung_up = self._has_ended = False
+        self._is_paused = self._is_reading = self._has_hung_up = self._eof_received = False
         self._watched: int | None = None  # the descriptor whose hangup is or was watched
         stream.set_close_callback(self._on_closed)
 
@@ -355,15 +370,15 @@ class StreamWire:
         self._is_reading = True
         loop = asyncio.get_running_loop()
         if self._read_ahead and not self._is_paused:
-            loop.call_soon(self._hand_over, None)
+            loop.call_soon(self._on_read, None)
             return
         try:
-            reading = asyncio.ensure_future(stream.read_bytes(_CHUNK, partial=True))
+            reading = asyncio.ensure_future(stream.read_bytes(_RECV_SIZE, partial=True))
         except StreamClosedError:
             reading = failed_future()  # type: ignore[assignment]
-        reading.add_done_callback(self._hand_over)  # in another turn of the loop: a busy peer leaves others theirs
+        reading.add_done_callback(self._on_read)  # in another turn of the loop: a busy peer leaves others theirs
 
-    def _hand_over(self, reading: "asyncio.Future[bytes] | None") -> None:
+    def _on_read(self, reading: "asyncio.Future[bytes] | None") -> None:
         self._is_reading = False
         receiver = self._receiver
         if receiver is None:
@@ -378,7 +393,7 @@ class StreamWire:
             receiver.data_received(data)
             self._read()
         elif is_over or (self._has_hung_up and len(data) > _MAX_UNREAD):
-            self._lose(data if len(data) <= _MAX_UNREAD else b"")
+            self._connection_lost(data if len(data) <= _MAX_UNREAD else b"")
         else:
             self._read_ahead = data
             self._read()
@@ -401,14 +416,14 @@ class StreamWire:
 
     def _hung_up(self, is_reset: bool) -> None:
         if is_reset:
-            self._lose(b"")
+            self._connection_lost(b"")
         else:
             self._has_hung_up = True
             self._read()
 
-    def _lose(self, unread: bytes) -> None:
+    def _connection_lost(self, unread: bytes) -> None:
         receiver = self._receiver
-        self._has_ended = self._is_paused
+        self._eof_received = self._is_paused
         self.close()
         if receiver is not None:
             if unread:
@@ -426,7 +441,7 @@ class StreamWire:
 
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         if self._stream is None:
-            return None if self._has_ended else failed_future()
+            return None if self._eof_received else failed_future()
         try:
             written = self._stream.write(data)
         except StreamClosedError:
@@ -438,8 +453,7 @@ class StreamWire:
     def write_eof(self) -> None:
         stream = self._stream
         if stream is not None and not stream.closed() and not isinstance(stream, SSLIOStream):
-            with contextlib.suppress(OSError):
-                stream.socket.shutdown(socket.SHUT_WR)
+            half_close(stream.socket)
 
     def close(self) -> None:
         stream, self._stream, self._receiver = self._stream, None, None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tornadio import proto
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
-from tornadio.net.patience import seconds_to_take
+from tornadio.net.patience import write_timeout
 from tornadio.net.tasks import has_succeeded
 from tornadio.sessions.dispatch import Dispatcher
 from tornadio.sessions.outbox import OVERHEAD, Outbox, Payload
@@ -245,7 +245,7 @@ class BaseSession(Dispatcher):
         :param size: of the batch, in bytes: a slow client has more time for a large one.
         """
         self._write_future = future
-        timeout = seconds_to_take(size, self.registry.settings.heartbeat_timeout)
+        timeout = write_timeout(size, self.registry.settings.heartbeat_timeout)
         self._write_deadline = self.registry.time() + timeout
         future.add_done_callback(functools.partial(self._on_write_done, channel))
 

@@ -1,7 +1,7 @@
 """One HTTP request and its response: what transports need of HTTP, and HTTP of transports, whoever reads and writes.
 
 There are two: :class:`tornadio.web.tornadohttp.TornadoExchange` on Tornado's HTTP connection, and
-:class:`tornadio.web.fastpath.FastExchange` for simple requests, which are read without it.
+:class:`tornadio.web.fastexchange.FastExchange` for simple requests, which are read without it.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ logger = get_logger(__name__)
 
 
 class Exchange(Protocol):
-    """What a transport's handler knows of its request, and does with its connection.
+    """One HTTP request and its response, as a transport's handler has them.
 
     :ivar uri: path and query.
-    :ivar fields: the header fields, by their names in any case.
+    :ivar headers: the request's, by their names in any case.
     """
 
     method: str
@@ -36,11 +36,11 @@ class Exchange(Protocol):
 
     @property
     def request(self) -> HTTPServerRequest:
-        """The request as Tornado's users know it."""
+        """The request as applications know it from Tornado."""
 
     @property
     def remote_ip(self) -> str:
-        """The client's address, as Tornado says it: of a proxy that is believed, or the peer's."""
+        """The client's address, as ``HTTPServerRequest`` has it: the peer's, or what a trusted proxy says."""
 
     @property
     def own_ip(self) -> str:
@@ -48,31 +48,33 @@ class Exchange(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection has gone."""
+        """Whether the connection is closed on this side."""
 
     def set_close_callback(self, callback: Callable[[], None]) -> None:
-        """Have it called if the client goes before its answer is there, also where more than its request was sent."""
+        """Call ``callback`` if the client closes the connection before the response, also behind unread bytes."""
 
     def peer_has_closed(self) -> bool:
-        """Whether the peer has closed, although what it sent last was not read yet."""
+        """Whether the peer has closed the connection, also behind unread bytes where the system tells it
+        (:mod:`tornadio.net.hangups`)."""
 
     def connection_header(self) -> str:
-        """What becomes of the connection after the answer, as a header line where one is needed."""
+        """The response's ``Connection`` header line with its CRLF, empty where none is needed."""
 
-    def send_response(self, response: bytes, patience: float) -> None:
-        """Send the whole response, once, and close the connection if the client does not take it.
+    def send_response(self, response: bytes, timeout: float) -> None:
+        """Send the whole response, once, and close the connection if the client does not read it.
 
-        :param patience: seconds that the client has, besides those that it needs for so many bytes.
+        :param timeout: seconds that the client has, besides those for the response's size
+            (:func:`tornadio.net.patience.write_timeout`).
         """
 
     def flushed(self) -> "asyncio.Future[None] | None":
-        """Whether the socket has taken all of the answer: ``None`` if so, else a future of it."""
+        """``None`` if the socket has taken the whole response, else a future of that; it fails with the connection."""
 
     def close(self) -> None:
         """Close the connection at once."""
 
     def detach(self) -> Wire:
-        """Take the connection away from HTTP, before the answer."""
+        """Take the connection away from HTTP, before the response."""
 
 
 class FastHandler(Protocol):
@@ -81,6 +83,10 @@ class FastHandler(Protocol):
     @property
     def is_for_new_session(self) -> bool:
         """Whether this request may open a session, whose ``on_open`` gets an ``HTTPServerRequest``."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that a body may have."""
 
     def begin(self) -> Awaitable[None] | None:
         """Check the headers, and respond at once if the body must not be read.
@@ -94,10 +100,6 @@ class FastHandler(Protocol):
 
 class BodyHandler(FastHandler, Protocol):
     """The handler of one request whose body is received in pieces."""
-
-    @property
-    def limit(self) -> int:
-        """Bytes that a body may have."""
 
     def keeps_body(self, size: int) -> bool:
         """Whether a body of which ``size`` bytes were received is to be kept for :meth:`finish`.
@@ -116,20 +118,20 @@ class BodyHandler(FastHandler, Protocol):
 
 
 def own_ip_of(stream: IOStream) -> str:
-    """The address at which a connection arrived, empty for one on a Unix socket, or that has ended."""
+    """The address at which a connection arrived, empty for one on a Unix socket, or that is closed."""
     try:
         name = stream.socket.getsockname()
-    except (OSError, AttributeError):  # a stream that has ended has no socket
+    except (OSError, AttributeError):  # a stream that is closed has no socket
         return ""
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def close_unless_taken(taken: "asyncio.Future[None]", seconds: float, exchange: Exchange) -> None:
-    """Close the connection of an answer that its client has not taken after so many seconds."""
-    timer = asyncio.get_running_loop().call_later(seconds, _give_up, exchange)
-    taken.add_done_callback(lambda taken: timer.cancel())
+def close_unless_flushed(flushing: "asyncio.Future[None]", seconds: float, exchange: Exchange) -> None:
+    """Close the connection of a response that its client has not read after so many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, _close_unread, exchange)
+    flushing.add_done_callback(lambda flushing: timer.cancel())
 
 
-def _give_up(exchange: Exchange) -> None:
+def _close_unread(exchange: Exchange) -> None:
     logger.info("closed a connection: the client does not take the answer to its %s", exchange.method)
     exchange.close()

@@ -1,40 +1,52 @@
-"""The way into the server: what a new connection wants shows in its first bytes, which are looked at and not yet read.
+"""HTTP fast path: peeks at each new connection, responds to simple requests to transports, and passes every other one,
+unread, to Tornado's HTTP.
 
-A proxy announces its client (:mod:`tornadio.net.proxyprotocol`), Flash asks for its policy. A plain request
-(:mod:`tornadio.web.fastparse`) to a transport is answered right here, and so are those that follow it on the same
-connection: that costs a fraction of what Tornado's HTTP takes, which awaits each line, and a poll is little else. The
-first request of any other kind makes the connection Tornado's, unread, from there on.
+A simple request (:mod:`tornadio.web.fastparse`) that is there as a whole costs a fraction of what it takes in Tornado's
+HTTP, which awaits each line, and a poll is little else. A proxy's line that announces its client
+(:mod:`tornadio.net.proxyprotocol`) is read before the first request. What a connection does, with the methods of
+:class:`tornadio.web.fastconnection.FastConnection`::
+
+    accept()
+       |
+       v    peek_request():
+    +------------------+  simple, to a transport   +--------------------+  detach()   +----------------------+
+    | idle, or waiting |-------------------------->| request:           |------------>| the transport's:     |
+    | for the rest of  |                           | a handler responds |             | WebSocket, stream,   |
+    | a simple request |<--------------------------|                    |             | early rejection      |
+    +------------------+      response_sent()      +--------------------+             +----------------------+
+       |   |        ^                                 |              |
+       |   |        | FastPath.reclaim(), when        |              | response_drained():
+       |   |        | Tornado has responded and       |              | the IOStream had to send
+       |   |        | nothing of the next request     |              | the response's end
+       |   |        | was read                        |              v
+       |   |     +------------------------------------|---------------------------------+
+       |   +---->| Tornado's: a HTTP1ServerConnection reads and responds                |
+       |         +------------------------------------|---------------------------------+
+       | idle timeout, end of the connection          | the client closes, or does not read the response
+       v                                              v
+    closed                                         closed
+
+This module and :mod:`tornadio.web.tornadohttp` are the place for all use of Tornado's interfaces that are not
+documented, or deprecated. :func:`missing_interfaces` says when the server starts what the fast path would not find.
 """
 
 import asyncio
 import contextlib
 import socket
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import tornado.web
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import PathMatches, Rule
 
-from tornadio.errors import ProtocolError
-from tornadio.logs import get_logger
-from tornadio.net import proxyprotocol
-from tornadio.net.hangups import hangups_of, peer_has_closed
-from tornadio.net.patience import seconds_to_take
-from tornadio.net.tasks import has_succeeded
 from tornadio.net.timers import Deadlines, DeadlineTimer
-from tornadio.net.wire import Wire, failed_future, take_untouched
-from tornadio.web.exchange import Exchange, FastHandler, close_unless_taken, own_ip_of
-from tornadio.web.fastparse import SimpleRequest, parse
-from tornadio.web.peers import Client, ForwardedAddress, Peers, forwarded_protocol, host_of
-
-logger = get_logger(__name__)
-
-# A request with its body is plain only if it is no larger. Larger ones take a while anyway.
-_LOOK: Final = 1 << 14
+from tornadio.net.wire import detach_socket, stop_watching
+from tornadio.web.exchange import Exchange, FastHandler
+from tornadio.web.fastconnection import FastConnection
+from tornadio.web.fastexchange import FastExchange
+from tornadio.web.peers import Client, Peers
+from tornadio.web.tornadohttp import ContextRequest
 
 
 class FastPathRule(Rule):
@@ -46,60 +58,87 @@ class FastPathRule(Rule):
 
 
 class FastPath:
-    """What the connections share that are still here.
+    """The connections that the fast path serves, their timeouts, and the routing of their requests.
 
-    :param application: whose routers are asked for transports.
-    :param is_plain_served: whether plain requests are answered here at all.
-    :param peers: which of them are believed about their clients.
-    :param timeout: seconds that a connection may be silent: before its first request, and between two.
-    :param hand_over: called with the stream of a connection that is not for here, its address, its first byte, and when
-        the headers of its request are due, in the loop's time, or 0 where its time begins now.
+    :param application: whose rules are asked for handlers.
+    :param enabled: whether requests are served here at all, and not all by ``fallback``.
+    :param peers: which of them are trusted to say who their clients are.
+    :param idle_timeout: seconds that a connection may wait for a request's head: for the first one, and between two.
+    :param body_timeout: seconds that a request's body may take.
+    :param fallback: called with the stream of a connection that is not served here any more, its address, the first
+        byte of its request, and when the head of that is due, in the loop's time, or 0 where its timeout begins now.
     """
 
     def __init__(
         self,
         application: tornado.web.Application,
-        is_plain_served: bool,
+        enabled: bool,
         peers: Peers,
-        timeout: float,
-        hand_over: Callable[[IOStream, Any, bytes, float], None],
+        idle_timeout: float,
+        body_timeout: float,
+        fallback: Callable[[IOStream, Any, bytes, float], None],
     ) -> None:
-        self.is_plain_served = is_plain_served
+        self.enabled = enabled
         self.peers = peers
-        self.hand_over = hand_over
+        self.fallback = fallback
         self._application = application
-        self._timeout = timeout
+        self._idle_timeout = idle_timeout
+        self._body_timeout = body_timeout
         self._connections: dict[FastConnection, None] = {}
-        self._silences = Deadlines(FastConnection.on_silence)
-        self._alarm: DeadlineTimer | None = None
+        self._idle_deadlines = Deadlines(FastConnection.on_idle_timeout)
+        self._timer: DeadlineTimer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def enter(self, stream: IOStream, address: Any) -> None:
-        """A new connection."""
-        connection = FastConnection(self, stream, address)
+    def accept(self, stream: IOStream, address: Any) -> None:
+        """Serve a new connection."""
+        connection = FastConnection(self, stream, address, is_new=True)
         self._connections[connection] = None
-        connection.look()
+        connection.peek_request()
 
-    def leave(self, connection: "FastConnection") -> None:
-        """A connection is not for here any more, or closed."""
+    def reclaim(self, stream: IOStream, address: Any) -> bool:
+        """Serve a connection again whose requests Tornado has responded to; its stream is closed then.
+
+        :returns: whether that can be: not over TLS, nor if Tornado has read ahead.
+        """
+        if not self.enabled or self._is_closed or isinstance(stream, SSLIOStream):
+            return False
+        if stream.closed() or stream.writing() or stream._read_buffer_size:
+            return False
+        stream.set_close_callback(None)
+        stop_watching(stream)
+        connection = FastConnection(self, IOStream(detach_socket(stream)), address, is_new=False)
+        self._connections[connection] = None
+        connection.wait_for_request()
+        return True
+
+    def remove(self, connection: FastConnection) -> None:
+        """Forget a connection that is closed, or not served here any more."""
         self._connections.pop(connection, None)
-        self._silences.discard(connection)
-        if not self._connections and self._alarm is not None:
-            self._alarm.stop()
+        self._idle_deadlines.discard(connection)
+        if not self._connections and self._timer is not None:
+            self._timer.stop()
 
-    def wait(self, connection: "FastConnection") -> None:
-        """A connection is silent from now on."""
+    def start_idle_timer(self, connection: FastConnection) -> None:
+        """Close a connection if the head of its next request does not come in time."""
+        self._set_deadline(connection, self._idle_timeout)
+
+    def start_body_timer(self, connection: FastConnection) -> None:
+        """Close a connection if the rest of its request's body does not come in time."""
+        self._set_deadline(connection, self._body_timeout)
+
+    def _set_deadline(self, connection: FastConnection, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        connection.silent_until = loop.time() + self._timeout
-        self._silences.add(connection, connection.silent_until)
-        self._alarm = self._alarm or DeadlineTimer(loop, self._silences)
-        self._alarm.reset()
+        connection.idle_deadline = loop.time() + seconds
+        self._idle_deadlines.add(connection, connection.idle_deadline)
+        self._timer = self._timer or DeadlineTimer(loop, self._idle_deadlines)
+        self._timer.reset()
 
-    def find_handler(self, exchange: "FastExchange") -> FastHandler | None:
-        """The handler that the application's rules have for a request, if it is a transport's.
+    def find_handler(self, exchange: FastExchange) -> FastHandler | None:
+        """The handler that the application's rules have for a request, if the fast path may serve that.
 
         The rules before the routers are asked in their order, as Tornado does. What they can't be asked for without
         Tornado's HTTP, such as rules for a host, makes a request Tornado's.
@@ -116,405 +155,62 @@ class FastPath:
                 return None
         return None
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what a request waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Close every connection that is still here."""
+        """Close every connection that is still served here, and take none back any more."""
+        self._is_closed = True
         for connection in tuple(self._connections):
             connection.close()
 
 
-class FastConnection:
-    """One connection: silent, or with one request that waits for its answer.
+# -- What this needs of Tornado --------------------------------------------------------------------------------------
 
-    :ivar is_believed: whether its peer is, about its clients.
-    :ivar silent_until: when it is closed if it stays silent, in the loop's time.
+
+def missing_interfaces(application: tornado.web.Application) -> list[str]:
+    """The interfaces that the fast path needs and this version of Tornado does not have, or has changed.
+
+    What transports need anyway is not among them, such as ``IOStream.socket``.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "_address",
-        "_exchange",
-        "_fast_path",
-        "_hangup_watched",
-        "_is_new",
-        "_is_watched",
-        "_seen",
-        "_stream",
-        "is_believed",
-        "silent_until",
-    )
-
-    def __init__(self, fast_path: FastPath, stream: IOStream, address: Any) -> None:
-        self.is_believed = fast_path.peers.believes(address)
-        self.silent_until = 0.0
-        self._is_new = True
-        self._seen = 0  # bytes of a PROXY line whose end has not come yet
-        self._fast_path = fast_path
-        self._stream = stream
-        self._address = address
-        self._exchange: FastExchange | None = None
-        self._is_watched = False
-        self._hangup_watched: int | None = None  # the descriptor, if its hangup is or was watched
-
-    # -- Requests ------------------------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """See what is there, and serve it if it is a plain request to a transport."""
+    missing = []
+    for name, works in _INTERFACES.items():
         try:
-            data = self._stream.socket.recv(_LOOK, socket.MSG_PEEK)
-        except BlockingIOError:
-            self._wait()
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        if self._is_new and not self._is_from_client(data):
-            return
-        request = parse(data) if self._fast_path.is_plain_served else None
-        if request is not None:
-            exchange = FastExchange(self, request)
-            handler = self._fast_path.find_handler(exchange)
-            if handler is not None and exchange.is_acceptable(handler):
-                try:
-                    self._stream.socket.recv(request.size)
-                except OSError:  # reset just now: some systems throw away what was there
-                    self.close()
-                else:
-                    self._serve(exchange, handler, request.body)
-                return
-        self.leave()
-        self._fast_path.hand_over(self._stream, self._address, data[:1], self.silent_until)
-
-    # -- A proxy's announcement ----------------------------------------------------------------------------------
-
-    def _is_from_client(self, data: bytes) -> bool:
-        """Whether a new connection begins with the client's bytes. A PROXY line is taken, or refused."""
-        if not data.startswith(proxyprotocol.PREFIX[: len(data)]) or not (
-            self.is_believed or len(data) >= len(proxyprotocol.PREFIX)
-        ):
-            self._is_new = False
-            self._wake_at(1)
-            return True
-        if not self.is_believed:
-            logger.warning(
-                "closed a connection of %s: it begins with a PROXY line, and this peer is not believed. If it is your "
-                "proxy, set SocketServer(xheaders=['%s'])",
-                self.remote_ip,
-                self.remote_ip,
-            )
-            self.close()
-            return False
-        try:
-            line = proxyprotocol.parse(data)
-        except ProtocolError as error:
-            logger.warning("closed a connection of %s: %s (version 1, HAProxy's send-proxy)", self.remote_ip, error)
-            self.close()
-            return False
-        if line is None:
-            self._await_rest(len(data))
-        else:
-            self._take_line(line)
-        return False
-
-    def _await_rest(self, seen: int) -> None:
-        """Half of a PROXY line is there."""
-        if seen <= self._seen:  # woken for nothing new: the peer has closed
-            self.close()
-            return
-        self._seen = seen
-        self._wake_at(seen + 1)
-        if self.silent_until:
-            self._watch()  # its time runs already
-        else:
-            self._wait()
-
-    def _take_line(self, line: proxyprotocol.ProxyLine) -> None:
-        self._is_new = self.is_believed = False
-        self._address = ForwardedAddress(*(line.source or (self.remote_ip, 0)), is_known=line.source is not None)
-        try:
-            self._stream.socket.recv(line.size)
-        except OSError:  # reset just now
-            self.close()
-        else:
-            self._wake_at(1)
-            self.look()
-
-    def _wake_at(self, size: int) -> None:
-        """Have the socket become readable when so many bytes are there: the line is left in it until its end comes."""
-        if self._seen:
-            with contextlib.suppress(OSError):  # Windows has no such thing
-                self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-
-    # -- Silence and service -------------------------------------------------------------------------------------
-
-    def _wait(self) -> None:
-        """Nothing is there yet, or not known."""
-        self._fast_path.wait(self)
-        self._watch()
-
-    def _serve(self, exchange: "FastExchange", handler: FastHandler, body: bytes) -> None:
-        self._exchange = exchange
-        try:
-            beginning = handler.begin()
-            if beginning is not None:
-                self._fast_path.spawn(self._serve_later(exchange, handler, beginning))
-            elif exchange.is_open:
-                handler.finish(body)
+            is_there = works(application)
         except Exception:
-            logger.exception("failed on a request of %s", self.remote_ip)
-            self.close()
-        if exchange.is_open:
-            self._watch()
-
-    async def _serve_later(self, exchange: "FastExchange", handler: FastHandler, beginning: Awaitable[None]) -> None:
-        try:
-            await beginning
-            if exchange.is_open:
-                handler.finish()
-        except Exception:
-            logger.exception("failed on a request of %s", self.remote_ip)
-            self.close()
-
-    def answered(self) -> None:
-        """The socket has taken the answer: it is another request's turn."""
-        self._exchange = None
-        self._wait()
-
-    def answered_slowly(self) -> None:
-        """As :meth:`answered`, but the stream watches the socket from now on: the connection is Tornado's."""
-        self._exchange = None
-        self.leave()
-        self._fast_path.hand_over(self._stream, self._address, b"", 0.0)
-
-    # -- The socket ----------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        if not self._is_watched:
-            self._is_watched = True
-            self._stream.io_loop.add_handler(self._stream.socket, self._on_readable, IOLoop.READ)
-
-    def unwatch(self) -> None:
-        """Look no more."""
-        if self._is_watched:
-            self._is_watched = False
-            self._stream.io_loop.remove_handler(self._stream.socket)
-
-    def _on_readable(self, connection: Any, events: int) -> None:
-        if self._exchange is None:
-            self.look()
-        elif peer_has_closed(self._stream.socket):
-            self.close()
-        else:
-            self.unwatch()  # the next request: its turn comes
-            self._hangup_watched = self._stream.socket.fileno()
-            hangups_of(asyncio.get_running_loop()).watch(self._hangup_watched, self._on_hangup)
-
-    def _on_hangup(self, is_reset: bool) -> None:
-        # Else what it sent is read, and its end behind it; and whose answer is under way may still listen.
-        if self._exchange is not None and self._exchange.is_open:
-            self.close()
-
-    def on_silence(self, now: float) -> float | None:
-        """Close a connection that has been silent for too long; returns when to look again."""
-        if self._exchange is not None:
-            return None  # it is added again with its answer
-        if now < self.silent_until:
-            return self.silent_until
-        self.close()
-        return None
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.leave()
-        self._stream.close()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.lost()
-
-    def let_go(self) -> None:
-        """The socket belongs to the request that was made on it."""
-        self._exchange = None  # which knows this object: in a circle both would wait for the collector
-        self.leave()
-
-    def leave(self) -> None:
-        """It is not for here any more."""
-        self.unwatch()
-        if self._hangup_watched is not None:
-            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_watched, self._on_hangup)
-            self._hangup_watched = None
-        self._fast_path.leave(self)
-
-    @property
-    def stream(self) -> IOStream:
-        """Untouched as long as the connection is here, but for answers that the socket does not take at once."""
-        return self._stream
-
-    @property
-    def remote_ip(self) -> str:
-        """Where the connection comes from; as Tornado says it for a peer without an address, on a Unix socket."""
-        return host_of(self._address)
-
-    def client_of(self, fields: Mapping[str, str]) -> Client:
-        """Who sent a request.
-
-        :param fields: its header.
-        """
-        return self._fast_path.peers.client_of(self._address, "http", fields)  # TLS is Tornado's, or a proxy's
+            is_there = False
+        if not is_there:
+            missing.append(name)
+    return missing
 
 
-class FastExchange:
-    """A plain request, and its answer: see :class:`tornadio.web.exchange.Exchange`."""
-
-    __slots__ = (
-        "_closed",
-        "_connection",
-        "_request",
-        "_started",
-        "_taken",
-        "headers",
-        "host",
-        "is_open",
-        "method",
-        "path",
-        "protocol",
-        "query",
-        "uri",
-    )
-
-    version = "HTTP/1.1"
-
-    def __init__(self, connection: FastConnection, request: SimpleRequest) -> None:
-        self.method = request.method
-        self.uri = request.uri
-        self.path, _, self.query = request.uri.partition("?")
-        self.headers: Mapping[str, str] = request.headers
-        self.host = request.headers["host"]
-        self.is_open = True  # until the answer, or the connection's end
-        self.protocol = (connection.is_believed and forwarded_protocol(request.headers)) or "http"
-        self._connection = connection
-        self._request: HTTPServerRequest | None = None
-        self._started = time.time()
-        self._closed: Callable[[], None] | None = None
-        self._taken: asyncio.Future[None] | None = None
-
-    @property
-    def request(self) -> HTTPServerRequest:
-        if self._request is None:
-            self._request = _Request(self, self._started)
-        return self._request
-
-    def is_acceptable(self, handler: FastHandler) -> bool:
-        """Whether Tornado can make a request of this, where ``on_open`` needs one or there are arguments."""
-        if self.query or handler.is_for_new_session:
-            try:
-                self._request = _Request(self, self._started)
-            except Exception:  # which Tornado will meet again, and answer
-                return False
-        return True
-
-    @property
-    def client(self) -> Client:
-        """Who sent it."""
-        return self._connection.client_of(self.headers)
-
-    @property
-    def remote_ip(self) -> str:
-        return self.client.remote_ip
-
-    @property
-    def own_ip(self) -> str:
-        return own_ip_of(self._connection.stream)
-
-    @property
-    def is_closed(self) -> bool:
-        return self._connection.stream.closed()
-
-    def set_close_callback(self, callback: Callable[[], None]) -> None:
-        if self.is_open:
-            self._closed = callback
-        else:
-            callback()
-
-    def lost(self) -> None:
-        """The connection has gone before the answer was taken."""
-        self.is_open = False
-        closed, self._closed = self._closed, None
-        if closed is not None:
-            closed()
-
-    def peer_has_closed(self) -> bool:
-        stream = self._connection.stream
-        return stream.closed() or peer_has_closed(stream.socket)
-
-    def connection_header(self) -> str:
-        return ""
-
-    def send_response(self, response: bytes, patience: float) -> None:
-        self.is_open = False
-        self._closed = None
-        connection, stream = self._connection, self._connection.stream
-        try:
-            sent = stream.socket.send(response)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._taken = failed_future()
-            connection.close()
-            return
-        if sent == len(response):
-            connection.answered()
-        else:
-            connection.unwatch()
-            self._taken = stream.write(response[sent:])
-            close_unless_taken(self._taken, seconds_to_take(len(response), patience), self)
-            self._taken.add_done_callback(self._answer_taken)
-
-    def _answer_taken(self, taken: "asyncio.Future[None]") -> None:
-        if has_succeeded(taken):
-            self._connection.answered_slowly()
-        else:
-            self._connection.close()
-
-    def flushed(self) -> "asyncio.Future[None] | None":
-        taken = self._taken
-        if taken is None:
-            return failed_future() if self.is_open else None
-        return None if has_succeeded(taken) else taken
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def detach(self) -> Wire:
-        self.is_open = False
-        self._closed = None
-        self._connection.let_go()
-        return take_untouched(self._connection.stream)
+def _has_rules(application: tornado.web.Application) -> bool:
+    routers = (application.default_router, application.wildcard_router)
+    return all(isinstance(rule, Rule) and hasattr(rule, "matcher") for router in routers for rule in router.rules)
 
 
-class _Connection(NamedTuple):
-    """What Tornado's requests ask of their connection: who the client is."""
+def _matches_paths(application: tornado.web.Application) -> bool:
+    matcher = PathMatches("/a")
+    return matcher.regex.match("/a") is not None and matcher.regex.match("/ab") is None
 
-    context: Client
+
+def _takes_context(application: tornado.web.Application) -> bool:
+    request = ContextRequest("GET", "/a?b=c", {"host": "x"}, Client("192.0.2.1", "https", ""), 0.0)
+    seen = (request.path, request.query, request.host, request.remote_ip, request.protocol)
+    return seen == ("/a", "b=c", "x", "192.0.2.1", "https")
 
 
-class _Request(HTTPServerRequest):
-    """A plain request as Tornado's users know it."""
+def _counts_read_ahead(application: tornado.web.Application) -> bool:
+    with contextlib.closing(IOStream(socket.socket())) as stream:
+        return stream._read_buffer_size == 0
 
-    def __init__(self, exchange: FastExchange, started: float) -> None:
-        headers = HTTPHeaders()
-        for name, value in exchange.headers.items():
-            headers.add(name, value)
-        client = _Connection(exchange.client)
-        start_line = RequestStartLine(exchange.method, exchange.uri, exchange.version)
-        super().__init__(start_line=start_line, headers=headers, connection=client)  # type: ignore[arg-type]
-        self._started = started
 
-    def request_time(self) -> float:
-        return time.time() - self._started
+_INTERFACES: Final[dict[str, Callable[[tornado.web.Application], bool]]] = {
+    "Application.default_router and wildcard_router, with the rules of each": _has_rules,
+    "PathMatches.regex": _matches_paths,
+    "HTTPServerRequest(connection=...), which reads the connection's context": _takes_context,
+    "IOStream._read_buffer_size": _counts_read_ahead,
+}

@@ -50,15 +50,15 @@ class Peers:
 
     def __init__(self, xheaders: bool | Iterable[str]) -> None:
         self._networks: tuple[IPNetwork, ...] = ()
-        self._are_all_believed = xheaders is True
+        self._trusts_all = xheaders is True
         if isinstance(xheaders, str | bytes) or not isinstance(xheaders, bool | Iterable):
             raise SettingsError(f"xheaders must be True, False or a list such as ['127.0.0.1'], not {xheaders!r}")
         if not isinstance(xheaders, bool):
             self._networks = tuple(map(_network, xheaders))
 
-    def believes(self, address: Any) -> bool:
+    def trusts(self, address: Any) -> bool:
         """Whether the peer of a connection from ``address``, a socket's or a forwarded one, is believed."""
-        return not isinstance(address, ForwardedAddress) and (self._are_all_believed or self._lists(address))
+        return not isinstance(address, ForwardedAddress) and (self._trusts_all or self._lists(address))
 
     def _lists(self, address: Any) -> bool:
         if not self._networks:
@@ -74,7 +74,7 @@ class Peers:
         :param fields: the request's header.
         """
         host = host_of(address)
-        if not self.believes(address):
+        if not self.trusts(address):
             is_own = address.is_known if isinstance(address, ForwardedAddress) else host != _NOWHERE
             return Client(host, protocol, host if is_own else "")
         protocol = forwarded_protocol(fields) or protocol

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from tornado.iostream import IOStream
 
 from tornadio.logs import get_logger
-from tornadio.net.patience import SLOWEST_BYTES_PER_SECOND
+from tornadio.net.patience import MIN_THROUGHPUT
 from tornadio.net.timers import Periodic
 
 logger = get_logger(__name__)
@@ -62,16 +62,19 @@ class ConnectionTimeouts:
 
     # -- Responses -----------------------------------------------------------------------------------------------
 
-    def add(self, stream: IOStream, client: object) -> None:
-        """Check from now on that the peer of a connection reads its responses; nothing changes for a known one.
+    def add(self, stream: IOStream, client: object) -> bool:
+        """Check from now on that the peer of a connection reads its responses.
 
         :param client: whose text says in the log who it is.
+        :returns: ``False`` for a connection that is checked already.
         """
-        if stream not in self._clients:
-            self._clients[stream] = client
-            if self._checks is None:
-                self._checks = Periodic(asyncio.get_running_loop(), self._check, _CHECK_SECONDS)
-            self._checks.start()
+        if stream in self._clients:
+            return False
+        self._clients[stream] = client
+        if self._checks is None:
+            self._checks = Periodic(asyncio.get_running_loop(), self._check, _CHECK_SECONDS)
+        self._checks.start()
+        return True
 
     def discard(self, stream: IOStream) -> None:
         """Forget a connection that is closed, or not Tornado's any more."""
@@ -93,7 +96,7 @@ class ConnectionTimeouts:
                 if now - backlog.since >= _UNMEASURED_SECONDS:
                     self._close(stream)
             elif now - backlog.since >= _MEASURED_SECONDS:
-                if acked < SLOWEST_BYTES_PER_SECOND * (now - backlog.since):
+                if acked < MIN_THROUGHPUT * (now - backlog.since):
                     self._close(stream)
                 else:
                     self._backlogs[stream] = _Backlog(now, _bytes_acked(stream))

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
+import tornado.web
 from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     HTTPHeaders,
     HTTPInputError,
@@ -19,13 +22,17 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.routing import Rule, RuleRouter
 
 from tornadio.errors import PeerError
+from tornadio.logs import get_logger
 from tornadio.net.hangups import hangups_of, peer_has_closed
-from tornadio.net.patience import seconds_to_take
-from tornadio.net.wire import Wire, failed_future, take
-from tornadio.web.exchange import BodyHandler, close_unless_taken, own_ip_of
-from tornadio.web.peers import Peers, host_of
+from tornadio.net.patience import write_timeout
+from tornadio.net.wire import Wire, failed_future, open_wire
+from tornadio.web.exchange import BodyHandler, close_unless_flushed, own_ip_of
+from tornadio.web.peers import Client, Peers, host_of
+
+logger = get_logger(__name__)
 
 # After an answer that came before the end of a body, the rest of it is read for so long.
 _LINGER_SECONDS: Final = 5.0
@@ -33,6 +40,34 @@ _LINGER_SECONDS: Final = 5.0
 _LINGER_BYTES: Final = 16 << 20
 # So many chunks of a body are taken before others get their turn.
 _CHUNKS_A_TURN: Final = 256
+
+
+class _Connection(NamedTuple):
+    """What ``HTTPServerRequest`` asks of its connection: who the client is."""
+
+    context: Client
+
+
+class ContextRequest(HTTPServerRequest):
+    """A request as applications know it from Tornado, for one that Tornado's HTTP has not read.
+
+    :param client: the client that has sent it.
+    :param started: when it came, in ``time.time()``.
+    """
+
+    def __init__(self, method: str, uri: str, headers: Mapping[str, str], client: Client, started: float) -> None:
+        tornado_headers = HTTPHeaders()
+        for name, value in headers.items():
+            tornado_headers.add(name, value)
+        super().__init__(
+            start_line=RequestStartLine(method, uri, "HTTP/1.1"),
+            headers=tornado_headers,
+            connection=_Connection(client),  # type: ignore[arg-type]
+        )
+        self._started = started
+
+    def request_time(self) -> float:
+        return time.time() - self._started
 
 
 class RequestDelegate(HTTPMessageDelegate):
@@ -185,14 +220,14 @@ class TornadoExchange:
         """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
         return self.method in ("GET", "HEAD") or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
-    def send_response(self, response: bytes, patience: float) -> None:
+    def send_response(self, response: bytes, timeout: float) -> None:
         self._is_answered = True
         self._unwatch()
         # Tornado's write_headers makes the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
         if self._stream.writing():
-            close_unless_taken(self._stream.write(b""), seconds_to_take(len(response), patience), self)
+            close_unless_flushed(self._stream.write(b""), write_timeout(len(response), timeout), self)
 
     def flushed(self) -> "asyncio.Future[None] | None":
         stream = self._stream
@@ -205,7 +240,7 @@ class TornadoExchange:
 
     def detach(self) -> Wire:
         self._unwatch()
-        return take(self._connection.detach())
+        return open_wire(self._connection.detach())
 
     # -- Bodies that are still coming ----------------------------------------------------------------------------
 
@@ -293,3 +328,47 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         self._body.clear()  # where the rest of it never comes, the collector alone frees this object
         self._handler.drop_post()
         self._handler.on_connection_close()
+
+
+# -- Servers and applications ----------------------------------------------------------------------------------------
+
+
+class TornadoServer(HTTPServer):
+    """Tornado's HTTP server, made by a constructor as other classes have it."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """Called before ``__init__``, with its arguments: ``tornado.util.Configurable`` makes objects so."""
+
+    def start_http(self, application: tornado.web.Application, **options: Any) -> None:
+        """Do what ``HTTPServer`` does with its constructor's arguments."""
+        super().initialize(application, **options)
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        """Close a connection that was reset before its TLS handshake began: Tornado lets most of these errors out."""
+        try:
+            super()._handle_connection(connection, address)
+        except OSError as error:  # of which SSLError is one
+            logger.debug("a connection of %s ended before it began: %s", address, error)
+            connection.close()
+
+
+def overrides_routing(application: tornado.web.Application) -> bool:
+    """Whether an application's class has its own way to find handlers, which the fast path does not know."""
+    names = ("find_handler", "start_request")
+    return any(getattr(type(application), name) is not getattr(tornado.web.Application, name) for name in names)
+
+
+def walk_rules(application: tornado.web.Application) -> tuple[list[tornado.web.Application], list[Rule]]:
+    """The applications in an application's rules, itself included, and the rules of all: of every host, and nested."""
+    waiting: list[Any] = [application]
+    applications: list[tornado.web.Application] = []
+    rules: list[Rule] = []
+    while waiting:
+        target = waiting.pop()
+        if isinstance(target, tornado.web.Application):
+            applications.append(target)
+            waiting += [target.default_router, target.wildcard_router]
+        elif isinstance(target, RuleRouter):
+            rules += target.rules
+            waiting += [rule.target for rule in target.rules]
+    return applications, rules

@@ -1,0 +1,57 @@
+"""Checks of a server's arguments and of an application's settings, with errors that say what is right."""
+
+import ssl
+import sys
+from typing import Any
+
+from tornadio.errors import SettingsError
+
+
+def checked_seconds(name: str, value: Any, zero: bool = False) -> float:
+    """A time.
+
+    :param zero: whether it may be 0.
+    :raises SettingsError: it is no finite number, or too small.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= sys.float_info.max or not (value or zero):
+        least = ", 0 or more" if zero else " above zero"
+        raise SettingsError(f"{name} must be a number of seconds{least}, not {value!r}")
+    return float(value)
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """A switch; 1 and 0 are ``True`` and ``False``.
+
+    :raises SettingsError: it is neither.
+    """
+    if not isinstance(value, int) or value not in (True, False):
+        raise SettingsError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
+def checked_port(settings: dict[str, Any], name: str, default: int) -> int:
+    """A port among an application's settings.
+
+    :raises SettingsError: it is none.
+    """
+    value = settings.get(name)
+    if value is None:
+        return default
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        port = -1
+    if not 0 <= port < 1 << 16:
+        raise SettingsError(f"{name} must be a port from 0 (any that is free) to 65535, not {value!r}")
+    return port
+
+
+def checked_tls(value: Any) -> dict[str, Any] | ssl.SSLContext | None:
+    """The argument ``ssl_options``, as Tornado's ``TCPServer`` takes it.
+
+    :raises SettingsError: it is something else, or a dict without a certificate.
+    """
+    if value is None or isinstance(value, ssl.SSLContext) or (isinstance(value, dict) and "certfile" in value):
+        return value
+    raise SettingsError(f"ssl_options must be an ssl.SSLContext, or a dict with at least 'certfile', not {value!r}")

@@ -1,0 +1,307 @@
+"""One connection of the HTTP fast path: see :mod:`tornadio.web.fastpath`, which shows its states."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+from tornadio.errors import ProtocolError
+from tornadio.logs import get_logger
+from tornadio.net import proxyprotocol
+from tornadio.net.hangups import hangups_of, peer_has_closed
+from tornadio.web.exchange import FastHandler
+from tornadio.web.fastexchange import FastExchange
+from tornadio.web.fastparse import SimpleRequest, may_become_simple, parse_simple_request
+from tornadio.web.peers import Client, ForwardedAddress, host_of
+
+if TYPE_CHECKING:
+    from tornadio.web.fastpath import FastPath
+
+logger = get_logger(__name__)
+
+# Bytes of a request with its body that are served here: several times those of a browser's poll, and of most messages.
+# Tornado takes little more time for a larger one, in comparison.
+_PEEK_SIZE: Final = 1 << 14
+
+
+class FastConnection:
+    """One connection: idle, or with one request that waits for its response.
+
+    :ivar is_trusted: whether its peer is trusted to say who its client is.
+    :ivar idle_deadline: when it is closed if its next request has not come, in the loop's time; 0 if it never waited.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_exchange",
+        "_fast_path",
+        "_hangup_fd",
+        "_has_head",
+        "_is_new",
+        "_is_reading",
+        "_peeked_bytes",
+        "_stream",
+        "idle_deadline",
+        "is_trusted",
+    )
+
+    def __init__(self, fast_path: "FastPath", stream: IOStream, address: Any, is_new: bool) -> None:
+        self.is_trusted = fast_path.peers.trusts(address)
+        self.idle_deadline = 0.0
+        self._is_new = is_new  # nothing was read from it, so there may be a PROXY line
+        self._peeked_bytes = 0  # of a line or request whose end has not come yet
+        self._has_head = False  # of that request the head
+        self._fast_path = fast_path
+        self._stream = stream
+        self._address = address
+        self._exchange: FastExchange | None = None
+        self._is_reading = False
+        self._hangup_fd: int | None = None  # the descriptor, if its hangup is or was watched
+
+    # -- Requests ------------------------------------------------------------------------------------------------
+
+    def peek_request(self) -> None:
+        """Serve the request that is there if it is simple and to a transport, wait for the rest of one that may be."""
+        try:
+            data = self._stream.socket.recv(_PEEK_SIZE, socket.MSG_PEEK)
+        except BlockingIOError:
+            self.wait_for_request()
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        if self._is_new and not self._begins_with_request(data):
+            return
+        if self._fast_path.enabled:
+            request = parse_simple_request(data)
+            if request is not None:
+                exchange = FastExchange(self, request)
+                handler = self._fast_path.find_handler(exchange)
+                if handler is not None and exchange.is_acceptable(handler):
+                    if request.total_bytes <= len(data):
+                        self._read_and_serve(exchange, handler, request)
+                        return
+                    if self._wait_for_body(handler, request, len(data)):
+                        return
+            elif may_become_simple(data) and self._wait_for_bytes(len(data), len(data) + 1):
+                return
+        if len(data) <= self._peeked_bytes and peer_has_closed(self._stream.socket):
+            self.close()  # half a request, and no more will come
+            return
+        self._reset_peek()
+        self.unregister()
+        self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline)
+
+    def _read_and_serve(self, exchange: FastExchange, handler: FastHandler, request: SimpleRequest) -> None:
+        if self._peeked_bytes:
+            self._reset_peek()
+        try:
+            self._stream.socket.recv(request.total_bytes)
+        except OSError:  # reset just now: some systems throw away what was there
+            self.close()
+        else:
+            self._serve(exchange, handler, request.body)
+
+    # -- Requests that come in pieces ----------------------------------------------------------------------------
+
+    def _wait_for_body(self, handler: FastHandler, request: SimpleRequest, available: int) -> bool:
+        """Wait for the rest of a request whose head is there, if nothing can be said to that before."""
+        if "upgrade" in request.headers or int(request.headers["content-length"]) > handler.limit:
+            return False  # rejected without reading on
+        if request.total_bytes > _PEEK_SIZE or not self._wait_for_bytes(available, request.total_bytes):
+            return False
+        if not self._has_head:
+            self._has_head = True
+            self._fast_path.start_body_timer(self)
+        return True
+
+    def _wait_for_bytes(self, available: int, wanted: int) -> bool:
+        """Wait until more bytes are there than were peeked at.
+
+        :returns: whether they can be waited for: not without end, and not if this was woken for nothing new. Then the
+            peer has closed, or this kind of socket has no low-water mark.
+        """
+        if available <= self._peeked_bytes or available >= _PEEK_SIZE:
+            return False
+        self._peeked_bytes = available
+        self._set_low_water_mark(wanted)
+        if self.idle_deadline:
+            self._add_reader()  # the timeout runs already
+        else:
+            self.wait_for_request()
+        return True
+
+    def _reset_peek(self) -> None:
+        """Nothing is waited for any more: the next reader is woken by each byte."""
+        if self._peeked_bytes:
+            self._peeked_bytes = 0
+            self._has_head = False
+            self._set_low_water_mark(1)
+
+    def _set_low_water_mark(self, size: int) -> None:
+        """Have the socket become readable only when so many bytes are there: what was peeked at is left in it."""
+        with contextlib.suppress(OSError):  # Windows has no such thing
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+    # -- A proxy's announcement ----------------------------------------------------------------------------------
+
+    def _begins_with_request(self, data: bytes) -> bool:
+        """Whether a new connection begins with the client's bytes. A PROXY line is read, or rejected."""
+        if not data.startswith(proxyprotocol.PREFIX[: len(data)]) or not (
+            self.is_trusted or len(data) >= len(proxyprotocol.PREFIX)
+        ):
+            self._is_new = False
+            self._reset_peek()
+            return True
+        if not self.is_trusted:
+            logger.warning(
+                "closed a connection of %s: it begins with a PROXY line, and this peer is not believed. If it is your "
+                "proxy, set SocketServer(xheaders=['%s'])",
+                self.remote_ip,
+                self.remote_ip,
+            )
+            self.close()
+            return False
+        try:
+            line = proxyprotocol.parse(data)
+        except ProtocolError as error:
+            logger.warning("closed a connection of %s: %s (version 1, HAProxy's send-proxy)", self.remote_ip, error)
+            self.close()
+            return False
+        if line is not None:
+            self._read_proxy_line(line)
+        elif not self._wait_for_bytes(len(data), len(data) + 1):
+            self.close()
+        return False
+
+    def _read_proxy_line(self, line: proxyprotocol.ProxyLine) -> None:
+        self._is_new = self.is_trusted = False
+        self._address = ForwardedAddress(*(line.source or (self.remote_ip, 0)), is_known=line.source is not None)
+        self._reset_peek()
+        try:
+            self._stream.socket.recv(line.size)
+        except OSError:  # reset just now
+            self.close()
+        else:
+            self.peek_request()
+
+    # -- Idle times and responses --------------------------------------------------------------------------------
+
+    def wait_for_request(self) -> None:
+        """Start the idle timeout, and wait until the socket is readable."""
+        self._fast_path.start_idle_timer(self)
+        self._add_reader()
+
+    def _serve(self, exchange: FastExchange, handler: FastHandler, body: bytes) -> None:
+        self._exchange = exchange
+        try:
+            beginning = handler.begin()
+            if beginning is not None:
+                self._fast_path.create_task(self._serve_later(exchange, handler, beginning))
+            elif exchange.response_pending:
+                handler.finish(body)
+        except Exception:
+            logger.exception("failed on a request of %s", self.remote_ip)
+            self.close()
+        if exchange.response_pending:
+            self._add_reader()
+
+    async def _serve_later(self, exchange: FastExchange, handler: FastHandler, beginning: Awaitable[None]) -> None:
+        try:
+            await beginning
+            if exchange.response_pending:
+                handler.finish()
+        except Exception:
+            logger.exception("failed on a request of %s", self.remote_ip)
+            self.close()
+
+    def response_sent(self) -> None:
+        """The socket has taken the response: wait for the next request."""
+        self._exchange = None
+        self.wait_for_request()
+
+    def response_drained(self) -> None:
+        """The response's end was sent by the stream, which watches the socket from now on: pass it to Tornado, which
+        sees to peers that read slowly."""
+        self._exchange = None
+        self.unregister()
+        self._fast_path.fallback(self._stream, self._address, b"", 0.0)
+
+    # -- The socket ----------------------------------------------------------------------------------------------
+
+    def _add_reader(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._stream.io_loop.add_handler(self._stream.socket, self._on_readable, IOLoop.READ)
+
+    def remove_reader(self) -> None:
+        """Don't watch the socket any more."""
+        if self._is_reading:
+            self._is_reading = False
+            self._stream.io_loop.remove_handler(self._stream.socket)
+
+    def _on_readable(self, sock: Any, events: int) -> None:
+        if self._exchange is None:
+            self.peek_request()
+        elif peer_has_closed(self._stream.socket):
+            self.close()
+        else:
+            self.remove_reader()  # the next request waits for this one's response
+            self._hangup_fd = self._stream.socket.fileno()
+            hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        # Else what the client sent is read, and its end behind it; and one with a response under way may still listen.
+        if self._exchange is not None and self._exchange.response_pending:
+            self.close()
+
+    def on_idle_timeout(self, now: float) -> float | None:
+        """Close a connection whose next request did not come in time; returns when to check again."""
+        if self._exchange is not None:
+            return None  # the timeout starts again with the response
+        if now < self.idle_deadline:
+            return self.idle_deadline
+        self.close()
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.unregister()
+        self._stream.close()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.connection_lost()
+
+    def detach(self) -> None:
+        """The socket belongs to the caller from now on."""
+        self._exchange = None  # which knows this object: in a circle both would wait for the collector
+        self.unregister()
+
+    def unregister(self) -> None:
+        """Neither watch the connection nor keep it any more."""
+        self.remove_reader()
+        if self._hangup_fd is not None:
+            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
+            self._hangup_fd = None
+        self._fast_path.remove(self)
+
+    @property
+    def stream(self) -> IOStream:
+        """Not used as long as the connection is here, but for responses that the socket does not take at once."""
+        return self._stream
+
+    @property
+    def remote_ip(self) -> str:
+        """Where the connection comes from; as Tornado says it for a peer without an address, on a Unix socket."""
+        return host_of(self._address)
+
+    def client_of(self, headers: Mapping[str, str]) -> Client:
+        """The client that sent a request with these headers."""
+        return self._fast_path.peers.client_of(self._address, "http", headers)  # TLS is Tornado's, or a proxy's

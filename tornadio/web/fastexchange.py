@@ -1,0 +1,155 @@
+"""A simple request on the fast path, and its response."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tornado.httputil import HTTPServerRequest
+
+from tornadio.net.hangups import peer_has_closed
+from tornadio.net.patience import write_timeout
+from tornadio.net.tasks import has_succeeded
+from tornadio.net.wire import Wire, failed_future, open_unread_wire
+from tornadio.web.exchange import FastHandler, close_unless_flushed, own_ip_of
+from tornadio.web.fastparse import SimpleRequest
+from tornadio.web.peers import Client, forwarded_protocol
+from tornadio.web.tornadohttp import ContextRequest
+
+if TYPE_CHECKING:
+    from tornadio.web.fastconnection import FastConnection
+
+
+class FastExchange:
+    """A simple request, and its response: see :class:`tornadio.web.exchange.Exchange`.
+
+    :ivar response_pending: whether there was no response yet, nor the connection's end.
+    """
+
+    __slots__ = (
+        "_close_callback",
+        "_connection",
+        "_flushing",
+        "_request",
+        "_started",
+        "headers",
+        "host",
+        "method",
+        "path",
+        "protocol",
+        "query",
+        "response_pending",
+        "uri",
+    )
+
+    version = "HTTP/1.1"
+
+    def __init__(self, connection: "FastConnection", request: SimpleRequest) -> None:
+        self.method = request.method
+        self.uri = request.uri
+        self.path, _, self.query = request.uri.partition("?")
+        self.headers: Mapping[str, str] = request.headers
+        self.host = request.headers["host"]
+        self.response_pending = True
+        self.protocol = (connection.is_trusted and forwarded_protocol(request.headers)) or "http"
+        self._connection = connection
+        self._request: HTTPServerRequest | None = None
+        self._started = time.time()
+        self._close_callback: Callable[[], None] | None = None
+        self._flushing: asyncio.Future[None] | None = None
+
+    @property
+    def request(self) -> HTTPServerRequest:
+        if self._request is None:
+            self._request = self._make_request()
+        return self._request
+
+    def _make_request(self) -> HTTPServerRequest:
+        return ContextRequest(self.method, self.uri, self.headers, self.client, self._started)
+
+    def is_acceptable(self, handler: FastHandler) -> bool:
+        """Whether Tornado can make a request of this, where ``on_open`` needs one or there are arguments."""
+        if self.query or handler.is_for_new_session:
+            try:
+                self._request = self._make_request()
+            except Exception:  # which Tornado will meet again, and answer
+                return False
+        return True
+
+    @property
+    def client(self) -> Client:
+        """The client that sent the request."""
+        return self._connection.client_of(self.headers)
+
+    @property
+    def remote_ip(self) -> str:
+        return self.client.remote_ip
+
+    @property
+    def own_ip(self) -> str:
+        return own_ip_of(self._connection.stream)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._connection.stream.closed()
+
+    def set_close_callback(self, callback: Callable[[], None]) -> None:
+        if self.response_pending:
+            self._close_callback = callback
+        else:
+            callback()
+
+    def connection_lost(self) -> None:
+        """The connection was closed before the response was sent."""
+        self.response_pending = False
+        callback, self._close_callback = self._close_callback, None
+        if callback is not None:
+            callback()
+
+    def peer_has_closed(self) -> bool:
+        stream = self._connection.stream
+        return stream.closed() or peer_has_closed(stream.socket)
+
+    def connection_header(self) -> str:
+        return ""
+
+    def send_response(self, response: bytes, timeout: float) -> None:
+        self.response_pending = False
+        self._close_callback = None
+        connection, stream = self._connection, self._connection.stream
+        try:
+            sent = stream.socket.send(response)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._flushing = failed_future()
+            connection.close()
+            return
+        if sent == len(response):
+            connection.response_sent()
+        else:
+            connection.remove_reader()
+            self._flushing = stream.write(response[sent:])
+            close_unless_flushed(self._flushing, write_timeout(len(response), timeout), self)
+            self._flushing.add_done_callback(self._on_flushed)
+
+    def _on_flushed(self, flushing: "asyncio.Future[None]") -> None:
+        if has_succeeded(flushing):
+            self._connection.response_drained()
+        else:
+            self._connection.close()
+
+    def flushed(self) -> "asyncio.Future[None] | None":
+        flushing = self._flushing
+        if flushing is None:
+            return failed_future() if self.response_pending else None
+        return None if has_succeeded(flushing) else flushing
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def detach(self) -> Wire:
+        self.response_pending = False
+        self._close_callback = None
+        self._connection.detach()
+        return open_unread_wire(self._connection.stream)
