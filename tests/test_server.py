@@ -521,7 +521,7 @@ async def test_health_is_ok_where_no_server_of_ours_serves():
     await listener.close_all_connections()
 
 
-NO_TIMES = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
+NO_TIMES: list[Any] = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
 TIMEOUTS = ("header_timeout", "body_timeout")
 WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
     *((name, value, "a number of seconds above zero") for name in TIMEOUTS for value in [0, *NO_TIMES]),

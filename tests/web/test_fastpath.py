@@ -56,6 +56,12 @@ def here(served: Served) -> int:
     return len(served.server._fast_path)
 
 
+def is_here(served: Served, wire: Wire) -> bool:
+    """Whether a client's connection is the fast path's."""
+    port = wire.writer.get_extra_info("sockname")[1]
+    return port in [connection._address[1] for connection in served.server._fast_path._connections]
+
+
 def poll(session_id: str) -> bytes:
     return request({}, f"/socket.io/xhr-polling/{session_id}/1290000000000")
 
@@ -180,17 +186,23 @@ async def test_a_connection_that_came_back_is_still_that_of_a_proxys_client(serv
     assert (await wire.read_response()).status == 400  # such a line stands before the first request alone
 
 
-async def test_no_connection_comes_back_to_a_server_that_has_shut_down(serve):
+async def test_no_connection_comes_back_while_the_server_closes_them(serve):
+    go_on = asyncio.Event()
+
     class SlowPage(tornado.web.RequestHandler):
         async def get(self) -> None:
-            await served.server.shutdown()
-            self.write("a page")
+            await go_on.wait()
+            self.write("slow")
 
     served = serve(handlers=((r"/slow", SlowPage),))
     wire = await served.connect()
     await wire.send(request({}, "/slow"))
-    await wire.read_to_end()
-    assert here(served) == 0
+    await until(lambda: not is_here(served, wire))
+    served.server._fast_path.close()  # as a shutdown does, before it closes Tornado's
+    go_on.set()
+    assert (await wire.read_response()).text == "slow"
+    assert await ask(wire, request({}, "/slow")) == "slow"
+    assert not is_here(served, wire)
 
 
 async def test_a_page_of_the_application_may_hold_on_to_its_stream(serve):
@@ -222,6 +234,7 @@ async def test_a_request_may_come_in_pieces(serve, size):
         whole = post(session_id, "one")
         await wire.send(whole[:size])
         await served.barrier()
+        assert is_here(served, wire)
         assert connection_of(served, session_id).events == [("open", "")]
         await wire.send(whole[size:] + rest[:10])
         assert (await wire.read_response()).text == "ok"
