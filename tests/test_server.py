@@ -377,6 +377,26 @@ async def test_shutdown_cuts_off_who_takes_nothing_at_the_deadline(serve, clock,
         await wire.read_to_end()
 
 
+@pytest.mark.parametrize("stays", [True, False])
+async def test_shutdown_waits_for_a_client_whose_body_was_refused_before_its_end(serve, clock, stays):
+    """It has a moment to read why, and not longer; it is still sending."""
+    served = serve(settings={"max_message_size": 100})
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    head = request({"Transfer-Encoding": "chunked"}, f"/socket.io/xhr-polling/{session_id}/send")
+    await wire.send(head.replace(b"GET", b"POST", 1) + b"100000\r\n" + 4096 * b"x")
+    assert (await wire.read_response()).status == 413
+    stopping = asyncio.ensure_future(served.server.shutdown())
+    await clock.advance(0.9)
+    assert not stopping.done()
+    if stays:
+        await clock.advance(0.2)
+    else:
+        await wire.aclose()
+    await until(stopping.done)
+    assert clock.timers == []
+
+
 async def test_shutdown_does_not_wait_for_handlers_of_the_application(serve, clock):
     class Hanging(tornado.web.RequestHandler):
         async def get(self) -> None:
@@ -522,12 +542,13 @@ async def test_health_is_ok_where_no_server_of_ours_serves():
 
 
 NO_TIMES: list[Any] = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
+NO_TLS: list[Any] = ["cert.pem", {}, {"keyfile": "key.pem"}, True]
 TIMEOUTS = ("header_timeout", "body_timeout")
 WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
-    *((name, value, "a number of seconds above zero") for name in TIMEOUTS for value in [0, *NO_TIMES]),
+    *((name, each, "a number of seconds above zero") for name in TIMEOUTS for each in [0, *NO_TIMES]),
     *(("drain_delay", value, "a number of seconds, 0 or more") for value in NO_TIMES),
     *((name, value, "True or False") for name in ("no_keep_alive", "fast_path") for value in ("no", None, 2, 0.0)),
-    *(("ssl_options", value, "certfile") for value in ("cert.pem", {}, {"keyfile": "key.pem"}, True)),
+    *(("ssl_options", value, "certfile") for value in NO_TLS),
     *(("io_loop", value, "tornado.ioloop.IOLoop") for value in ("loop", False)),
     *(("application", value, "tornado.web.Application") for value in (None, [], "app")),
 ]
@@ -537,7 +558,7 @@ WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
 async def test_a_wrong_argument_is_an_error_that_says_what_is_right_before_anything_listens(name, value, what):
     port = free_port()
     application = tornado.web.Application([], socket_io_port=port, socket_io_address="127.0.0.1")
-    arguments = {"application": application, "auto_start": False, name: value}
+    arguments: dict[str, Any] = {"application": application, "auto_start": False, name: value}
     with pytest.raises(SettingsError, match=re.escape(what)) as raised:
         SocketServer(**arguments)
     assert name in str(raised.value)

@@ -21,6 +21,7 @@ from tornadio.cluster.relay import Relay
 from tornadio.conn import SocketConnection
 from tornadio.errors import PeerError, RefusedError, SettingsError
 from tornadio.logs import get_logger
+from tornadio.net.tasks import GRACE_SECONDS
 from tornadio.sessions.groups import Group, Groups
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import HANDLERS, PROTOCOLS, Settings, make_settings
@@ -33,9 +34,6 @@ from tornadio.web.script import ClientHandler
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 
 logger = get_logger(__name__)
-
-# At shutdown, for what on_close sends to the other processes, however late it is.
-_GRACE_SECONDS: Final = 1.0
 
 _MAX_PATH: Final = 4096  # characters
 _MAX_TRIED: Final = 8  # names of transports in a path with an extra
@@ -199,7 +197,9 @@ class TransportRouter(tornado.routing.Router):
         if match is None:
             return None
         exchange = TornadoExchange(request)
-        return TornadoMessageDelegate(match.handler(self._resource, exchange, match.address), exchange)
+        return TornadoMessageDelegate(
+            match.handler(self._resource, exchange, match.address), exchange, self._resource.sessions.lingering
+        )
 
 
 class RouterRule(FastPathRule):
@@ -302,7 +302,8 @@ class Router:
         deadline = loop.time() + timeout
         await self._sessions.drain(timeout)
         if self._relay is not None:
-            await self._relay.close(max(deadline - loop.time(), _GRACE_SECONDS))
+            # What on_close has published is sent in any case, however late it is.
+            await self._relay.close(max(deadline - loop.time(), GRACE_SECONDS))
 
 
 def _relay_of(sessions: SessionRegistry, settings: Settings, resource: str) -> Relay | None:

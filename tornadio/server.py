@@ -25,7 +25,7 @@ from tornado.netutil import bind_sockets
 from tornadio.errors import CallerError, SettingsError
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
 from tornadio.net.descriptors import Descriptors
-from tornadio.net.tasks import loop_is_running
+from tornadio.net.tasks import Tasks, loop_is_running
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
 from tornadio.router import RouterRule
@@ -123,7 +123,7 @@ class SocketServer(TornadoServer):
         self._timeouts = ConnectionTimeouts()
         self.is_draining = False
         self._descriptors = Descriptors()
-        self._policy_tasks: set[asyncio.Task[None]] = set()
+        self._policy_tasks = Tasks(lambda: None)
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
         # What may be wrong with the settings shows before anything listens.
@@ -221,9 +221,7 @@ class SocketServer(TornadoServer):
     def _serve_by_tornado(self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float) -> None:
         """Serve a connection whose next request is none for the fast path: see its ``fallback``."""
         if first == POLICY_REQUEST[:1]:
-            task = asyncio.get_running_loop().create_task(serve_policy(stream, self._policy))
-            self._policy_tasks.add(task)
-            task.add_done_callback(self._policy_tasks.discard)
+            self._policy_tasks.spawn(serve_policy(stream, self._policy))
         else:
             if headers_due:
                 self._timeouts.set_header_deadline(stream, headers_due)
@@ -265,8 +263,7 @@ class SocketServer(TornadoServer):
         if self._flash_server is not None:
             self._flash_server.stop()
         self._fast_path.close()
-        for task in tuple(self._policy_tasks):
-            task.cancel()
+        self._policy_tasks.cancel()
         await self.close_all_connections()
         for served in self._applications:
             served.settings[SERVERS].discard(self)

@@ -53,7 +53,9 @@ class EchoRouter(tornado.routing.Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
         exchange = TornadoExchange(request)
-        return TornadoMessageDelegate(EchoHandler(self._resource, exchange, Address()), exchange)
+        return TornadoMessageDelegate(
+            EchoHandler(self._resource, exchange, Address()), exchange, self._resource.sessions.lingering
+        )
 
 
 async def serve(port: int) -> None:

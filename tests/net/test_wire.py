@@ -333,7 +333,7 @@ async def test_a_peer_that_stays_is_cut_off_after_a_while(pair, clock, each_wire
 async def test_at_the_end_of_all_nobody_stays(pair, clock, each_wire):
     lingering = LingeringCloses()
     close_after(pair.start(), b"farewell", lingering)
-    waiting = asyncio.ensure_future(lingering.wait(1))
+    waiting = asyncio.ensure_future(lingering.wait_closed(1))
     await clock.advance(0.9)
     assert not waiting.done()
     await clock.advance(0.2)
@@ -343,7 +343,7 @@ async def test_at_the_end_of_all_nobody_stays(pair, clock, each_wire):
 
 async def test_who_comes_after_the_end_leaves_at_once(pair, each_wire):
     lingering = LingeringCloses()
-    await lingering.wait(1)
+    await lingering.wait_closed(1)
     close_after(pair.start(), b"farewell", lingering)
     assert len(lingering) == 0
     assert await pair.read(100) == b"farewell"

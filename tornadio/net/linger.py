@@ -1,102 +1,134 @@
-"""Last words: how a connection is closed so that they arrive, and who waits for that.
+"""Lingering close: send the final bytes, half-close, then read and discard what comes until the peer closes.
 
-A socket that is closed with unread data is reset, and the reset may overtake what was written last. So what a peer
-still sends is read and thrown away, for a while.
+A TCP connection that is closed with unread data is reset, and the reset may overtake what was written last (RFC 9112,
+section 9.6; ``lingering_close`` of nginx). A peer that does not close is cut off after 5 s or 16 MiB.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from tornadio.net.wire import Wire
 
-_BYTES: Final = 16 << 20
+# nginx's lingering_timeout: who closes at all does it within a few round trips.
 _SECONDS: Final = 5.0
+# What a peer may have under way when the final bytes reach it: as much as the largest socket buffers of Linux hold
+# (tcp_rmem, tcp_wmem: 4 to 6 MiB each), and some more.
+_MAX_BYTES: Final = 16 << 20
 
 
 class LingeringCloses:
-    """Connections that have said their last words, while their peers have a moment to read them."""
+    """The connections of a server that linger; its shutdown waits for them."""
 
     def __init__(self) -> None:
-        self._leaving: set[Abortable] = set()
-        self._all_left: asyncio.Event | None = None
-        self._is_over = False
+        self._lingering: set[Abortable] = set()
+        self._all_closed: asyncio.Event | None = None
+        self._is_shut_down = False
 
     def __len__(self) -> int:
-        return len(self._leaving)
+        return len(self._lingering)
 
-    def add(self, leaving: "Abortable") -> None:
-        """It leaves: soon, by itself. When the server has stopped it leaves at once."""
-        if self._is_over:
-            leaving.abort()
+    def add(self, lingering: "Abortable") -> None:
+        """Register a lingering connection; after the shutdown it is aborted at once."""
+        if self._is_shut_down:
+            lingering.abort()
         else:
-            self._leaving.add(leaving)
+            self._lingering.add(lingering)
 
-    def discard(self, leaving: "Abortable") -> None:
-        """It has left, if it was about to."""
-        self._leaving.discard(leaving)
-        if self._all_left is not None and not self._leaving:
-            self._all_left.set()
+    def discard(self, lingering: "Abortable") -> None:
+        """Unregister a connection that is closed; no error if it is not registered."""
+        self._lingering.discard(lingering)
+        if self._all_closed is not None and not self._lingering:
+            self._all_closed.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until all have left; after so many seconds they are put out."""
-        self._all_left = asyncio.Event()
-        if self._leaving:
+    async def wait_closed(self, seconds: float) -> None:
+        """Shut down: wait until every lingering connection is closed, and abort those that are not in time."""
+        self._all_closed = asyncio.Event()
+        if self._lingering:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_left.wait(), seconds)
-        self._is_over = True
-        for leaving in tuple(self._leaving):
-            leaving.abort()
+                await asyncio.wait_for(self._all_closed.wait(), seconds)
+        self._is_shut_down = True
+        for lingering in tuple(self._lingering):
+            lingering.abort()
 
 
 class Abortable(Protocol):
-    """Who is among the :class:`LingeringCloses`."""
+    """A lingering connection."""
 
     def abort(self) -> None:
         """Close the TCP connection at once."""
 
 
-def close_after(wire: Wire, last: bytes, lingering: LingeringCloses) -> None:
-    """Send last words, and close when the peer has, or after some seconds."""
-    farewell = _LingeringClose(wire, lingering)
-    wire.start(farewell)
-    wire.resume_reading()
-    taken = wire.write(last)
-    if taken is None:
-        wire.write_eof()
-    else:
-        taken.add_done_callback(farewell.write_eof)
-    lingering.add(farewell)
+class LingeringClose:
+    """One lingering close: its registration and its limits.
 
+    :param close: closes the TCP connection at once; may be called again.
+    """
 
-class _LingeringClose:
-    """Reads and throws away what comes, until the peer closes, or is given up."""
+    __slots__ = ("_bytes_remaining", "_close", "_registry", "_timer")
 
-    __slots__ = ("_is_lost", "_left", "_lingering", "_timer", "_wire")
+    def __init__(self, registry: LingeringCloses, close: Callable[[], None]) -> None:
+        self._registry = registry
+        self._close = close
+        self._bytes_remaining = _MAX_BYTES
+        self._timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, wire: Wire, lingering: LingeringCloses) -> None:
-        self._wire = wire
-        self._lingering = lingering
-        self._left = _BYTES
-        self._is_lost = False
+    def start(self) -> None:
+        """Register it: the final bytes were written."""
         self._timer = asyncio.get_running_loop().call_later(_SECONDS, self.abort)
+        self._registry.add(self)
 
-    def write_eof(self, taken: "asyncio.Future[None]") -> None:
-        self._wire.write_eof()
-        if self._is_lost:
-            self.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.abort()
-
-    def connection_lost(self) -> None:
-        self._is_lost = True
-        if not self._wire.is_writing:  # else the peer still listens
+    def discarded(self, size: int) -> None:
+        """Note that so many bytes of the peer were read and discarded."""
+        self._bytes_remaining -= size
+        if self._bytes_remaining < 0:
             self.abort()
 
     def abort(self) -> None:
-        self._wire.close()
-        self._timer.cancel()
-        self._lingering.discard(self)
+        """Close the TCP connection at once."""
+        self._close()
+        self.finish()
+
+    def finish(self) -> None:
+        """Note that the connection is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._registry.discard(self)
+
+
+def close_after(wire: Wire, final_bytes: bytes, lingering: LingeringCloses) -> None:
+    """Send final bytes on a wire, and close it lingering."""
+    receiver = _DiscardingReceiver(wire, lingering)
+    wire.start(receiver)
+    wire.resume_reading()
+    flushing = wire.write(final_bytes)
+    if flushing is None:
+        wire.write_eof()
+    else:
+        flushing.add_done_callback(receiver.on_flushed)
+    receiver.lingering.start()
+
+
+class _DiscardingReceiver:
+    """The receiver of a wire that lingers."""
+
+    __slots__ = ("_has_lost_peer", "_wire", "lingering")
+
+    def __init__(self, wire: Wire, lingering: LingeringCloses) -> None:
+        self._wire = wire
+        self._has_lost_peer = False
+        self.lingering = LingeringClose(lingering, wire.close)
+
+    def on_flushed(self, flushing: "asyncio.Future[None]") -> None:
+        self._wire.write_eof()
+        if self._has_lost_peer:
+            self.lingering.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.lingering.discarded(len(data))
+
+    def connection_lost(self) -> None:
+        self._has_lost_peer = True
+        if not self._wire.is_writing:  # else the peer may still read
+            self.lingering.abort()

@@ -276,7 +276,7 @@ class SessionRegistry:
             for session in self:
                 session.abort(1001, "the server is shutting down")
             self.tasks.cancel()
-        await asyncio.gather(self.tasks.wait(), self.lingering.wait(GRACE_SECONDS))
+        await asyncio.gather(self.tasks.wait(), self.lingering.wait_closed(GRACE_SECONDS))
 
     async def _wait_idle(self, timeout: float) -> bool:
         self._idle = self._idle or asyncio.Event()

@@ -40,6 +40,7 @@ import tornado.web
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import PathMatches, Rule
 
+from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
 from tornadio.net.wire import detach_socket, stop_watching
 from tornadio.web.exchange import Exchange, FastHandler
@@ -87,7 +88,7 @@ class FastPath:
         self._connections: dict[FastConnection, None] = {}
         self._idle_deadlines = Deadlines(FastConnection.on_idle_timeout)
         self._timer: DeadlineTimer | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(lambda: None)
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -157,9 +158,7 @@ class FastPath:
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what a request waits for."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(work)
 
     def close(self) -> None:
         """Close every connection that is still served here, and take none back any more."""

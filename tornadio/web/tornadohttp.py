@@ -27,19 +27,16 @@ from tornado.routing import Rule, RuleRouter
 from tornadio.errors import PeerError
 from tornadio.logs import get_logger
 from tornadio.net.hangups import hangups_of, peer_has_closed
+from tornadio.net.linger import LingeringClose, LingeringCloses
 from tornadio.net.patience import write_timeout
-from tornadio.net.wire import Wire, failed_future, open_wire
+from tornadio.net.wire import Wire, failed_future, half_close, open_wire
 from tornadio.web.exchange import BodyHandler, close_unless_flushed, own_ip_of
 from tornadio.web.peers import Client, Peers, host_of
 
 logger = get_logger(__name__)
 
-# After an answer that came before the end of a body, the rest of it is read for so long.
-_LINGER_SECONDS: Final = 5.0
-# After an answer to a chunked body that has grown too large, so much of it is read and thrown away.
-_LINGER_BYTES: Final = 16 << 20
-# So many chunks of a body are taken before others get their turn.
-_CHUNKS_A_TURN: Final = 256
+# Chunks of a body that are handled in one iteration of the event loop: some milliseconds, be each a byte.
+_MAX_CHUNKS_PER_TICK: Final = 256
 
 
 class _Connection(NamedTuple):
@@ -135,10 +132,11 @@ class TornadoExchange:
     """On Tornado's HTTP connection, which is at this request's headers or behind them."""
 
     __slots__ = (
-        "_closed",
+        "_close_callback",
         "_connection",
+        "_hangup_fd",
         "_is_answered",
-        "_watched",
+        "_lingering_close",
         "headers",
         "host",
         "method",
@@ -158,8 +156,9 @@ class TornadoExchange:
         self.headers: Mapping[str, str] = request.headers
         self._connection = cast(HTTP1Connection, request.connection)
         self._is_answered = False
-        self._closed: Callable[[], None] | None = None
-        self._watched: int | None = None  # the descriptor whose hangup is watched
+        self._lingering_close: LingeringClose | None = None
+        self._close_callback: Callable[[], None] | None = None
+        self._hangup_fd: int | None = None  # the descriptor whose hangup is watched
 
     @property
     def _stream(self) -> IOStream:
@@ -182,28 +181,28 @@ class TornadoExchange:
         if stream.closed():
             callback()
             return
-        self._closed = callback
+        self._close_callback = callback
         # Tornado takes the stream's own when all of the request is here, to call the other.
-        stream.set_close_callback(self._lost)
-        self._connection.set_close_callback(self._lost)
+        stream.set_close_callback(self._on_closed)
+        self._connection.set_close_callback(self._on_closed)
         # Tornado reads ahead, but then not on: it sees no end behind another request.
-        self._watched = stream.socket.fileno()
-        hangups_of(asyncio.get_running_loop()).watch(self._watched, self._on_hangup)
+        self._hangup_fd = stream.socket.fileno()
+        hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         self._stream.close()
 
-    def _lost(self) -> None:
-        closed = self._closed
-        self._unwatch()
+    def _on_closed(self) -> None:
+        closed = self._close_callback
+        self._unwatch_hangup()
         if closed is not None:
             closed()
 
-    def _unwatch(self) -> None:
-        self._closed = None
-        if self._watched is not None:
-            hangups_of(asyncio.get_running_loop()).unwatch(self._watched, self._on_hangup)
-            self._watched = None
+    def _unwatch_hangup(self) -> None:
+        self._close_callback = None
+        if self._hangup_fd is not None:
+            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
+            self._hangup_fd = None
 
     def peer_has_closed(self) -> bool:
         stream = self._stream
@@ -213,16 +212,16 @@ class TornadoExchange:
         wanted = self.headers.get("Connection", "").lower()
         if self.version == "HTTP/1.1":
             return "Connection: close\r\n" if wanted == "close" or self._connection.no_keep_alive else ""
-        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._has_known_end()
+        is_kept = wanted == "keep-alive" and not self._connection.no_keep_alive and self._can_keep_alive_http10()
         return "Connection: Keep-Alive\r\n" if is_kept else ""
 
-    def _has_known_end(self) -> bool:
+    def _can_keep_alive_http10(self) -> bool:
         """Whether Tornado keeps the connection of a request of HTTP/1.0 that asks for it."""
         return self.method in ("GET", "HEAD") or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
     def send_response(self, response: bytes, timeout: float) -> None:
         self._is_answered = True
-        self._unwatch()
+        self._unwatch_hangup()
         # Tornado's write_headers makes the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
@@ -239,7 +238,7 @@ class TornadoExchange:
         self._stream.close()
 
     def detach(self) -> Wire:
-        self._unwatch()
+        self._unwatch_hangup()
         return open_wire(self._connection.detach())
 
     # -- Bodies that are still coming ----------------------------------------------------------------------------
@@ -248,38 +247,65 @@ class TornadoExchange:
         """Have Tornado hand on bodies of up to ``size`` bytes."""
         self._connection.set_max_body_size(size)
 
-    def send_early_response(self, response: bytes) -> None:
-        """Answer while the body still comes. What comes is read until its end, but not for long."""
+    def send_early_response(self, response: bytes, lingering: LingeringCloses) -> None:
+        """Respond before the end of a chunked body: the rest of it is read and discarded, within the limits of a
+        lingering close."""
         self._is_answered = True
         stream = self._stream
+        if stream.closed():
+            return
+        closing = self._lingering_close = LingeringClose(lingering, stream.close)
+        # Tornado replaces the stream's own at the body's end, to call the other.
+        stream.set_close_callback(closing.finish)
+        self._connection.set_close_callback(closing.finish)
         with contextlib.suppress(StreamClosedError):
             stream.write(response)
+        flushing = self.flushed()
+        if flushing is None:
+            self._write_eof()
+        else:
+            flushing.add_done_callback(self._write_eof)
+        closing.start()
+
+    def _write_eof(self, flushing: "asyncio.Future[None] | None" = None) -> None:
+        stream = self._stream
         if not stream.closed() and not isinstance(stream, SSLIOStream):
-            with contextlib.suppress(OSError):
-                stream.socket.shutdown(socket.SHUT_WR)
-        stream.io_loop.call_later(_LINGER_SECONDS, stream.close)
+            half_close(stream.socket)
+
+    def body_discarded(self, size: int) -> None:
+        """Note that so many bytes of the body were discarded behind an early response."""
+        if self._lingering_close is not None:
+            self._lingering_close.discarded(size)
+
+    def connection_lost(self) -> None:
+        """Note that the connection is closed."""
+        if self._lingering_close is not None:
+            self._lingering_close.finish()
 
     def close_when_flushed(self) -> None:
-        """Close the connection when the socket has taken the answer."""
-        taken = self.flushed()
-        if taken is None:
+        """Close the connection when the socket has taken the response."""
+        flushing = self.flushed()
+        if flushing is None:
             self.close()
         else:
-            taken.add_done_callback(self._close_taken)
+            flushing.add_done_callback(self._on_flushed)
 
-    def _close_taken(self, taken: "asyncio.Future[None]") -> None:
+    def _on_flushed(self, flushing: "asyncio.Future[None]") -> None:
         self.close()
 
 
 class TornadoMessageDelegate(HTTPMessageDelegate):
-    """A handler's side towards Tornado's HTTP, which hands a request in piece by piece.
+    """Tornado's delegate for one request to a transport: passes its parts on to the handler.
 
-    The body comes as it arrives, so that one that is too large is refused before it is here.
+    The body is received in pieces, so that one that is too large is rejected before its end.
+
+    :param lingering: of the server whose shutdown waits for the connection to close.
     """
 
-    def __init__(self, handler: BodyHandler, exchange: TornadoExchange) -> None:
+    def __init__(self, handler: BodyHandler, exchange: TornadoExchange, lingering: LingeringCloses) -> None:
         self._handler = handler
         self._exchange = exchange
+        self._lingering = lingering
         self._body = bytearray()
         self._received = self._chunks = 0
         self._is_answered = False  # before the body was here
@@ -294,22 +320,21 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._take(chunk)
         self._chunks += 1
-        if self._chunks % _CHUNKS_A_TURN:
+        if self._chunks % _MAX_CHUNKS_PER_TICK:
             return None
         return asyncio.sleep(0)  # Tornado before 6.6 has no pause between chunks that it has read, be each a byte
 
     def _take(self, chunk: bytes) -> None:
         self._received += len(chunk)
         if self._is_answered:
-            if self._received > self._handler.limit + _LINGER_BYTES:
-                self._exchange.close()
+            self._exchange.body_discarded(len(chunk))
             return
         try:
             is_kept = self._handler.keeps_body(self._received)
         except PeerError as error:
             self._is_answered = True
             self._body.clear()
-            self._exchange.send_early_response(self._handler.refuse_rest(error))
+            self._exchange.send_early_response(self._handler.refuse_rest(error), self._lingering)
             return
         if is_kept:
             self._body += chunk
@@ -326,6 +351,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+        self._exchange.connection_lost()
         self._handler.drop_post()
         self._handler.on_connection_close()
 
