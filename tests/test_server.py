@@ -542,6 +542,7 @@ async def test_health_is_ok_where_no_server_of_ours_serves():
 
 
 NO_TIMES: list[Any] = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
+NO_APPLICATIONS: list[Any] = [None, [], "app"]
 NO_TLS: list[Any] = ["cert.pem", {}, {"keyfile": "key.pem"}, True]
 TIMEOUTS = ("header_timeout", "body_timeout")
 WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
@@ -549,8 +550,8 @@ WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
     *(("drain_delay", value, "a number of seconds, 0 or more") for value in NO_TIMES),
     *((name, value, "True or False") for name in ("no_keep_alive", "fast_path") for value in ("no", None, 2, 0.0)),
     *(("ssl_options", value, "certfile") for value in NO_TLS),
-    *(("io_loop", value, "tornado.ioloop.IOLoop") for value in ("loop", False)),
-    *(("application", value, "tornado.web.Application") for value in (None, [], "app")),
+    *(("io_loop", each, "tornado.ioloop.IOLoop") for each in ("loop", False)),
+    *(("application", each, "tornado.web.Application") for each in NO_APPLICATIONS),
 ]
 
 

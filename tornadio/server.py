@@ -36,7 +36,7 @@ from tornadio.web.flash import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, 
 from tornadio.web.origins import flash_policy
 from tornadio.web.peers import Peers
 from tornadio.web.timeouts import ConnectionTimeouts
-from tornadio.web.tornadohttp import RequestDelegate, TornadoServer, overrides_routing, walk_rules
+from tornadio.web.tornadohttp import RequestDelegate, TornadoServer, overrides_routing, pop_served_request, walk_rules
 
 logger = get_logger(__name__)
 
@@ -231,8 +231,9 @@ class SocketServer(TornadoServer):
         """Called by Tornado before it reads the next request of a connection: the fast path may serve that again."""
         connection = cast(HTTP1ServerConnection, server_conn)
         stream, context = connection.stream, cast(Any, connection.context)
-        is_first = self._timeouts.add(stream, context)
-        if not is_first and self._fast_path.reclaim(stream, context.address):
+        self._timeouts.add(stream, context)
+        last = pop_served_request(context)
+        if last is not None and self._fast_path.reclaim(stream, context.address, last):
             return HTTPMessageDelegate()  # the stream is closed now, which ends Tornado's loop for the connection
         delegate = super().start_request(server_conn, request_conn)
         headers_received = functools.partial(self._timeouts.headers_received, stream)

@@ -130,20 +130,21 @@ async def test_a_connection_stays_at_the_entrance_for_requests_to_transports(ser
 
 
 @pytest.mark.parametrize("path", ["/page", "/socket.io/socket.io.js", "/nowhere"])
-async def test_a_connection_comes_back_when_tornado_has_responded_to_another_request(serve, path):
+async def test_a_connection_comes_back_when_tornado_has_responded_to_a_request_as_are_served_here(serve, path):
     served = serve(handlers=(PAGE,))
     session_id, _ = await served.open()
     wire = await served.connect()
     for number in range(3):
         assert await ask(wire, post(session_id, number)) == "ok"
-        assert here(served) == 1
-        await wire.send(request({}, path))
-        response = await wire.read_response()
-        assert response.status == (404 if path == "/nowhere" else 200)
-        assert response.headers["server"].startswith("TornadoServer")
-        await until(lambda: here(served) == 1)
+        assert is_here(served, wire)
+        for _ in range(2):
+            await wire.send(request({}, path))
+            response = await wire.read_response()
+            assert response.status == (404 if path == "/nowhere" else 200)
+            assert response.headers["server"].startswith("TornadoServer")
+            assert not is_here(served, wire)
         assert await ask(wire, poll(session_id)) == proto.encode(number)
-        assert here(served) == 1
+        await until(lambda: is_here(served, wire))
 
 
 async def test_a_connection_stays_tornados_while_that_has_read_ahead(serve):
@@ -154,9 +155,37 @@ async def test_a_connection_stays_tornados_while_that_has_read_ahead(serve):
     await wire.send(request({}, "/page") + post(session_id, "one") + poll(session_id) + b"GET /page ")
     answers = [(await wire.read_response()).text for _ in range(3)]
     assert answers == ["a page", "ok", proto.encode("one")]
-    assert here(served) == 0
+    await served.barrier()
+    assert not is_here(served, wire)
     assert await ask(wire, b"HTTP/1.1\r\nHost: x\r\n\r\n") == "a page"
-    await until(lambda: here(served) == 1)
+    assert "no such session" in await ask(wire, request({}, UNKNOWN))
+    await until(lambda: is_here(served, wire))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"TE": "trailers"}, {"X": "a\tb"}, {"Content-Length": "0"}, {"Host": "[::1]"}],
+    ids=["another kind", "a tab", "a length", "an IPv6 host"],
+)
+async def test_a_connection_whose_requests_are_never_simple_is_not_passed_to_and_fro(serve, headers):
+    served = serve(settings={"hosts": ["*"]})
+    wire = await served.connect()
+    for _ in range(3):
+        assert "no such session" in await ask(wire, request(headers, UNKNOWN))
+        await served.barrier()
+        assert not is_here(served, wire)
+
+
+async def test_a_connection_with_large_posts_is_not_passed_to_and_fro(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    for _ in range(3):
+        assert await ask(wire, post(session_id, LOOK * "x")) == "ok"
+        await served.barrier()
+        assert not is_here(served, wire)
+    assert len(await ask(wire, poll(session_id))) > 3 * LOOK
+    await until(lambda: is_here(served, wire))
 
 
 async def test_a_connection_that_came_back_has_the_time_between_two_requests(serve, clock):
@@ -165,7 +194,9 @@ async def test_a_connection_that_came_back_has_the_time_between_two_requests(ser
     for _ in range(3):
         await clock.advance(19)
         assert await ask(wire, request({}, "/page")) == "a page"
-        await until(lambda: here(served) == 1)
+        await clock.advance(19)
+        assert "no such session" in await ask(wire, request({}, UNKNOWN))
+        await until(lambda: is_here(served, wire))
     await clock.advance(19.9)
     assert not wire.reader.at_eof()
     await clock.advance(0.2)
@@ -178,6 +209,7 @@ async def test_a_connection_that_came_back_is_still_that_of_a_proxys_client(serv
     wire = await served.connect()
     await wire.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n" + request({}, "/page"))
     assert (await wire.read_response()).text == "a page"
+    assert "no such session" in await ask(wire, request({}, UNKNOWN))
     await until(lambda: here(served) == 1)
     await wire.send(request({"X-Real-Ip": "192.0.2.66"}, "/socket.io/xhr-polling//1"))
     assert (await wire.read_response()).status == 200
@@ -187,41 +219,27 @@ async def test_a_connection_that_came_back_is_still_that_of_a_proxys_client(serv
 
 
 async def test_no_connection_comes_back_while_the_server_closes_them(serve):
-    go_on = asyncio.Event()
-
-    class SlowPage(tornado.web.RequestHandler):
-        async def get(self) -> None:
-            await go_on.wait()
-            self.write("slow")
-
-    served = serve(handlers=((r"/slow", SlowPage),))
+    served = serve(handlers=(PAGE,))
+    session_id, _ = await served.open()
     wire = await served.connect()
-    await wire.send(request({}, "/slow"))
-    await until(lambda: not is_here(served, wire))
+    assert await ask(wire, request({}, "/page")) == "a page"
     served.server._fast_path.close()  # as a shutdown does, before it closes Tornado's
-    go_on.set()
-    assert (await wire.read_response()).text == "slow"
-    assert await ask(wire, request({}, "/slow")) == "slow"
-    assert not is_here(served, wire)
+    for number in range(2):
+        assert await ask(wire, post(session_id, number)) == "ok"
+        await served.barrier()
+        assert not is_here(served, wire)
 
 
-async def test_a_page_of_the_application_may_hold_on_to_its_stream(serve):
-    """Which is closed when the connection came back, and the connection is not."""
-    streams: list[Any] = []
-
-    class Holding(Page):
-        def get(self, *groups: str) -> None:
-            connection: Any = self.request.connection
-            streams.append(connection.stream)
-            self.write("a page")
-
-    served = serve(handlers=((r"/held", Holding),))
+async def test_a_connection_that_came_back_is_not_that_of_whoever_has_its_stream(serve):
+    served = serve(handlers=(PAGE,))
     wire = await served.connect()
-    assert await ask(wire, request({}, "/held")) == "a page"
-    await until(lambda: here(served) == 1)
-    assert streams[0].closed()
-    streams[0].close()
-    assert await ask(wire, request({}, "/held")) == "a page"
+    await ask(wire, request({}, "/page"))
+    [stream] = [each.stream for each in served.server._connections]
+    await ask(wire, request({}, UNKNOWN))
+    await until(lambda: is_here(served, wire))
+    assert stream.closed()
+    stream.close()
+    assert await ask(wire, request({}, "/page")) == "a page"
 
 
 @pytest.mark.parametrize("size", [1, 20, -1 - len(b"data=~m~3~m~one"), -len(b"data=~m~3~m~one"), -3, -1])
@@ -364,8 +382,8 @@ async def test_a_request_may_be_larger_than_the_look(serve, size):
     wire = await served.connect()
     assert await ask(wire, whole) == "ok"
     assert connection_of(served, session_id).events[1:] == [("message", message)]
-    await until(lambda: here(served) == 1)
     assert await ask(wire, poll(session_id)) == proto.encode(message)
+    await until(lambda: is_here(served, wire))
 
 
 # -- One request behind another ----------------------------------------------------------------------------------------

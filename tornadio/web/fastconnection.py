@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 # Bytes of a request with its body that are served here: several times those of a browser's poll, and of most messages.
 # Tornado takes little more time for a larger one, in comparison.
-_PEEK_SIZE: Final = 1 << 14
+PEEK_SIZE: Final = 1 << 14
 
 
 class FastConnection:
@@ -68,7 +68,7 @@ class FastConnection:
     def peek_request(self) -> None:
         """Serve the request that is there if it is simple and to a transport, wait for the rest of one that may be."""
         try:
-            data = self._stream.socket.recv(_PEEK_SIZE, socket.MSG_PEEK)
+            data = self._stream.socket.recv(PEEK_SIZE, socket.MSG_PEEK)
         except BlockingIOError:
             self.wait_for_request()
             return
@@ -115,7 +115,7 @@ class FastConnection:
         """Wait for the rest of a request whose head is there, if nothing can be said to that before."""
         if "upgrade" in request.headers or int(request.headers["content-length"]) > handler.limit:
             return False  # rejected without reading on
-        if request.total_bytes > _PEEK_SIZE or not self._wait_for_bytes(available, request.total_bytes):
+        if request.total_bytes > PEEK_SIZE or not self._wait_for_bytes(available, request.total_bytes):
             return False
         if not self._has_head:
             self._has_head = True
@@ -128,7 +128,7 @@ class FastConnection:
         :returns: whether they can be waited for: not without end, and not if this was woken for nothing new. Then the
             peer has closed, or this kind of socket has no low-water mark.
         """
-        if available <= self._peeked_bytes or available >= _PEEK_SIZE:
+        if available <= self._peeked_bytes or available >= PEEK_SIZE:
             return False
         self._peeked_bytes = available
         self._set_low_water_mark(wanted)

@@ -15,10 +15,10 @@ HTTP, which awaits each line, and a poll is little else. A proxy's line that ann
     | a simple request |<--------------------------|                    |             | early rejection      |
     +------------------+      response_sent()      +--------------------+             +----------------------+
        |   |        ^                                 |              |
-       |   |        | FastPath.reclaim(), when        |              | response_drained():
-       |   |        | Tornado has responded and       |              | the IOStream had to send
-       |   |        | nothing of the next request     |              | the response's end
-       |   |        | was read                        |              v
+       |   |        | FastPath.reclaim(): Tornado     |              | response_drained():
+       |   |        | has responded to a request as   |              | the IOStream had to send
+       |   |        | are served here, and has not    |              | the response's end
+       |   |        | read ahead                      |              v
        |   |     +------------------------------------|---------------------------------+
        |   +---->| Tornado's: a HTTP1ServerConnection reads and responds                |
        |         +------------------------------------|---------------------------------+
@@ -44,10 +44,11 @@ from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
 from tornadio.net.wire import detach_socket, stop_watching
 from tornadio.web.exchange import Exchange, FastHandler
-from tornadio.web.fastconnection import FastConnection
+from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange
+from tornadio.web.fastparse import parse_simple_request
 from tornadio.web.peers import Client, Peers
-from tornadio.web.tornadohttp import ContextRequest
+from tornadio.web.tornadohttp import ContextRequest, ServedRequest
 
 
 class FastPathRule(Rule):
@@ -100,14 +101,21 @@ class FastPath:
         self._connections[connection] = None
         connection.peek_request()
 
-    def reclaim(self, stream: IOStream, address: Any) -> bool:
-        """Serve a connection again whose requests Tornado has responded to; its stream is closed then.
+    def reclaim(self, stream: IOStream, address: Any, last: ServedRequest) -> bool:
+        """Serve a connection again; its stream is closed then.
 
-        :returns: whether that can be: not over TLS, nor if Tornado has read ahead.
+        :param last: the request that Tornado has responded to. Only if the fast path would have served it the next one
+            is likely to be for here as well: a connection that fetches pages is not passed to and fro.
+        :returns: whether the connection is served here: not over TLS, nor if Tornado has read ahead.
         """
         if not self.enabled or self._is_closed or isinstance(stream, SSLIOStream):
             return False
         if stream.closed() or stream.writing() or stream._read_buffer_size:
+            return False
+        request = parse_simple_request(last.head())
+        if request is None or request.total_bytes > PEEK_SIZE:
+            return False
+        if self.find_handler(FastExchange(FastConnection(self, stream, address, is_new=False), request)) is None:
             return False
         stream.set_close_callback(None)
         stop_watching(stream)

@@ -62,19 +62,16 @@ class ConnectionTimeouts:
 
     # -- Responses -----------------------------------------------------------------------------------------------
 
-    def add(self, stream: IOStream, client: object) -> bool:
-        """Check from now on that the peer of a connection reads its responses.
+    def add(self, stream: IOStream, client: object) -> None:
+        """Check from now on that the peer of a connection reads its responses; nothing changes for a known one.
 
         :param client: whose text says in the log who it is.
-        :returns: ``False`` for a connection that is checked already.
         """
-        if stream in self._clients:
-            return False
-        self._clients[stream] = client
-        if self._checks is None:
-            self._checks = Periodic(asyncio.get_running_loop(), self._check, _CHECK_SECONDS)
-        self._checks.start()
-        return True
+        if stream not in self._clients:
+            self._clients[stream] = client
+            if self._checks is None:
+                self._checks = Periodic(asyncio.get_running_loop(), self._check, _CHECK_SECONDS)
+            self._checks.start()
 
     def discard(self, stream: IOStream) -> None:
         """Forget a connection that is closed, or not Tornado's any more."""

@@ -67,6 +67,29 @@ class ContextRequest(HTTPServerRequest):
         return time.time() - self._started
 
 
+class ServedRequest(NamedTuple):
+    """The head of a request to a transport that Tornado's HTTP has read."""
+
+    method: str
+    uri: str
+    version: str
+    headers: HTTPHeaders
+
+    def head(self) -> bytes:
+        """The head as it may have been sent."""
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.get_all()]
+        return f"{self.method} {self.uri} {self.version}\r\n{''.join(lines)}\r\n".encode("latin-1", "replace")
+
+
+def pop_served_request(context: Any) -> ServedRequest | None:
+    """The last request of a connection, if it was one to a transport; asked again, ``None``.
+
+    :param context: of the connection, an ``HTTP1ServerConnection``.
+    """
+    served: ServedRequest | None = vars(context).pop("served_request", None)
+    return served
+
+
 class RequestDelegate(HTTPMessageDelegate):
     """Tornado's delegate for one request: tells it who the client is, and a client that its headers make no request.
 
@@ -222,6 +245,8 @@ class TornadoExchange:
     def send_response(self, response: bytes, timeout: float) -> None:
         self._is_answered = True
         self._unwatch_hangup()
+        context: Any = self._connection.context
+        context.served_request = ServedRequest(self.method, self.uri, self.version, self.request.headers)
         # Tornado's write_headers makes the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
