@@ -41,6 +41,7 @@ setup(
             "coverage>=7.10",  # of programs that tests start, too
             "build",  # the tests build the wheel and the sdist,
             "setuptools>=77",  # without downloading anything
+            "h11",  # another reader of HTTP: the fast path's parser is held against it
             "docutils",  # reads README.rst and the recipes, the blocks of which are tested
             "httpx",  # an HTTP client that is not ours
             "hypothesis",  # round trips of the codec and the framings

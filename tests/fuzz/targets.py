@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import h11
 import simplejson
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
 
@@ -18,7 +19,7 @@ from tests.support import fed
 from tornadio import proto
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
 from tornadio.transports import forms
-from tornadio.web.fastparse import parse_simple_request
+from tornadio.web.fastparse import SimpleRequest, parse_simple_request
 from tornadio.web.origins import Origin, OriginRule, host_of, parse_origin
 from tornadio.websocket import hixie, rfc6455
 
@@ -255,7 +256,8 @@ def check_closing(data: bytes) -> None:
 
 
 def check_plain(data: bytes) -> None:
-    """A plain request is whole, does not depend on what follows it, and Tornado reads its head as the same."""
+    """A plain request is whole, does not depend on what follows it; Tornado reads its head as the same, h11 all of it,
+    and the next request begins behind it."""
     request = parse_simple_request(data)
     if request is None or request.total_bytes > len(data):
         return
@@ -275,6 +277,22 @@ def check_plain(data: bytes) -> None:
     assert {name.lower(): value for name, value in headers.get_all()} == dict(request.headers)
     assert len(request.body) == int(headers.get("Content-Length", "0"))
     assert HTTPServerRequest(start_line=start_line, headers=headers).host == request.headers["host"]
+    check_with_h11(whole, request)
+
+
+def check_with_h11(whole: bytes, request: SimpleRequest) -> None:
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(whole + whole)
+    event = connection.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, event.target) == (request.method.encode(), request.uri.encode())
+    assert list(event.headers) == [(name.encode(), value.encode()) for name, value in request.headers.items()]
+    body = b""
+    while isinstance(event := connection.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert body == request.body
+    assert connection.trailing_data == (whole, False)
 
 
 # -- Handshakes --------------------------------------------------------------------------------------------------------

@@ -87,3 +87,15 @@ def test_a_plain_request_that_tornado_reads_otherwise_is_found(monkeypatch):
     monkeypatch.setattr(targets, "parse_simple_request", parse)
     with pytest.raises(AssertionError):
         targets.check_plain(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def test_a_plain_request_that_h11_alone_reads_otherwise_is_found(monkeypatch):
+    def parse(data: bytes) -> SimpleRequest | None:
+        found = parse_simple_request(data)
+        return found and SimpleRequest(
+            found.method, found.uri, found.headers, b"c" * len(found.body), found.total_bytes
+        )
+
+    monkeypatch.setattr(targets, "parse_simple_request", parse)
+    with pytest.raises(AssertionError):
+        targets.check_plain(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")

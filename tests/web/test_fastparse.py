@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
+import h11
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream
 
 from tests.support import limit
-from tornadio.web.fastparse import Headers, SimpleRequest, parse_simple_request
+from tornadio.web.fastparse import Headers, SimpleRequest, may_become_simple, parse_simple_request
 
 GET = b"GET /socket.io/xhr-polling/0123456789/1?t=1 HTTP/1.1\r\nHost: example.com:8001\r\nAccept: */*\r\n\r\n"
 BODY = b"data=~m~1~m~x"
@@ -261,6 +262,33 @@ def test_not_plain_is(data, old, new):
 
 
 @pytest.mark.parametrize("data", [GET, POST], ids=["GET", "POST"])
+def test_a_head_that_is_not_whole_may_become_that_of_a_plain_request(data):
+    head = data.index(b"\r\n\r\n") + 4
+    assert [may_become_simple(data[:size]) for size in range(head)] == [True] * head
+    assert [parse_simple_request(data[:size]) for size in range(head)] == [None] * head
+    assert not may_become_simple(data[:head])
+
+
+def test_a_body_that_is_not_whole_is_told_by_the_requests_size():
+    head = len(POST) - len(BODY)
+    for size in range(head, len(POST) + 1):
+        request = parse_simple_request(POST[:size])
+        assert request is not None
+        assert (request.body, request.total_bytes) == (POST[head:size], len(POST))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"<policy-file-request/>", b"<", b"\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0", b"HEAD /", b"GETS", b"get /"),
+        *(b"GET x", b"GET /\n\n", b"GET / HTTP/1.1\n\r\n", b"GET / HTTP/1.1\r\n\n", b"GET / HTTP/1.1\r\nA: b\n\n"),
+    ],
+)
+def test_what_tornado_can_respond_to_or_nobody_waits_for(data):
+    assert not may_become_simple(data)
+
+
+@pytest.mark.parametrize("data", [GET, POST], ids=["GET", "POST"])
 def test_a_request_is_not_plain_before_its_last_byte_is_there(data):
     assert [parse_whole(data[:size]) for size in range(len(data))] == [None] * len(data)
     assert plain(data).total_bytes == len(data)
@@ -273,7 +301,7 @@ def test_other_protocols_are_not_plain(data):
     assert parse_whole(data) is None
 
 
-# -- Tornado's HTTP reads the same -------------------------------------------------------------------------------------
+# -- Tornado's HTTP and h11 read the same ------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -334,6 +362,30 @@ async def read_by_tornado(data: bytes) -> list[Seen]:
     return reading.seen
 
 
+def read_by_h11(data: bytes) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
+    """The requests that h11 finds in what a client sends before it closes: method, target, headers, body."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data)
+    connection.receive_data(b"")
+    found: list[tuple[str, str, list[tuple[str, str]], bytes]] = []
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            assert event.http_version == b"1.1"
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
+            found.append((event.method.decode(), event.target.decode(), headers, b""))
+        elif isinstance(event, h11.Data):
+            found[-1] = (*found[-1][:3], found[-1][3] + event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+            connection.send(h11.EndOfMessage())
+        elif event is h11.PAUSED:
+            connection.start_next_cycle()
+        else:
+            assert isinstance(event, h11.ConnectionClosed)
+            return found
+
+
 NAMES = st.sampled_from(
     ["Accept", "Cookie", "Origin", "User-Agent", "X-Real-Ip", "Content-Type", "x_y", "Upgrade", "a"]
 )
@@ -374,8 +426,9 @@ def requests(draw: st.DrawFn) -> bytes:
     return data
 
 
-def test_what_is_plain_reads_the_same_in_tornados_http():
-    """With the same end: the next request begins where ours says so."""
+def test_what_is_plain_reads_the_same_in_tornados_http_and_in_h11():
+    """With the same end: the next request begins where ours says so. Two readers that have nothing in common: one of
+    a proxy's kind and the one that reads what is not plain."""
     counts = {True: 0, False: 0}
     with asyncio.Runner() as runner:
 
@@ -392,6 +445,11 @@ def test_what_is_plain_reads_the_same_in_tornados_http():
             assert first.fields == list(request.headers.items())
             assert first.body == request.body
             assert following == Seen(RequestStartLine("GET", "/next", "HTTP/1.1"), [("host", "next")])
+            headers = list(request.headers.items())
+            assert read_by_h11(data[: request.total_bytes] + NEXT) == [
+                (request.method, request.uri, headers, request.body),
+                ("GET", "/next", [("host", "next")], b""),
+            ]
 
         check()
     assert counts[True] > 50
