@@ -89,13 +89,14 @@ def test_a_plain_request_that_tornado_reads_otherwise_is_found(monkeypatch):
         targets.check_plain(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-def test_a_plain_request_that_h11_alone_reads_otherwise_is_found(monkeypatch):
-    def parse(data: bytes) -> SimpleRequest | None:
-        found = parse_simple_request(data)
-        return found and SimpleRequest(
-            found.method, found.uri, found.headers, b"c" * len(found.body), found.total_bytes
-        )
-
-    monkeypatch.setattr(targets, "parse_simple_request", parse)
+@pytest.mark.parametrize(
+    ("uri", "body", "size"), [("/b", b"ab", 0), ("/a", b"xy", 0), ("/a", b"a", 0), ("/a", b"ab", -1)]
+)
+def test_a_plain_request_that_h11_reads_otherwise_is_found(uri, body, size):
+    whole = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+    request = parse_simple_request(whole)
+    assert request is not None
+    targets.check_with_h11(whole, request)
+    wrong = SimpleRequest("POST", uri, request.headers, body, len(whole))
     with pytest.raises(AssertionError):
-        targets.check_plain(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")
+        targets.check_with_h11(whole[: len(whole) + size], wrong)
