@@ -15,7 +15,9 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tests.support import limit, until
 from tornadio.net.linger import LingeringCloses, close_after
-from tornadio.net.wire import SocketWire, StreamWire, Wire, can_watch_sockets, open_wire
+from tornadio.net.socketwire import SocketWire
+from tornadio.net.streamwire import StreamWire
+from tornadio.net.wire import Wire, can_watch_sockets, open_wire
 
 LARGE = b"0123456789abcdef" * (1 << 18)
 

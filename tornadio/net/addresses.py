@@ -10,7 +10,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 # One IPv6 customer has 2**64 addresses at least (RFC 6177): they count as one.
 _IPV6_PREFIX: Final = 64
 
-# Whose addresses these are the Internet can't tell: a proxy of this machine's or network's has one, for instance.
+# Addresses that are not unique on the Internet: those of proxies on this machine or network are among them.
 # RFC 1122 (loopback), 1918, 3927 and 6598 for IPv4; 4291 (loopback, link-local) and 4193 for IPv6.
 _INTERNAL: Final = tuple(
     map(

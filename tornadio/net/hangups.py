@@ -1,7 +1,7 @@
-"""Noticing that a peer has closed its TCP connection without reading what it sent before.
+"""Notices that a peer has closed its TCP connection while this side does not read it.
 
-Who reads a socket comes to the peer's FIN behind its last bytes. Who doesn't, because a handler is still at work or an
-answer is waited for, would keep a descriptor for a peer that has gone. Linux tells it by ``POLLRDHUP`` (poll(2)), also
+A reader comes to the peer's FIN behind its last bytes. A connection that is not read, because a handler still works or
+a poll waits, would keep a descriptor for a peer that has gone. Linux tells the end by ``POLLRDHUP`` (poll(2)), also
 behind unread bytes and under TLS; elsewhere a FIN behind unread bytes is noticed when they are read.
 """
 
@@ -13,13 +13,13 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
-# So many are told in one turn of the loop, the others in the next ones.
-_HANGUPS_A_TURN: Final = 32
+# Callbacks in one iteration of the event loop, each of which may close a session: some milliseconds.
+_MAX_HANGUPS_PER_TICK: Final = 32
 
 if hasattr(select, "POLLRDHUP"):
 
     def peer_has_closed(connection: socket.socket) -> bool:
-        """Whether a socket's peer has closed, although what it sent last was not read yet."""
+        """Whether a socket's peer has sent its FIN, or the connection was reset; also behind unread bytes."""
         # One poll(2) costs as much as reading the state from TCP_INFO, and does for Unix sockets, too.
         poll = select.poll()
         poll.register(connection, select.POLLRDHUP)  # POLLHUP and POLLERR come unasked
@@ -28,7 +28,7 @@ if hasattr(select, "POLLRDHUP"):
 else:
 
     def peer_has_closed(connection: socket.socket) -> bool:
-        """Whether a socket's peer has closed, as far as that shows in front of what was not read yet."""
+        """Whether EOF or an error is the next thing to read from a socket: behind unread bytes neither shows."""
         try:
             return connection.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
@@ -39,15 +39,16 @@ else:
             return True
 
 
-# Called once with whether the connection was reset: else the peer has closed, and all that it sent can still be read.
+# Called once, with True if the connection was reset, and with False if the peer has sent a FIN: then all that it has
+# sent before can still be read.
 OnHangup = Callable[[bool], None]
 
 
 class Hangups:
-    """The sockets of one event loop that nobody reads at the moment, and who is told when their peers close.
+    """The sockets of one event loop that are not read at the moment, with callbacks for their peers' ends.
 
-    They are members of an epoll object of their own, which the loop watches: so they are out of the loop's own, where
-    unread bytes would wake it again and again. It is made when it is needed first, and stays: one descriptor a loop.
+    They are in an epoll object of their own, which the loop watches: in the loop's selector their unread bytes would
+    wake it again and again. The object is made at the first use and stays: one descriptor for each loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -56,10 +57,10 @@ class Hangups:
         self._callbacks: dict[int, OnHangup] = {}
 
     def watch(self, fd: int, callback: OnHangup) -> None:
-        """Have ``callback`` called once when the peer of a socket closes; at the next turn of the loop if it has.
+        """Call ``callback`` once when the peer of a socket closes; in the next iteration of the loop if it has.
 
-        Watching what is watched already changes nothing. Where the system has no epoll, or no descriptor is left for
-        one, nobody is told.
+        Nothing changes if this is watched already. Where the system has no epoll, or no descriptor is left for one,
+        the callback is never called.
         """
         if self._callbacks.get(fd) == callback:
             return
@@ -70,40 +71,39 @@ class Hangups:
                 self._epoll = epoll
             self._epoll.register(fd, select.EPOLLRDHUP)
         except FileExistsError:
-            pass  # somebody else's, who had this socket before
+            pass  # watched for another callback, which is replaced
         except (AttributeError, NotImplementedError, OSError):
             return
         self._callbacks[fd] = callback
 
     def unwatch(self, fd: int, callback: OnHangup) -> None:
-        """Don't call any more. To be called before the descriptor is closed; nothing changes where it is not watched,
-        or by somebody else."""
+        """Forget a callback, before the descriptor is closed; nothing changes if another one is registered, or none."""
         if self._callbacks.get(fd) == callback:
             self._forget(fd)
 
     def _forget(self, fd: int) -> None:
         del self._callbacks[fd]
         if self._epoll is not None:
-            with contextlib.suppress(OSError):  # it was closed without a word: then the system has done so
+            with contextlib.suppress(OSError):  # the descriptor was closed, which has removed it
                 self._epoll.unregister(fd)
 
     def _on_events(self) -> None:
         if self._epoll is None:
             return
-        for fd, events in self._epoll.poll(0, _HANGUPS_A_TURN):
+        for fd, events in self._epoll.poll(0, _MAX_HANGUPS_PER_TICK):
             callback = self._callbacks.get(fd)
-            if callback is not None:  # else by one before it
+            if callback is not None:  # None: a callback before it has unwatched this one
                 self._forget(fd)
                 callback(bool(events & (select.EPOLLERR | select.EPOLLHUP)))
 
 
-# By the identities of their loops. A loop holds its own, as whom it calls: so nothing is left of either.
-_all: "weakref.WeakValueDictionary[int, Hangups]" = weakref.WeakValueDictionary()
+# By the ids of their loops. The loop's selector holds the object, as a callback's: so both are freed together.
+_by_loop: "weakref.WeakValueDictionary[int, Hangups]" = weakref.WeakValueDictionary()
 
 
 def hangups_of(loop: asyncio.AbstractEventLoop) -> Hangups:
-    """The loop's own."""
-    hangups = _all.get(id(loop))
+    """The event loop's :class:`Hangups`, made at the first call."""
+    hangups = _by_loop.get(id(loop))
     if hangups is None:
-        hangups = _all[id(loop)] = Hangups(loop)
+        hangups = _by_loop[id(loop)] = Hangups(loop)
     return hangups

@@ -1,7 +1,7 @@
-"""The line by which a proxy says whom it connects: the PROXY protocol, version 1. Knows no I/O.
+"""Parser for the header of the PROXY protocol, version 1, by which a proxy names its client. Knows no I/O.
 
-HAProxy's ``send-proxy`` writes it, and nginx's ``proxy_protocol on`` in its stream module, before the first byte of the
-client's. Source: proxy-protocol.txt of HAProxy, section 2.1.
+HAProxy's ``send-proxy`` writes this line, and nginx's ``proxy_protocol on`` in its stream module, before the client's
+first byte. Source: proxy-protocol.txt of HAProxy, section 2.1.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ _FAMILIES: Final = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address
 
 
 class ProxyLine(NamedTuple):
-    """A line that is whole.
+    """A complete PROXY line.
 
     :ivar size: bytes, with the CRLF.
     :ivar source: the client's address and port; ``None`` where the proxy does not know them (``PROXY UNKNOWN``).
@@ -31,9 +31,9 @@ class ProxyLine(NamedTuple):
 
 
 def parse(data: bytes) -> ProxyLine | None:
-    """The line that ``data`` begins with; ``None`` as long as its end is not there.
+    """The PROXY line that ``data`` begins with; ``None`` if it is not complete.
 
-    :raises ProtocolError: it is none of this protocol.
+    :raises ProtocolError: ``data`` does not begin with a line of this protocol.
     """
     end = data.find(b"\r\n", 0, _MAX_LENGTH)
     if end < 0:

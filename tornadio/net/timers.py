@@ -1,8 +1,9 @@
-"""Time for many sessions out of one timer.
+"""Deadlines of many items with one timer of the event loop.
 
 Ten thousand connections with a heartbeat each must not mean ten thousand timers, nor a timer for every message.
-:class:`Deadlines` keeps one entry for each item and looks again when it is due: a deadline that moved on in the
-meantime, the usual case, costs nothing until then. :class:`Periodic` and :class:`DeadlineTimer` decide when to look.
+:class:`Deadlines` is a heap with one entry for each item, whose deadline is asked for again when the entry is due: one
+that has moved on in the meantime, the usual case, costs nothing until then. :class:`Periodic` and
+:class:`DeadlineTimer` run it.
 """
 
 import heapq
@@ -15,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# So many sessions that end take some 30 ms (measured), then others have a turn.
-_ITEMS_A_RUN: Final = 200
+# Items in one iteration of the event loop: so many sessions that end take some 30 ms (measured).
+_MAX_ITEMS_PER_RUN: Final = 200
 
 
 class Handle(Protocol):
-    """What :meth:`Clock.call_at` gives back."""
+    """What :meth:`Clock.call_at` returns, as ``asyncio.TimerHandle``."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """The part of an asyncio event loop that timers need; a test moves its own."""
+    """The part of an ``asyncio.AbstractEventLoop`` that timers need; tests have one whose time they move."""
 
     def time(self) -> float: ...
 
@@ -34,7 +35,7 @@ class Clock(Protocol):
 
 
 class _Entry(Generic[T]):
-    """A place in the heap; ``item`` is ``None`` once it was given up."""
+    """An entry of the heap; ``item`` is ``None`` once it was discarded."""
 
     __slots__ = ("item", "number", "when")
 
@@ -48,10 +49,10 @@ class _Entry(Generic[T]):
 
 
 class Deadlines(Generic[T]):
-    """Items with a time at which something may have to be done about them.
+    """A heap of items by their deadlines, in the clock's time.
 
-    :param due: called with an item and the time when its deadline has passed. It returns the next time to look at
-        this item, or ``None`` to forget it. One that raises is logged and forgotten; the others get their turn.
+    :param due: called with an item and the time when its deadline has passed. It returns the item's next deadline, or
+        ``None`` to remove it. If it raises, that is logged and the item removed; the others are not affected.
     """
 
     def __init__(self, due: Callable[[T, float], float | None]) -> None:
@@ -61,7 +62,7 @@ class Deadlines(Generic[T]):
         self._numbers = itertools.count()
 
     def add(self, item: T, when: float) -> None:
-        """Look at ``item`` at ``when``, or earlier if an earlier look is planned anyway."""
+        """Call ``due`` for ``item`` at ``when``, or at its present deadline if that is earlier."""
         planned = self._entries.get(id(item))
         if planned is None or when < planned.when:
             self.discard(item)
@@ -69,12 +70,12 @@ class Deadlines(Generic[T]):
             heapq.heappush(self._heap, entry)
 
     def discard(self, item: T) -> None:
-        """Forget ``item``. Its place in the heap stays behind empty, until its time, or until more than half are."""
+        """Remove ``item``. Its entry stays in the heap, empty, until it is due or more than half of them are empty."""
         entry = self._entries.pop(id(item), None)
         if entry is not None:
             entry.item = None
             if len(self._heap) > 2 * len(self._entries):
-                # As many were discarded since the last time as are looked at now: in the long run, one for each.
+                # As many were discarded since the last time as are visited now: amortized, one for each.
                 self._heap = [entry for entry in self._heap if entry.item is not None]
                 heapq.heapify(self._heap)
 
@@ -90,12 +91,12 @@ class Deadlines(Generic[T]):
         :returns: whether there are more.
         """
         ready: list[_Entry[T]] = []
-        while len(ready) < _ITEMS_A_RUN and (when := self.next()) is not None and when <= now:
+        while len(ready) < _MAX_ITEMS_PER_RUN and (when := self.next()) is not None and when <= now:
             ready.append(heapq.heappop(self._heap))
         for entry in ready:
             item = entry.item
             if item is None:
-                continue  # discarded by one before it
+                continue  # discarded by the due() of one before it
             del self._entries[id(item)]
             try:
                 again = self._due(item, now)
@@ -109,7 +110,7 @@ class Deadlines(Generic[T]):
 
 
 class DeadlineTimer:
-    """Runs deadlines when they are due, with one timer of the clock for all of them."""
+    """Runs :class:`Deadlines` when the earliest is due, by one timer of the clock."""
 
     def __init__(self, clock: Clock, deadlines: Deadlines[Any]) -> None:
         self._clock = clock
@@ -118,23 +119,23 @@ class DeadlineTimer:
         self._when = 0.0
 
     def reset(self) -> None:
-        """To be called after a deadline was added; sets the timer earlier if need be."""
+        """Set the timer to the earliest deadline, if that is earlier than the timer's; call this after an ``add``."""
         when = self._deadlines.next()
         if when is None or (self._handle is not None and self._when <= when):
             return
         self.stop()
         self._when = when
-        self._handle = self._clock.call_at(when, self._ring)
+        self._handle = self._clock.call_at(when, self._fire)
 
-    def _ring(self) -> None:
-        rung = self._handle
+    def _fire(self) -> None:
+        fired = self._handle
         self._deadlines.run(max(self._clock.time(), self._when))
-        if self._handle is rung:  # else it was stopped meanwhile, or set anew
+        if self._handle is fired:  # else due() has stopped the timer, or set it again
             self._handle = None
             self.reset()
 
     def stop(self) -> None:
-        """No more calls until the next :meth:`reset`."""
+        """Cancel the timer, until the next :meth:`reset`."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -150,12 +151,12 @@ class Periodic:
         self._handle: Handle | None = None
 
     def start(self) -> None:
-        """Start; nothing changes where it runs already."""
+        """Start calling; nothing changes if it is started already."""
         if self._handle is None:
             self._handle = self._clock.call_at(self._clock.time() + self._interval, self._tick)
 
     def stop(self) -> None:
-        """Stop: the callback is not called again."""
+        """Stop calling."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

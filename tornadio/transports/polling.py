@@ -8,7 +8,7 @@ from typing import Any
 from simplejson.encoder import JSONEncoderForHTML
 
 from tornadio.errors import PeerError, RefusedError
-from tornadio.net.wire import failed_future
+from tornadio.net.sockets import failed_future
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.state import State

@@ -40,9 +40,9 @@ import tornado.web
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import PathMatches, Rule
 
+from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
-from tornadio.net.wire import detach_socket, stop_watching
 from tornadio.web.exchange import Exchange, FastHandler
 from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange

@@ -1,4 +1,4 @@
-"""The Flash policy server: without its answer a Flash movie opens no socket to this machine."""
+"""The Flash policy server: a Flash movie opens no socket to this machine before it has read the policy file."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,18 +12,21 @@ from tornadio.net.descriptors import Descriptors
 
 logger = get_logger(__name__)
 
-DEFAULT_PORT: Final = 843  # Flash Player asks there first
+DEFAULT_PORT: Final = 843  # Flash Player tries it for 3 s, before the port that it connects to
 POLICY_REQUEST: Final = b"<policy-file-request/>\0"
 
-_REQUEST_SECONDS: Final = 5.0
+# Longer than Flash Player waits for the response.
+_REQUEST_TIMEOUT: Final = 5.0
+# Each is there for one round trip; so many in 5 s are more than any site has visitors.
 _MAX_CONNECTIONS: Final = 200
 
 
 class FlashPolicyServer(TCPServer):
-    """Answers ``<policy-file-request/>`` and a NUL with a policy and a NUL, and closes. Drops everything else.
+    """Responds to ``<policy-file-request/>`` and a NUL with the policy file and a NUL, and closes the connection.
+    Closes every other connection without a response.
 
-    :param policy: the policy file.
-    :param descriptors: those that clients may have.
+    :param policy: the policy file's bytes.
+    :param descriptors: the limit for the connections of clients.
     """
 
     def __init__(self, policy: bytes, descriptors: Descriptors) -> None:
@@ -33,7 +36,7 @@ class FlashPolicyServer(TCPServer):
         self._streams: set[IOStream] = set()
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> Awaitable[None] | None:
-        # At once, and not in a task: of many that come together none may be kept before it was looked at.
+        # Checked here and not in the coroutine, which runs later: connections that come together would all be kept.
         if not self._descriptors.admit(stream):
             return None
         if len(self._streams) >= _MAX_CONNECTIONS:
@@ -50,16 +53,16 @@ class FlashPolicyServer(TCPServer):
             self._streams.discard(stream)
 
     def stop(self) -> None:
-        """Stop listening, and drop those who are connected."""
+        """Stop listening, and close all connections."""
         super().stop()
         for stream in tuple(self._streams):
             stream.close()
 
 
 async def serve_policy(stream: IOStream, policy: bytes) -> None:
-    """Answer a connection's policy request, if it makes one in time; then close it."""
+    """Read a policy request, respond to it, and close the connection; after 5 s in any case."""
     try:
-        async with asyncio.timeout(_REQUEST_SECONDS):
+        async with asyncio.timeout(_REQUEST_TIMEOUT):
             if await stream.read_bytes(len(POLICY_REQUEST)) == POLICY_REQUEST:
                 await stream.write(policy + b"\0")
     except (StreamClosedError, TimeoutError):

@@ -1,8 +1,8 @@
-"""Which names a client may ask for this server by: the setting ``hosts``, against DNS rebinding.
+"""The check of the ``Host`` header against DNS rebinding: the setting ``hosts``.
 
-Whoever owns ``evil.example`` can serve a page there, and then have the name point at this server. The browser takes the
-server for the page's own: the page reads whatever it asks for, no matter who may connect, and from behind firewalls,
-where the visitor is. What gives it away is the name, which the ``Host`` header still has.
+Whoever owns ``evil.example`` can serve a page there, and then have the name resolve to this server. For the browser
+both are the same origin: the page reads every response, whatever the setting ``origins`` says, and reaches servers
+behind the visitor's firewall. Only the ``Host`` header, which still has that name, gives it away.
 """
 
 import functools
@@ -41,18 +41,18 @@ class HostRule:
         self._knows = functools.lru_cache(maxsize=256)(self._decide)
 
     def allows_name(self, host: str) -> bool:
-        """Whether everybody may ask for a name.
+        """Whether every client may use a name for this server.
 
         :param host: the ``Host`` header, ``''`` where there is none.
         """
         return self._any or (len(host) <= _MAX_HEADER and self._knows(host))
 
     def allows_client(self, address: str, own: str) -> bool:
-        """Whether a client may ask for any name: one from the internet, whom the page's owner could be as well.
+        """Whether a client may use any name: one on the Internet may, since the page's owner could connect as well.
 
         :param address: the client's.
-        :param own: the one that it has asked. The same, of IPv6 the same network, is this machine's or beside it,
-            public as it may be.
+        :param own: the address at which its connection arrived. A client with the same one, of IPv6 in the same
+            network, is on this machine or beside it, even if the address is public.
         """
         return (
             self._is_default

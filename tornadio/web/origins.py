@@ -1,8 +1,8 @@
-"""Who may connect: one rule for every transport, for POSTs and preflights, and for the Flash policy.
+"""The check of a request's origin: the setting ``origins``, for every transport, for preflights, for Flash's policy.
 
-The rule keeps other sites from using a visitor's cookies here (cross-site WebSocket hijacking). It looks at the
+This keeps other sites from connecting with a visitor's cookies (cross-site WebSocket hijacking). It reads the
 ``Origin`` header, which browsers set and pages can't forge (RFC 6454). GETs of images, frames and scripts have none,
-whatever page they stand in: there ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` stand in for it.
+whatever page they stand in: for these ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` are read.
 """
 
 import functools
@@ -17,13 +17,13 @@ from tornadio.errors import SettingsError
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
 
-# Of the page's own origin, or of the visitor alone: an address typed, a bookmark.
+# Sec-Fetch-Site of the page's own requests, and of none's: a URL typed, a bookmark.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
-# Characters of a header that is kept, with its parts, for the next one like it: no client fills the memory with them.
+# Characters of a header whose parsed form is cached: longer ones are parsed each time, so no client fills the memory.
 _MAX_KEPT: Final = 300
 _MAX_NAME: Final = 255  # characters of a host name (RFC 1035, section 2.3.4)
-# Python's codec, of IDNA 2003, makes other names of these than browsers do (UTS 46, section 7).
+# Python's codec implements IDNA 2003, which maps these to other names than browsers do (UTS 46, section 7).
 _DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")
 
 REFUSED: Final = "this origin may not connect: see the setting 'origins'"
@@ -77,7 +77,7 @@ def _host_of(header: str) -> str:
 
 
 def _decoded(header: str) -> str:
-    """A header whose UTF-8 was read as Latin-1, as Tornado reads headers, as the text that it was."""
+    """The text of a header that is UTF-8 and was decoded as Latin-1, as Tornado decodes headers."""
     if header.isascii():
         return header
     try:
@@ -87,8 +87,8 @@ def _decoded(header: str) -> str:
 
 
 def ascii_name(name: str) -> str:
-    """A host name as browsers send it: an internationalized one in its ASCII form, ``xn--...`` (RFC 5891); ``''`` where
-    it has none that is certain.
+    """A host name as browsers send it: an internationalized one in its ASCII form, ``xn--...`` (RFC 5891); ``''`` if
+    that is not certain.
 
     :param name: in lower case.
     """
@@ -103,8 +103,8 @@ def ascii_name(name: str) -> str:
 
 
 def page_field(fields: Mapping[str, str]) -> tuple[str, str] | None:
-    """The header field that a request is judged by, which says whose page made it, and its value; ``None`` where there
-    is none: a program's request, or one over plain HTTP of a page with the ``Referrer-Policy: no-referrer``."""
+    """The header that tells which page made a request, and its value; ``None`` if there is none: the request is a
+    program's, or, over HTTP without TLS, that of a page with ``Referrer-Policy: no-referrer``."""
     origin = fields.get("Origin")
     if origin is not None:
         return "Origin", origin
@@ -129,7 +129,7 @@ class _Pattern(NamedTuple):
 
 
 class OriginRule:
-    """The setting ``origins`` as a rule.
+    """The setting ``origins``, parsed.
 
     :param origins: ``'host:port'`` entries (either side may be ``*``) and full origins such as
         ``'https://example.com'``; ``None`` for pages of the requested hostname, on any port.
@@ -141,12 +141,12 @@ class OriginRule:
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 
     def refusal(self, fields: Mapping[str, str], host: str, is_script: bool) -> str | None:
-        """Why a request may not go on, and what to do; ``None`` where it may.
+        """Why a request must be rejected, with what to do about it; ``None`` if it is allowed.
 
-        :param fields: its header fields.
+        :param fields: its headers.
         :param host: its ``Host`` header.
-        :param is_script: whether a page of any site could read the answer, as that to a ``<script>`` element. Such a
-            request has to say whose page it is of; others without a word are programs'.
+        :param is_script: whether a page of any site could read the response, as a ``<script>`` element does. Such a
+            request must tell its page; another one that does not is a program's.
         """
         if self._anyone:
             return None
@@ -201,7 +201,7 @@ def _parse_pattern(entry: str) -> _Pattern:
 
 
 def cors_headers(origin: str) -> dict[str, str]:
-    """Headers that let the page at ``origin``, which the rule allowed, read a response."""
+    """The CORS headers with which the page at ``origin``, which was allowed, can read a response."""
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
 
 

@@ -1,7 +1,7 @@
-"""Who the client is at the other end of a connection: its peer, or whom a proxy that is believed names.
+"""The client's address and protocol: those of a connection's peer, or what a trusted proxy says.
 
-A proxy names its clients in each request's header, or in a line before the connection's first byte
-(:mod:`tornadio.net.proxyprotocol`). Behind such a line the client itself speaks, so its headers are not believed.
+A proxy names its clients in headers of each request, or in a line before the connection's first byte
+(:mod:`tornadio.net.proxyprotocol`). Behind such a line the client itself speaks, so its headers are not trusted.
 """
 
 import ipaddress
@@ -17,9 +17,9 @@ _NOWHERE: Final = "0.0.0.0"  # a peer without an address, on a Unix socket, as T
 
 
 class ForwardedAddress(NamedTuple):
-    """Where a connection comes from that a proxy has announced, in the place of the socket's own address.
+    """A client's address from a PROXY line, in the place of the socket's peer address.
 
-    :ivar is_known: whether the proxy knew it; else this is the proxy's.
+    :ivar is_known: whether the proxy knew it; if not, the address is the proxy's (``PROXY UNKNOWN``).
     """
 
     host: str
@@ -28,7 +28,7 @@ class ForwardedAddress(NamedTuple):
 
 
 class Client(NamedTuple):
-    """Who sent a request.
+    """The client that sent a request.
 
     :ivar remote_ip: its address, as ``HTTPServerRequest`` has it.
     :ivar protocol: ``http`` or ``https``, what the client speaks.
@@ -42,9 +42,9 @@ class Client(NamedTuple):
 
 
 class Peers:
-    """Which peers are believed about their clients.
+    """The peers that are trusted to name their clients: the proxies of the argument ``xheaders``.
 
-    :param xheaders: all (``True``), none, or those with these addresses, or in these networks.
+    :param xheaders: every peer (``True``), none (``False``), or those with these addresses, or in these networks.
     :raises SettingsError: it is nothing of these.
     """
 
@@ -57,7 +57,10 @@ class Peers:
             self._networks = tuple(map(_network, xheaders))
 
     def trusts(self, address: Any) -> bool:
-        """Whether the peer of a connection from ``address``, a socket's or a forwarded one, is believed."""
+        """Whether the peer of a connection is trusted.
+
+        :param address: the socket's peer address, or a :class:`ForwardedAddress`, whose peer is a client.
+        """
         return not isinstance(address, ForwardedAddress) and (self._trusts_all or self._lists(address))
 
     def _lists(self, address: Any) -> bool:
@@ -66,26 +69,29 @@ class Peers:
         peer = parse_address(host_of(address))
         return peer is not None and any(peer in network for network in self._networks)
 
-    def client_of(self, address: Any, protocol: str, fields: Mapping[str, str]) -> Client:
-        """Who sent a request.
+    def client_of(self, address: Any, protocol: str, headers: Mapping[str, str]) -> Client:
+        """The client that sent a request.
 
-        :param address: where its connection comes from.
-        :param protocol: what the connection speaks.
-        :param fields: the request's header.
+        :param address: the connection's: the socket's peer address, or a :class:`ForwardedAddress`.
+        :param protocol: the connection's: ``http``, or ``https`` over TLS.
+        :param headers: the request's.
         """
         host = host_of(address)
         if not self.trusts(address):
             is_own = address.is_known if isinstance(address, ForwardedAddress) else host != _NOWHERE
             return Client(host, protocol, host if is_own else "")
-        protocol = forwarded_protocol(fields) or protocol
-        for named in (fields.get("X-Real-Ip", ""), _last_of(fields, "X-Forwarded-For")):
-            if "%" not in named and parse_address(named) is not None:  # a zone is the proxy's, and any text
+        protocol = forwarded_protocol(headers) or protocol
+        for named in (headers.get("X-Real-Ip", ""), _nearest_proxy_value(headers, "X-Forwarded-For")):
+            if "%" not in named and parse_address(named) is not None:  # a zone may be any text
                 return Client(named, protocol, named)
         return Client(host, protocol, "" if self._networks or host == _NOWHERE else host)
 
 
 def _network(entry: Any) -> IPNetwork:
-    """:raises SettingsError: this is no address, nor a network."""
+    """The network that an entry of ``xheaders`` is; an address is a network of one.
+
+    :raises SettingsError: it is neither.
+    """
     try:
         return ipaddress.ip_network(entry if isinstance(entry, str) else "")
     except ValueError as error:
@@ -95,34 +101,35 @@ def _network(entry: Any) -> IPNetwork:
 
 
 def host_of(address: Any) -> str:
-    """The host in a socket's address, or a forwarded one; as Tornado says it for one without, on a Unix socket."""
+    """The host of a socket's or a forwarded address; ``0.0.0.0``, as Tornado has it, on a Unix socket."""
     return str(address[0]) if isinstance(address, tuple) and address else _NOWHERE
 
 
-def forwarded_protocol(fields: Mapping[str, str]) -> str:
-    """``http`` or ``https``, as a proxy says it of its client; empty if it doesn't."""
-    protocol = _last_of(fields, "X-Scheme", "X-Forwarded-Proto")
+def forwarded_protocol(headers: Mapping[str, str]) -> str:
+    """What a proxy's headers say that its client speaks, ``http`` or ``https``; empty if they don't."""
+    protocol = _nearest_proxy_value(headers, "X-Scheme", "X-Forwarded-Proto")
     return protocol if protocol in ("http", "https") else ""
 
 
-def _last_of(fields: Mapping[str, str], *names: str) -> str:
-    """Of the first of these fields that is there the last element: what the proxy has added, as Tornado has it."""
+def _nearest_proxy_value(headers: Mapping[str, str], *names: str) -> str:
+    """The last value of the first of these headers that is present: that of the nearest proxy, as
+    ``tornado.httpserver`` reads it."""
     for name in names:
-        if name in fields:
-            return fields[name].split(",")[-1].strip()
+        if name in headers:
+            return headers[name].split(",")[-1].strip()
     return ""
 
 
 def counted_address(request: HTTPServerRequest) -> str:
     """The address that the sessions of a request's client are counted by, empty for none.
 
-    Where not ``SocketServer`` serves, it is all that is known of the client.
+    On a server other than ``SocketServer``, which knows no more of the client, it is the request's ``remote_ip``.
     """
     context = getattr(request.connection, "context", None)
     return str(getattr(context, "counted_address", request.remote_ip))
 
 
 def is_forwarded(request: HTTPServerRequest) -> bool:
-    """Whether a request came over a connection that a proxy has announced: not from the proxy, then."""
+    """Whether a request came on a connection that began with a PROXY line: from a proxy's client, not from itself."""
     context = getattr(request.connection, "context", None)
     return isinstance(getattr(context, "address", None), ForwardedAddress)

@@ -1,4 +1,4 @@
-"""The browser client, which every router serves at ``/R/socket.io.js``."""
+"""The handler for the browser client's script, which every router serves at ``/R/socket.io.js``."""
 
 import functools
 import gzip
@@ -10,6 +10,8 @@ from tornadio.web.bodiless import BodilessHandler
 
 
 class _Script(NamedTuple):
+    """The script's file, as it is and compressed by gzip, with the ETag of the first."""
+
     plain: bytes
     compressed: bytes
     etag: str
@@ -22,7 +24,7 @@ def _script() -> _Script:
 
 
 class ClientHandler(BodilessHandler):
-    """Serves the client script, with ETag, and compressed to those who ask for it."""
+    """Serves the client's script, with an ETag, and compressed if ``Accept-Encoding`` names gzip."""
 
     def set_default_headers(self) -> None:
         self.set_header("Content-Type", "text/javascript; charset=UTF-8")

@@ -1,0 +1,203 @@
+"""A byte transport on a socket that has left Tornado's ``IOStream``."""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final
+
+from tornado.iostream import StreamClosedError
+
+from tornadio.net.hangups import hangups_of
+from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close
+
+if TYPE_CHECKING:
+    from tornadio.net.wire import Receiver
+
+_RECV_SIZE: Final = 1 << 16
+
+
+class SocketWire:
+    """A :class:`tornadio.net.wire.Wire` that reads and writes a socket itself, by ``add_reader`` and ``add_writer``.
+
+    :param read_ahead: bytes that were read from it before.
+    """
+
+    __slots__ = (
+        "_drain_waiter",
+        "_eof_received",
+        "_fd",
+        "_is_hangup_watched",
+        "_is_paused",
+        "_is_reader_added",
+        "_loop",
+        "_read_ahead",
+        "_receiver",
+        "_socket",
+        "_write_buffer",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, read_ahead: bytes = b"") -> None:
+        self._loop = loop
+        self._socket: socket.socket | None = sock
+        self._fd = sock.fileno()  # given a socket, asyncio makes its repr() for each call of add_reader
+        self._read_ahead = read_ahead
+        self._receiver: Receiver | None = None
+        self._is_paused = self._is_reader_added = self._is_hangup_watched = self._eof_received = False
+        self._write_buffer: memoryview | None = None
+        self._drain_waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_writing(self) -> bool:
+        return self._write_buffer is not None
+
+    # -- Reading -------------------------------------------------------------------------------------------------
+
+    def start(self, receiver: "Receiver") -> None:
+        self._receiver = receiver
+        self._add_reader()
+        if self._read_ahead:
+            self._loop.call_soon(self._on_readable)
+
+    def _add_reader(self) -> None:
+        if not self._is_reader_added and self._socket is not None:
+            self._is_reader_added = True
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def _on_readable(self) -> None:
+        receiver, sock = self._receiver, self._socket
+        if sock is None or receiver is None:
+            return
+        if self._is_paused:
+            # The reader is removed only now: most pauses end before anything comes, and so cost nothing. The hangup
+            # stays watched when this one ends: the reader sees it as well.
+            self._remove_reader()
+            self._is_hangup_watched = True
+            hangups_of(self._loop).watch(self._fd, self._on_hangup)
+            return
+        data, self._read_ahead = self._read_ahead, b""
+        if not data:
+            try:
+                data = sock.recv(_RECV_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._connection_lost()
+                return
+        if data:
+            receiver.data_received(data)
+        elif self._write_buffer is None:
+            self._connection_lost()
+        else:  # after a half-close the peer still reads
+            self._remove_reader()
+            self._receiver = None
+            self._eof_received = True
+            receiver.connection_lost()
+
+    def _remove_reader(self) -> None:
+        if self._is_reader_added:
+            self._is_reader_added = False
+            self._loop.remove_reader(self._fd)
+
+    def _on_hangup(self, is_reset: bool) -> None:
+        receiver, sock = self._receiver, self._socket
+        if not self._is_paused or receiver is None or sock is None:
+            return  # the reader sees it
+        unread = b"" if is_reset else self._read_to_end(sock)
+        self._eof_received = True
+        self.close()
+        if unread:
+            receiver.data_received(unread)
+        receiver.connection_lost()
+
+    def _read_to_end(self, sock: socket.socket) -> bytes:
+        """All that the peer has sent before it closed; nothing if that is more than is kept."""
+        unread = bytearray(self._read_ahead)
+        try:
+            while len(unread) <= MAX_UNREAD:
+                data = sock.recv(_RECV_SIZE)
+                if not data:
+                    return bytes(unread)
+                unread += data
+        except OSError:  # reset just now
+            pass
+        return b""
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        if self._is_paused and not self._eof_received:
+            self._is_paused = False
+            self._add_reader()
+            if self._read_ahead:
+                self._loop.call_soon(self._on_readable)
+
+    def _connection_lost(self) -> None:
+        receiver = self._receiver
+        self.close()
+        if receiver is not None:
+            receiver.connection_lost()
+
+    # -- Writing -------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> "asyncio.Future[None] | None":
+        sock = self._socket
+        if sock is None:
+            return None if self._eof_received else failed_future()
+        if self._write_buffer is not None:
+            if data:
+                self._write_buffer = memoryview(b"".join((self._write_buffer, data)))
+            return self._drain_waiter
+        try:
+            sent = sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._loop.call_soon(self._connection_lost)
+            return failed_future()
+        if sent == len(data):
+            return None
+        self._write_buffer = memoryview(data)[sent:]
+        self._drain_waiter = self._loop.create_future()
+        self._loop.add_writer(self._fd, self._on_writable)
+        return self._drain_waiter
+
+    def _on_writable(self) -> None:
+        sock, unsent = self._socket, self._write_buffer
+        if sock is None or unsent is None:
+            return
+        try:
+            sent = sock.send(unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._connection_lost()
+            return
+        if sent < len(unsent):
+            self._write_buffer = unsent[sent:]
+            return
+        self._loop.remove_writer(self._fd)
+        waiter, self._drain_waiter, self._write_buffer = self._drain_waiter, None, None
+        if self._eof_received:
+            self.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def write_eof(self) -> None:
+        if self._socket is not None:
+            half_close(self._socket)
+
+    def close(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is None:
+            return
+        self._remove_reader()
+        if self._is_hangup_watched:
+            hangups_of(self._loop).unwatch(self._fd, self._on_hangup)
+        if self._write_buffer is not None:
+            self._loop.remove_writer(self._fd)
+        sock.close()
+        self._receiver = self._write_buffer = None
+        waiter, self._drain_waiter = self._drain_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(StreamClosedError())
+            waiter.exception()  # as in failed_future
