@@ -236,8 +236,8 @@ class SocketServer(TornadoServer):
         if last is not None and self._fast_path.reclaim(stream, context.address, last):
             return HTTPMessageDelegate()  # the stream is closed now, which ends Tornado's loop for the connection
         delegate = super().start_request(server_conn, request_conn)
-        headers_received = functools.partial(self._timeouts.headers_received, stream)
-        return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, headers_received)
+        on_headers = functools.partial(self._timeouts.headers_received, stream)
+        return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, on_headers)
 
     def on_close(self, server_conn: object) -> None:
         """Called by Tornado when it does not serve a connection any more."""

@@ -104,22 +104,22 @@ async def serve_rules() -> AsyncIterator[Callable[..., Served]]:
 
 
 @pytest.fixture
-def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Grows whenever the entrance looks at a socket whose request waits."""
-    looks: list[None] = []
+def count_polls(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows whenever the fast path asks whether the client of a request that waits has closed."""
+    asked: list[None] = []
 
     def counted(connection: socket.socket) -> bool:
-        looks.append(None)
+        asked.append(None)
         return peer_has_closed(connection)
 
     monkeypatch.setattr(tornadio.web.fastconnection, "peer_has_closed", counted)
-    return looks
+    return asked
 
 
 # -- One request after another -----------------------------------------------------------------------------------------
 
 
-async def test_a_connection_stays_at_the_entrance_for_requests_to_transports(serve):
+async def test_a_connection_stays_on_the_fast_path_for_requests_to_transports(serve):
     served = serve()
     session_id, _ = await served.open()
     wire = await served.connect()
@@ -435,15 +435,15 @@ async def test_a_request_behind_a_poll_that_waits_is_handled_after_its_answer(se
     assert connection_of(served, second).events[1:] == [("message", "two")]
 
 
-async def test_unread_requests_keep_nobody_busy_while_a_poll_waits(serve, count_looks):
+async def test_unread_requests_keep_nobody_busy_while_a_poll_waits(serve, count_polls):
     served = serve()
     session_id, _ = await served.open()
     wire = await served.connect()
-    count_looks.clear()
+    count_polls.clear()
     await wire.send(poll(session_id) + 10 * post(session_id, "more"))
     for _ in range(20):
         await served.barrier()
-    assert len(count_looks) == 1
+    assert len(count_polls) == 1
     served.router.broadcast("news")
     for expected in [proto.encode("news"), *10 * ["ok"]]:
         assert (await wire.read_response()).text == expected

@@ -1,5 +1,9 @@
 """Requests that Tornado's HTTP reads. With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces
-that are not documented, or deprecated, so that a new version of Tornado is held against two files.
+that are not documented, or deprecated, so that two files are to be checked against a new version of Tornado.
+
+They are: ``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
+``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
+without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; and the routers of an ``Application``.
 """
 
 import asyncio
@@ -41,16 +45,16 @@ _MAX_CHUNKS_PER_TICK: Final = 256
 
 
 class _Connection(NamedTuple):
-    """What ``HTTPServerRequest`` asks of its connection: who the client is."""
+    """The part of an HTTP connection that ``HTTPServerRequest`` reads: the client is the context."""
 
     context: Client
 
 
 class ContextRequest(HTTPServerRequest):
-    """A request as applications know it from Tornado, for one that Tornado's HTTP has not read.
+    """An ``HTTPServerRequest``, as ``on_open`` gets it, for a request that Tornado's HTTP has not read.
 
     :param client: the client that has sent it.
-    :param started: when it came, in ``time.time()``.
+    :param started: when it was received, in ``time.time()``.
     """
 
     def __init__(self, method: str, uri: str, headers: Mapping[str, str], client: Client, started: float) -> None:
@@ -92,34 +96,35 @@ def pop_served_request(context: Any) -> ServedRequest | None:
 
 
 class RequestDelegate(HTTPMessageDelegate):
-    """Tornado's delegate for one request: tells it who the client is, and a client that its headers make no request.
+    """A delegate for one request, around Tornado's: sets the client's address and protocol, and has Tornado respond 400
+    to headers of which no ``HTTPServerRequest`` can be made. (Tornado alone logs a traceback, and closes.)
 
     :param delegate: Tornado's, or the application's.
     :param connection: the request's.
-    :param peers: which of them are believed about their clients.
-    :param headers_came: called when the headers are here.
+    :param peers: those that are trusted to name their clients.
+    :param on_headers: called when the headers were received.
     """
 
-    __slots__ = ("_connection", "_delegate", "_headers_came", "_peers")
+    __slots__ = ("_connection", "_delegate", "_on_headers", "_peers")
 
     def __init__(
         self,
         delegate: HTTPMessageDelegate,
         connection: HTTP1Connection,
         peers: Peers,
-        headers_came: Callable[[], None],
+        on_headers: Callable[[], None],
     ) -> None:
         self._delegate = delegate
         self._connection = connection
         self._peers = peers
-        self._headers_came = headers_came
+        self._on_headers = on_headers
         context: Any = connection.context
-        context.remote_ip = host_of(context.address)  # until there is a header, and not whom the last request named
+        context.remote_ip = host_of(context.address)  # until the headers say more; not that of the last request
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self._headers_came()
+        self._on_headers()
         context: Any = self._connection.context
         protocol = "https" if isinstance(self._connection.stream, SSLIOStream) else "http"
         client = self._peers.client_of(context.address, protocol, headers)
@@ -143,7 +148,10 @@ class RequestDelegate(HTTPMessageDelegate):
 
 
 def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
-    """:raises HTTPInputError: Tornado fails to make a request of these; it answers this error with 400, and closes."""
+    """See whether ``HTTPServerRequest`` takes a request's head.
+
+    :raises HTTPInputError: it does not. To this error Tornado responds 400, and closes the connection.
+    """
     try:
         HTTPServerRequest(start_line=start_line, headers=headers)
     except HTTPInputError:
@@ -153,7 +161,10 @@ def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
 
 
 class TornadoExchange:
-    """On Tornado's HTTP connection, which is at this request's headers or behind them."""
+    """A request that an ``HTTP1Connection`` reads, and its response: see :class:`tornadio.web.exchange.Exchange`.
+
+    Made when the headers were received; the body may still come.
+    """
 
     __slots__ = (
         "_close_callback",
@@ -206,10 +217,10 @@ class TornadoExchange:
             callback()
             return
         self._close_callback = callback
-        # Tornado takes the stream's own when all of the request is here, to call the other.
+        # Tornado replaces the stream's callback when the body was received, by one that calls the connection's.
         stream.set_close_callback(self._on_closed)
         self._connection.set_close_callback(self._on_closed)
-        # Tornado reads ahead, but then not on: it sees no end behind another request.
+        # While a request is served Tornado reads ahead once: it sees no FIN behind the next request.
         self._hangup_fd = stream.socket.fileno()
         hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
 
@@ -248,7 +259,7 @@ class TornadoExchange:
         self._unwatch_hangup()
         context: Any = self._connection.context
         context.served_request = ServedRequest(self.method, self.uri, self.version, self.request.headers)
-        # Tornado's write_headers makes the same bytes, from an object for each header.
+        # write_headers would make the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
         if self._stream.writing():
@@ -270,7 +281,7 @@ class TornadoExchange:
     # -- Bodies that are still coming ----------------------------------------------------------------------------
 
     def set_max_body_size(self, size: int) -> None:
-        """Have Tornado hand on bodies of up to ``size`` bytes."""
+        """Have Tornado respond 400 only to bodies larger than ``size`` bytes."""
         self._connection.set_max_body_size(size)
 
     def send_early_response(self, response: bytes, lingering: LingeringCloses) -> None:
@@ -334,12 +345,12 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         self._lingering = lingering
         self._body = bytearray()
         self._received = self._chunks = 0
-        self._is_answered = False  # before the body was here
+        self._is_answered = False  # before the end of the body
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        # Tornado's own limit would answer 400; data_received sees to ours.
+        # To a body past its limit Tornado responds 400, without a text; data_received enforces the handler's.
         self._exchange.set_max_body_size(sys.maxsize)
         return self._handler.begin()
 
@@ -348,7 +359,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         self._chunks += 1
         if self._chunks % _MAX_CHUNKS_PER_TICK:
             return None
-        return asyncio.sleep(0)  # Tornado before 6.6 has no pause between chunks that it has read, be each a byte
+        return asyncio.sleep(0)  # before 6.6 Tornado itself does not yield between chunks of one read
 
     def _take(self, chunk: bytes) -> None:
         self._received += len(chunk)
@@ -376,7 +387,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
             self._handler.finish(body)
 
     def on_connection_close(self) -> None:
-        self._body.clear()  # where the rest of it never comes, the collector alone frees this object
+        self._body.clear()  # Tornado leaves this object to the garbage collector
         self._exchange.connection_lost()
         self._handler.drop_post()
         self._handler.on_connection_close()
@@ -386,17 +397,17 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
 
 
 class TornadoServer(HTTPServer):
-    """Tornado's HTTP server, made by a constructor as other classes have it."""
+    """``HTTPServer`` whose subclasses have a usual constructor."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
-        """Called before ``__init__``, with its arguments: ``tornado.util.Configurable`` makes objects so."""
+        """Do nothing: ``tornado.util.Configurable`` calls this before ``__init__``, with the same arguments."""
 
     def start_http(self, application: tornado.web.Application, **options: Any) -> None:
-        """Do what ``HTTPServer`` does with its constructor's arguments."""
+        """Initialize ``HTTPServer`` with what it takes as arguments; listen on nothing yet."""
         super().initialize(application, **options)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        """Close a connection that was reset before its TLS handshake began: Tornado lets most of these errors out."""
+        """Start TLS on a new connection. Of those that were reset before, Tornado lets most errors out, to be logged."""
         try:
             super()._handle_connection(connection, address)
         except OSError as error:  # of which SSLError is one
