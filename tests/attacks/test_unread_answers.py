@@ -157,7 +157,7 @@ async def test_a_download_that_is_hardly_read_is_ended(site, clock, caplog):
 
 
 async def test_where_nobody_knows_what_was_taken_there_is_more_time(site, clock, monkeypatch, caplog):
-    monkeypatch.setattr("tornadio.web.tornadohttp.sys.platform", "other")
+    monkeypatch.setattr("tornadio.web.timeouts.sys.platform", "other")
     served = site(handlers=HANDLERS)
     wire = await connect(served)
     await wire.send(request({}, "/large"))

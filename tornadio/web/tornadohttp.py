@@ -3,7 +3,7 @@ that are not documented, or deprecated, so that two files are to be checked agai
 
 They are: ``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
 ``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
-without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; and the routers of an ``Application``.
+without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; the routers of an ``Application``.
 """
 
 import asyncio
@@ -407,7 +407,7 @@ class TornadoServer(HTTPServer):
         super().initialize(application, **options)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        """Start TLS on a new connection. Of those that were reset before, Tornado lets most errors out, to be logged."""
+        """Start TLS on a new connection. For one that was reset before, Tornado lets most errors out as tracebacks."""
         try:
             super()._handle_connection(connection, address)
         except OSError as error:  # of which SSLError is one
