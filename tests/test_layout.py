@@ -74,7 +74,7 @@ PURE = {
     "websocket.masking": ["tornado.speedups"],  # a pure function in C
     "websocket.rfc6455": [],
     "net.addresses": [],
-    "net.patience": [],
+    "net.throughput": [],
     "net.proxyprotocol": [],
     "net.timers": [],
     "sessions.heartbeat": [],

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from tornadio import proto
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
-from tornadio.net.patience import write_timeout
 from tornadio.net.tasks import has_succeeded
+from tornadio.net.throughput import write_timeout
 from tornadio.sessions.dispatch import Dispatcher
 from tornadio.sessions.outbox import OVERHEAD, Outbox, Payload
 from tornadio.sessions.posts import NO_POSTS, Post, check_capacity

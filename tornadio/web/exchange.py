@@ -64,7 +64,7 @@ class Exchange(Protocol):
         """Send the whole response, once, and close the connection if the client does not read it.
 
         :param timeout: seconds that the client has, besides those for the response's size
-            (:func:`tornadio.net.patience.write_timeout`).
+            (:func:`tornadio.net.throughput.write_timeout`).
         """
 
     def flushed(self) -> "asyncio.Future[None] | None":

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from tornado.httputil import HTTPServerRequest
 
 from tornadio.net.hangups import peer_has_closed
-from tornadio.net.patience import write_timeout
 from tornadio.net.sockets import failed_future
 from tornadio.net.tasks import has_succeeded
+from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_unread_wire
 from tornadio.web.exchange import FastHandler, close_unless_flushed, own_ip_of
 from tornadio.web.fastparse import SimpleRequest

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from tornado.iostream import IOStream
 
 from tornadio.logs import get_logger
-from tornadio.net.patience import MIN_THROUGHPUT
+from tornadio.net.throughput import MIN_THROUGHPUT
 from tornadio.net.timers import Periodic
 
 logger = get_logger(__name__)

@@ -32,8 +32,8 @@ from tornadio.errors import PeerError
 from tornadio.logs import get_logger
 from tornadio.net.hangups import hangups_of, peer_has_closed
 from tornadio.net.linger import LingeringClose, LingeringCloses
-from tornadio.net.patience import write_timeout
 from tornadio.net.sockets import failed_future, half_close
+from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
 from tornadio.web.exchange import BodyHandler, close_unless_flushed, own_ip_of
 from tornadio.web.peers import Client, Peers, host_of

@@ -1,4 +1,4 @@
-"""How long a peer may take to read what it is sent."""
+"""The minimum throughput of a peer: how long it may take to read what it is sent. Knows no I/O."""
 
 from typing import Final
 
