@@ -909,17 +909,17 @@ def fail(self: XHRPollingHandler, body: bytes = b"") -> None:
     raise RuntimeError("as the test asked")
 
 
-def begin_and_fail(self: XHRPollingHandler) -> Awaitable[None]:
-    async def begin() -> None:
+def fail_later(self: XHRPollingHandler) -> Awaitable[None]:
+    async def fail_in_task() -> None:
         raise RuntimeError("as the test asked")
 
-    return begin()
+    return fail_in_task()
 
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("begin", fail), ("begin", begin_and_fail), ("finish", fail)],
-    ids=["begin", "begin, later", "finish"],
+    [("headers_received", fail), ("headers_received", fail_later), ("handle", fail)],
+    ids=["headers_received", "headers_received, later", "handle"],
 )
 async def test_a_handler_that_fails_is_logged_and_its_connection_closed(serve, monkeypatch, caplog, name, method):
     served = serve()

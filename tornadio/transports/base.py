@@ -93,7 +93,7 @@ class TransportHandler:
 
     # -- The request's way ---------------------------------------------------------------------------------------
 
-    def begin(self) -> Awaitable[None] | None:
+    def headers_received(self) -> Awaitable[None] | None:
         """The headers are here. What they forbid is answered when the body is here, too, unless nobody may read it.
 
         :returns: what has to be awaited before the body is read.
@@ -108,7 +108,7 @@ class TransportHandler:
             return None
         declared = fields.get("Content-Length", "")
         size = int(declared[:20]) if declared.isdecimal() else 0
-        if size > self.limit:
+        if size > self.max_body_size:
             self.reject_and_linger(self._refusal or self._too_large())
             return None
         if self._refusal is None and self.exchange.method == "POST":
@@ -120,7 +120,7 @@ class TransportHandler:
         return self.try_detach()
 
     def _begin_post(self, size: int) -> None:
-        """Reserve room for a POST's body in its session. Where there is none, :meth:`finish` says so.
+        """Reserve room for a POST's body in its session. Where there is none, :meth:`handle` says so.
 
         :raises RefusedError: 503, too much waits in the session already.
         """
@@ -130,12 +130,12 @@ class TransportHandler:
             session.reserve_post(post, size)
             self._post = post
 
-    def keeps_body(self, size: int) -> bool:
-        """Whether a body of which ``size`` bytes have come is to be kept for :meth:`finish`: a session will read it.
+    def should_buffer_body(self, size: int) -> bool:
+        """Whether a body of which ``size`` bytes have come is to be kept for :meth:`handle`: a session will read it.
 
         :raises PeerError: nobody may read on.
         """
-        if size > self.limit:
+        if size > self.max_body_size:
             raise self._refusal or self._too_large()
         post = self._post
         if post is None or post.session.is_closed:
@@ -144,7 +144,7 @@ class TransportHandler:
             post.session.reserve_post(post, size)
         return True
 
-    def finish(self, body: bytes = b"") -> None:
+    def handle(self, body: bytes = b"") -> None:
         """The request is here: answer it."""
         try:
             self.raise_refusal()
@@ -423,7 +423,7 @@ class TransportHandler:
         self._tell(error)
         close_after(self.exchange.detach(), self._last_response(error, headers), self.here.sessions.lingering)
 
-    def refuse_rest(self, error: PeerError) -> bytes:
+    def early_error_response(self, error: PeerError) -> bytes:
         """Nobody may read on in a chunked body: the response to it, before its end."""
         self.drop_post()
         self._tell(error)
@@ -444,12 +444,12 @@ class TransportHandler:
             session.close(error.close_code, str(error))
 
     @property
-    def limit(self) -> int:
+    def max_body_size(self) -> int:
         """Bytes that a body may have."""
         return forms.BODY_EXPANSION * self.here.settings.max_message_size + len("data=")
 
     def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body is larger than {self.limit} bytes: max_message_size percent-encoded")
+        return TooLargeError(f"the body is larger than {self.max_body_size} bytes: max_message_size percent-encoded")
 
     # -- For the access log: what a log_function may ask of a RequestHandler -----------------------------------------
 

@@ -85,29 +85,29 @@ class FastHandler(Protocol):
         """Whether this request may open a session, whose ``on_open`` gets an ``HTTPServerRequest``."""
 
     @property
-    def limit(self) -> int:
+    def max_body_size(self) -> int:
         """Bytes that a body may have."""
 
-    def begin(self) -> Awaitable[None] | None:
+    def headers_received(self) -> Awaitable[None] | None:
         """Check the headers, and respond at once if the body must not be read.
 
         :returns: what has to be awaited before the body is read.
         """
 
-    def finish(self, body: bytes = b"") -> None:
+    def handle(self, body: bytes = b"") -> None:
         """Respond to the request, the whole of which was received."""
 
 
 class BodyHandler(FastHandler, Protocol):
     """The handler of one request whose body is received in pieces."""
 
-    def keeps_body(self, size: int) -> bool:
-        """Whether a body of which ``size`` bytes were received is to be kept for :meth:`finish`.
+    def should_buffer_body(self, size: int) -> bool:
+        """Whether a body of which ``size`` bytes were received is to be kept for :meth:`handle`.
 
         :raises PeerError: the rest of it must not be read.
         """
 
-    def refuse_rest(self, error: PeerError) -> bytes:
+    def early_error_response(self, error: PeerError) -> bytes:
         """The response to a request whose body is not read to its end."""
 
     def drop_post(self) -> None:

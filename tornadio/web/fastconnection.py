@@ -113,7 +113,7 @@ class FastConnection:
 
     def _wait_for_body(self, handler: FastHandler, request: SimpleRequest, available: int) -> bool:
         """Wait for the rest of a request whose head is there, if nothing can be said to that before."""
-        if "upgrade" in request.headers or int(request.headers["content-length"]) > handler.limit:
+        if "upgrade" in request.headers or int(request.headers["content-length"]) > handler.max_body_size:
             return False  # rejected without reading on
         if request.total_bytes > PEEK_SIZE or not self._wait_for_bytes(available, request.total_bytes):
             return False
@@ -202,11 +202,11 @@ class FastConnection:
     def _serve(self, exchange: FastExchange, handler: FastHandler, body: bytes) -> None:
         self._exchange = exchange
         try:
-            beginning = handler.begin()
+            beginning = handler.headers_received()
             if beginning is not None:
                 self._fast_path.create_task(self._serve_later(exchange, handler, beginning))
             elif exchange.response_pending:
-                handler.finish(body)
+                handler.handle(body)
         except Exception:
             logger.exception("failed on a request of %s", self.remote_ip)
             self.close()
@@ -217,7 +217,7 @@ class FastConnection:
         try:
             await beginning
             if exchange.response_pending:
-                handler.finish()
+                handler.handle()
         except Exception:
             logger.exception("failed on a request of %s", self.remote_ip)
             self.close()

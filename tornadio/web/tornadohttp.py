@@ -352,7 +352,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         # To a body past its limit Tornado responds 400, without a text; data_received enforces the handler's.
         self._exchange.set_max_body_size(sys.maxsize)
-        return self._handler.begin()
+        return self._handler.headers_received()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._take(chunk)
@@ -367,11 +367,11 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
             self._exchange.body_discarded(len(chunk))
             return
         try:
-            is_kept = self._handler.keeps_body(self._received)
+            is_kept = self._handler.should_buffer_body(self._received)
         except PeerError as error:
             self._is_answered = True
             self._body.clear()
-            self._exchange.send_early_response(self._handler.refuse_rest(error), self._lingering)
+            self._exchange.send_early_response(self._handler.early_error_response(error), self._lingering)
             return
         if is_kept:
             self._body += chunk
@@ -384,7 +384,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         else:
             body = bytes(self._body)
             self._body.clear()  # this object may live until the answer is there
-            self._handler.finish(body)
+            self._handler.handle(body)
 
     def on_connection_close(self) -> None:
         self._body.clear()  # Tornado leaves this object to the garbage collector
