@@ -21,7 +21,7 @@ from tornadio import proto
 
 if TYPE_CHECKING:
     from tests.appserver import AppServer
-    from tornadio.transports.websocket import Framer
+    from tornadio.websocket.framer import Framer
 
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 SECONDS = 30.0

@@ -139,11 +139,11 @@ def check_body(data: bytes) -> None:
     """A POST's body is a payload within the limit or an error. The first byte chooses the content type."""
     content_type, body = CONTENT_TYPES[data[0] % len(CONTENT_TYPES)] if data else "", data[1:]
     with contextlib.suppress(ProtocolError):
-        assert len(forms.payload_of(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
+        assert len(forms.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
     encoded = b"data=" + urllib.parse.quote(body, safe="~!*()'").encode()
     expected = TooLargeError if len(body) > LIMIT else None if is_utf8(body) else ProtocolError
     try:
-        payload = forms.payload_of(encoded, CONTENT_TYPES[2], LIMIT)
+        payload = forms.parse_post_body(encoded, CONTENT_TYPES[2], LIMIT)
     except ProtocolError as error:
         if type(error) is not expected:
             raise AssertionError from error
@@ -164,18 +164,18 @@ def check_content_type(data: bytes) -> None:
     header, _, body = data.partition(b"\n")
     content_type = "multipart/form-data" + header.decode("latin-1")
     with contextlib.suppress(ProtocolError):
-        assert len(forms.payload_of(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
+        assert len(forms.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
 
 
 def check_form_frames(data: bytes) -> None:
     """What a form has carried is frames or an error; texts without CR come through it as they are."""
     payload = text_of(data)
-    messages, _ = outcome(forms.form_frames(payload))
+    messages, _ = outcome(forms.decode_form_frames(payload))
     if "\r\n" not in payload:
         assert messages == outcome(proto.iter_decode(payload))[0]
     texts = arriving(payload).replace("\r", "").split("\0")
     carried = proto.encode(texts).replace("\n", "\r\n")
-    assert outcome(forms.form_frames(carried)) == ([(proto.FRAME, text) for text in texts], None)
+    assert outcome(forms.decode_form_frames(carried)) == ([(proto.FRAME, text) for text in texts], None)
 
 
 # -- Framings ----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def feed(framer: Framer, parts: Iterator[bytes]) -> tuple[list[str | bytes], str
     for part in parts:
         new = fed(framer, part)
         assert all(len(message.encode("utf-8") if isinstance(message, str) else message) <= LIMIT for message in new)
-        held = framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer
+        held = framer._buffer
         assert len(held) <= MAX_HELD[type(framer)]
         messages += new
         owed += framer.data_to_send()

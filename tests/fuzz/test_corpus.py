@@ -54,7 +54,7 @@ def test_a_framer_that_depends_on_the_cuts_is_found(monkeypatch):
 
 def test_a_framer_that_holds_more_than_it_must_is_found(monkeypatch):
     def feed(self: rfc6455.Framer, data: bytes) -> list[str | bytes]:
-        self._rest += data
+        self._buffer += data
         return []
 
     monkeypatch.setattr(rfc6455.Framer, "feed", feed)
@@ -63,7 +63,7 @@ def test_a_framer_that_holds_more_than_it_must_is_found(monkeypatch):
 
 
 def test_a_payload_past_the_limit_is_found(monkeypatch):
-    monkeypatch.setattr(forms, "payload_of", lambda *arguments: "x" * (targets.LIMIT + 1))
+    monkeypatch.setattr(forms, "parse_post_body", lambda *arguments: "x" * (targets.LIMIT + 1))
     with pytest.raises(AssertionError):
         targets.check_body(b"\0data=")
 

@@ -40,10 +40,10 @@ def test_tornados_c_code_is_used_where_it_is_there_and_right():
     ids=["not at all", "the beginning alone", "with the key reversed", "with another signature", "short ones alone"],
 )
 def test_what_does_something_else_is_not_used(monkeypatch, wrong):
-    assert not masking.is_right(wrong)
+    assert not masking.matches_reference(wrong)
     pytest.importorskip("tornado.speedups")
     monkeypatch.setattr("tornado.speedups.websocket_mask", wrong)
-    assert masking._fastest() is masking.mask_in_python
+    assert masking._select_mask() is masking.mask_in_python
 
 
 def test_without_tornados_c_code_ours_is_used(monkeypatch):

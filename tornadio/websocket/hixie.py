@@ -1,7 +1,7 @@
-"""WebSocket as its drafts 75 and 76 had it, without any I/O: what Flash movies and browsers of 2010 speak.
+"""WebSocket as in its drafts 75 and 76, of Flash movies and browsers of 2010: handshake and framing, sans-I/O.
 
 Draft-75 is draft-hixie-thewebsocketprotocol-75, draft-76 its successor (also known as hybi-00), which added a challenge
-to the handshake and a closing frame.
+to the handshake and a closing frame. The handshake of draft-76 has a body: KEY3_LENGTH bytes behind its headers.
 """
 
 import hashlib
@@ -9,12 +9,12 @@ from typing import Final
 
 from tornadio.errors import ProtocolError, TooLargeError
 
-KEY3_LENGTH: Final = 8
+KEY3_LENGTH: Final = 8  # bytes (draft-76, section 5.2)
 
 _CLOSING_FRAME: Final = b"\xff\x00"
-# Seven bits a byte: longer than five is past every bound, or padding without end (CVE-2026-54466).
+# With seven bits a byte, a longer length is above any limit, or padding without end (CVE-2026-54466).
 _MAX_LENGTH_BYTES: Final = 5
-_FRAMES_A_TURN: Final = 256  # that one call of feed looks at
+_MAX_FRAMES_PER_FEED: Final = 256  # below a millisecond
 
 
 def key_number(key: str) -> int:
@@ -56,12 +56,9 @@ def handshake_response(draft: int, origin: str, location: str, subprotocol: str 
 
 
 class Framer:
-    """One server-side connection after its handshake, with the interface of :class:`tornadio.websocket.rfc6455.Framer`.
+    """See :class:`tornadio.websocket.framer.Framer`.
 
     :param max_message_size: bytes of one message, or of a length-prefixed frame, which carries no text and is skipped.
-    :ivar error: why the connection failed, once it has.
-    :ivar closed: whether no message will come any more, by an error or by the peer's closing frame.
-    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
     """
 
     has_data_to_send = False  # there is no ping in these drafts
@@ -72,17 +69,11 @@ class Framer:
         self.has_more = False
         self._max_message_size = max_message_size
         self._buffer = bytearray()
-        self._searched = 0  # so much of a text frame was searched for its end: never search it twice
-        self._skip = 0
+        self._searched = 0  # bytes of a text frame that were searched for its end: each is searched once
+        self._skip = 0  # bytes of a length-prefixed frame that were not received yet
         self._close_sent = False
 
     def feed(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
-        to be called again, with nothing or with what came next.
-
-        :returns: the text messages that they complete, in order. What the peer did wrong behind them stands in
-            :attr:`error`.
-        """
         messages: list[str | bytes] = []
         if self.closed:
             return messages
@@ -91,7 +82,7 @@ class Framer:
         self.has_more = False
         try:
             while not self.closed and position < len(self._buffer):
-                if frames == _FRAMES_A_TURN:
+                if frames == _MAX_FRAMES_PER_FEED:
                     self.has_more = True
                     break
                 frames += 1
@@ -100,7 +91,7 @@ class Framer:
                     break
                 position = end
         except ProtocolError as error:
-            self.error = error.with_traceback(None)  # which knows this object: a circle
+            self.error = error.with_traceback(None)  # which holds this object: break the reference cycle
             self.closed = True
         del self._buffer[:position]
         if self.closed:
@@ -108,7 +99,7 @@ class Framer:
         return messages
 
     def _parse(self, position: int, messages: list[str | bytes]) -> int | None:
-        """Take what stands at ``position``; the position behind it, or ``None`` while it is not whole."""
+        """Parse a frame at ``position``, or a part of one to skip; returns the end, ``None`` while it is incomplete."""
         if self._skip:
             skipped = min(self._skip, len(self._buffer) - position)
             self._skip -= skipped
@@ -152,17 +143,16 @@ class Framer:
         return None
 
     def data_to_send(self) -> bytes:
-        """The answer to the peer's closing frame, once; else nothing, there is no ping in these drafts."""
+        """The answer to the peer's closing frame, once."""
         return self.close(1000, "") if self.closed and self.error is None else b""
 
     @staticmethod
     def encode(message: str | bytes) -> bytes:
-        """A frame that carries the text ``message`` to the peer."""
         text = message.encode("utf-8") if isinstance(message, str) else message
         return b"\x00" + text + b"\xff"
 
     def close(self, code: int, reason: str) -> bytes:
-        """The closing frame, the last of this side; empty where it was sent before. It has no room for a code."""
+        """The closing frame, which carries neither code nor reason."""
         if self._close_sent:
             return b""
         self._close_sent = True

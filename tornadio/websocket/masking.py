@@ -1,7 +1,7 @@
-"""The masking of WebSocket frames (RFC 6455, section 5.3): by Tornado's C code where it is built, else by our own.
+"""Masking of WebSocket frames (RFC 6455, section 5.3): by Tornado's C extension where it was built, else in Python.
 
-Tornado doesn't document that module. So it is held against our own once, when it is imported, and left if it is not
-there, or does something else.
+``tornado.speedups`` is not documented: so it is compared with the reference in Python, once at import, and not used if
+it is missing or gives other results.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def mask_in_python(key: bytes, data: bytes) -> bytes:
     return (int.from_bytes(data, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
 
 
-def is_right(mask: Mask) -> bool:
-    """Whether a function masks as :func:`mask_in_python` does: for every length around what machine words hold."""
+def matches_reference(mask: Mask) -> bool:
+    """Whether a function gives the results of :func:`mask_in_python`, for all lengths up to some machine words."""
     key = b"\x01\x80\xff\x00"
     samples = [bytes((step * index) & 0xFF for index in range(length)) for length in range(40) for step in (1, 7, 255)]
     try:
@@ -27,12 +27,12 @@ def is_right(mask: Mask) -> bool:
         return False
 
 
-def _fastest() -> Mask:
+def _select_mask() -> Mask:
     try:
         from tornado.speedups import websocket_mask
     except ImportError:
         return mask_in_python
-    return websocket_mask if is_right(websocket_mask) else mask_in_python
+    return websocket_mask if matches_reference(websocket_mask) else mask_in_python
 
 
-mask: Final[Mask] = _fastest()
+mask: Final[Mask] = _select_mask()

@@ -1,7 +1,7 @@
-"""WebSocket as RFC 6455 has it (version 13), and its drafts with the versions 7 and 8, without any I/O.
+"""WebSocket as in RFC 6455 (version 13) and in its drafts with the versions 7 and 8: handshake and framing, sans-I/O.
 
-:class:`Framer` is fed bytes and asked for messages; what it wants to tell the peer it hands out as bytes. The three
-versions differ for a server in one header alone: 7 and 8 send ``Sec-WebSocket-Origin`` instead of ``Origin``.
+For a server the three versions differ in one header alone: 7 and 8 send ``Sec-WebSocket-Origin`` instead of ``Origin``.
+Sections are those of RFC 6455.
 """
 
 import base64
@@ -13,18 +13,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from tornadio.errors import ProtocolError, TooLargeError
+from tornadio.websocket.framer import CLOSE_CODES, PRIVATE_CLOSE_CODES
 from tornadio.websocket.masking import mask
 
 VERSIONS: Final = ("13", "8", "7")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-_MAX_CONTROL: Final = 125
-_TINY: Final = 4096  # characters of a piece of text that is kept as it is
-_MAX_GROWTH: Final = 1.5  # bytes of memory for each byte of it
-_FRAMES_A_TURN: Final = 256  # that one call of feed looks at, or twice as many where they are mixed
-_TURN: Final = range(_FRAMES_A_TURN)
+_MAX_CONTROL: Final = 125  # bytes of a control frame's payload (section 5.5)
+# Of a fragmented text, pieces of at least so many characters are kept as text, if that takes at most so much memory for
+# each byte received.
+_MIN_TEXT_PIECE: Final = 4096
+_MAX_GROWTH: Final = 1.5
+# Frames that one call of feed parses, or twice as many where kinds are mixed: below a millisecond.
+_MAX_FRAMES_PER_FEED: Final = 256
+_FRAMES: Final = range(_MAX_FRAMES_PER_FEED)
 _MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
-_CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -60,24 +63,20 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 
 
 class Framer:
-    """One server-side connection after its handshake.
+    """See :class:`tornadio.websocket.framer.Framer`.
 
-    :param max_message_size: bytes of one message, in however many fragments; a larger one is refused when its header
-        has come, unread.
-    :ivar error: why the connection failed, once it has.
-    :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
-    :ivar has_more: whether :meth:`feed` has kept whole frames for its next call, so that others get their turn.
-    :ivar has_data_to_send: whether :meth:`data_to_send` has something.
+    :param max_message_size: bytes of one message, in however many fragments; a larger one fails the connection as soon
+        as a frame's header shows it.
     """
 
     __slots__ = (
+        "_buffer",
         "_close_reply",
         "_close_sent",
         "_frame",
         "_max_message_size",
         "_message",
         "_pongs",
-        "_rest",
         "closed",
         "error",
         "has_data_to_send",
@@ -90,7 +89,7 @@ class Framer:
         self.has_more = False
         self.has_data_to_send = False
         self._max_message_size = max_message_size
-        self._rest = b""
+        self._buffer = b""
         self._frame: _FrameHeader | None = None
         self._message: _Message | None = None
         self._pongs = bytearray()
@@ -98,41 +97,35 @@ class Framer:
         self._close_sent = False
 
     def feed(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the peer. Of very many frames only the first are looked at: then it :attr:`has_more`, and is
-        to be called again, with nothing or with what came next.
-
-        :returns: the messages that they complete, in order: ``str`` for text, ``bytes`` for binary. What the peer
-            did wrong behind them stands in :attr:`error`.
-        """
         messages: list[str | bytes] = []
         if self.closed:
             return messages
-        if self._rest:
-            data = self._rest + data
+        if self._buffer:
+            data = self._buffer + data
             self.has_more = False
         try:
-            self._rest = data[self._parse(data, messages) :]
+            self._buffer = data[self._parse(data, messages) :]
         except ProtocolError as error:
-            self.error = error.with_traceback(None)  # which knows this object: a circle
+            self.error = error.with_traceback(None)  # which holds this object: break the reference cycle
             self.closed = True
         if self.closed:
-            self._rest = b""
+            self._buffer = b""
             self._message = None
         return messages
 
     def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
-        """Take what is there.
+        """Parse frames, up to the limit of one call.
 
-        :returns: where the rest begins that has to wait: half a header, half a control frame, or the next turn's.
+        :returns: where the rest begins, which is kept: part of a header or control frame, or frames past the limit.
         """
         position, end, frames = 0, len(data), 0
         while position < end and not self.closed:
             if self._frame is None:
                 if self._message is None:
-                    position = self._parse_whole(data, position, messages)
+                    position = self._parse_unfragmented_text(data, position, messages)
                     if position == end:
                         break
-                if frames + len(messages) >= _FRAMES_A_TURN:
+                if frames + len(messages) >= _MAX_FRAMES_PER_FEED:
                     self.has_more = True
                     break
                 frames += 1
@@ -140,24 +133,25 @@ class Framer:
                 if self._frame is None:
                     break
                 position += self._frame.size
-                self._admit(self._frame)
+                self._start_frame(self._frame)
             frame = self._frame
             chunk = data[position : position + frame.remaining]
             if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
                 break
             position += len(chunk)
-            self._take(frame, frame.unmask(chunk), messages)
+            self._consume_frame(frame, frame.unmask(chunk), messages)
             if not frame.remaining:
                 self._frame = None
         return position
 
-    def _parse_whole(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
-        """Take what nearly everything is: whole messages of text in one frame each, below 64 KiB.
+    def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        """Parse text messages of one frame each, below 64 KiB: nearly all that clients send. The checks of the general
+        case are left to it: anything else, or wrong, stops this loop.
 
-        :returns: where something else begins, or nothing more.
+        :returns: where it stopped.
         """
         end = len(data)
-        for _ in _TURN:
+        for _ in _FRAMES:
             if end - position < 6 or data[position] != 0x80 | TEXT:
                 break
             start, length = position + 2, data[position + 1] ^ 0x80
@@ -175,8 +169,8 @@ class Framer:
             position = stop
         return position
 
-    def _admit(self, frame: "_FrameHeader") -> None:
-        """Hold a new frame's header against what may come now (section 5.4)."""
+    def _start_frame(self, frame: "_FrameHeader") -> None:
+        """Check a new frame's header against the message under way, if any (section 5.4), and count it towards it."""
         if frame.opcode >= CLOSE:
             return
         if frame.opcode == CONTINUATION:
@@ -191,9 +185,9 @@ class Framer:
         if self._message.size > self._max_message_size:
             raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
 
-    def _take(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
+    def _consume_frame(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
         if frame.opcode >= CLOSE:
-            self._take_control(frame.opcode, payload)
+            self._consume_control(frame.opcode, payload)
             return
         message = self._message
         assert message is not None
@@ -202,7 +196,7 @@ class Framer:
             messages.append(message.finish())
             self._message = None
 
-    def _take_control(self, opcode: int, payload: bytes) -> None:
+    def _consume_control(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
             if len(self._pongs) > _MAX_PONGS:
                 self._pongs.clear()  # of a flood only the latest ping has to be answered (section 5.5.3)
@@ -214,7 +208,6 @@ class Framer:
             self.closed = self.has_data_to_send = True
 
     def data_to_send(self) -> bytes:
-        """What the peer is owed: pongs, the answer to its close frame. Empty where there is nothing."""
         self.has_data_to_send = False
         outgoing = b"" if self._close_sent else bytes(self._pongs)
         self._pongs.clear()
@@ -225,16 +218,12 @@ class Framer:
 
     @staticmethod
     def encode(message: str | bytes) -> bytes:
-        """A frame that carries ``message`` to the peer."""
         if isinstance(message, str):
             return _frame(TEXT, message.encode("utf-8"))
         return _frame(BINARY, message)
 
     def close(self, code: int, reason: str) -> bytes:
-        """A close frame, the last frame of this side; empty where it was sent before.
-
-        :param reason: cut to what fits a control frame (123 bytes).
-        """
+        """The close frame; ``reason`` is cut to what fits a control frame (123 bytes)."""
         if self._close_sent:
             return b""
         self._close_sent = True
@@ -243,11 +232,11 @@ class Framer:
 
 
 def _check_close(payload: bytes) -> None:
-    """Section 7.4: a close frame is empty, or a code that may travel and a reason in UTF-8."""
+    """:raises ProtocolError: a close frame is empty, or a code that may be sent and a reason in UTF-8 (section 7.4)."""
     if not payload:
         return
     code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+    if len(payload) == 1 or not (code in CLOSE_CODES or code in PRIVATE_CLOSE_CODES):
         raise ProtocolError("a close frame with an illegal code", close_code=1002)
     try:
         payload[2:].decode("utf-8")
@@ -269,7 +258,7 @@ class _FrameHeader:
 
     @classmethod
     def parse(cls, buffer: bytes, position: int) -> "_FrameHeader | None":
-        """The header at ``position``, ``None`` while it is not whole (section 5.2).
+        """Parse the header at ``position``; ``None`` while it is incomplete (section 5.2).
 
         :raises ProtocolError: as soon as its first bytes show that it is illegal.
         """
@@ -292,13 +281,13 @@ class _FrameHeader:
         return cls(bool(first & 0x80), first & 0x0F, length, key, size)
 
     def unmask(self, chunk: bytes) -> bytes:
-        """The next part of the payload, in clear."""
+        """Unmask the next part of the payload."""
         self.remaining -= len(chunk)
         if not chunk:
             return chunk
         clear = mask(self._key, chunk)
-        turn = len(chunk) & 3
-        self._key = self._key[turn:] + self._key[:turn]
+        shift = len(chunk) & 3
+        self._key = self._key[shift:] + self._key[:shift]
         return clear
 
 
@@ -315,17 +304,18 @@ def _check_first_bytes(first: int, second: int) -> None:
 
 
 class _Message:
-    """A message under way. What comes in tiny fragments is kept in one piece: each would take many times its size.
+    """A message whose last fragment was not received yet.
 
-    Text is decoded as it comes, so that bad UTF-8 is refused at its first byte. A piece that takes far more memory as a
-    text than as bytes is kept as bytes: among ASCII one emoji makes every character as large as itself.
+    Text is decoded as it is received, so that bad UTF-8 fails at its first byte. Small fragments are joined, since each
+    ``str`` has some 50 bytes of its own; and text that takes far more memory as ``str`` than as UTF-8 is kept as UTF-8:
+    with one emoji among them, ASCII characters take four bytes each.
     """
 
     __slots__ = ("_bytes", "_decoder", "_pieces", "size")
 
     def __init__(self, opcode: int) -> None:
         self.size = 0
-        self._bytes = bytearray()  # what stands behind the pieces
+        self._bytes = bytearray()  # behind the pieces
         self._pieces: list[str | bytes] = []  # of a text
         self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
 
@@ -337,7 +327,7 @@ class _Message:
             text = self._decoder.decode(payload, final)
         except UnicodeDecodeError:
             raise ProtocolError("a text message that is not UTF-8") from None
-        if len(text) < _TINY or sys.getsizeof(text) > _MAX_GROWTH * len(payload):
+        if len(text) < _MIN_TEXT_PIECE or sys.getsizeof(text) > _MAX_GROWTH * len(payload):
             self._bytes += text.encode("utf-8")
             return
         if self._bytes:
