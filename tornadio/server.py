@@ -136,12 +136,12 @@ class SocketServer(TornadoServer):
         self.routers = tuple(dict.fromkeys(rule.router for rule in rules if isinstance(rule, RouterRule)))
         self._change_application(application)
         self._listen(port, settings.get("socket_io_address", ""))
-        domains = [domain for router in self.routers for domain in router.policy_domains]
+        domains = [domain for router in self.routers for domain in router._policy_domains]
         self._policy = flash_policy(domains, self.port) if policy is None else policy
         if policy_file is not None or settings.get("flash_policy_port") is not None:
             self._start_flash_server(policy_port, settings.get("socket_io_address", ""))
         for router in self.routers:
-            router.start(io_loop or IOLoop.current())
+            router._start(io_loop or IOLoop.current())
         if auto_start:
             self._run(io_loop or IOLoop.current())
 
@@ -154,7 +154,7 @@ class SocketServer(TornadoServer):
         application.settings.setdefault("log_function", log_request)
         application.settings.setdefault("default_handler_class", NotFoundHandler)
         for router in self.routers:
-            router.log_requests_with(application.settings["log_function"])
+            router._set_log_function(application.settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
         for name in ("tornado.application", "asyncio"):
             logging.getLogger(name).addFilter(TRACEBACK_FILTER)
@@ -259,7 +259,7 @@ class SocketServer(TornadoServer):
         self.is_draining = True
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
-        await asyncio.gather(*(router.drain(timeout) for router in self.routers))
+        await asyncio.gather(*(router._drain(timeout) for router in self.routers))
         self.stop()
         if self._flash_server is not None:
             self._flash_server.stop()

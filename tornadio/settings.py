@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 HANDLERS: Final = {
     "websocket": "tornadio.transports.websocket:WebSocketHandler",
     "flashsocket": "tornadio.transports.websocket:FlashSocketHandler",
-    "xhr-multipart": "tornadio.transports.streaming:XHRMultipartHandler",
+    "xhr-multipart": "tornadio.transports.multipart:XHRMultipartHandler",
     "xhr-polling": "tornadio.transports.polling:XHRPollingHandler",
     "jsonp-polling": "tornadio.transports.polling:JSONPPollingHandler",
-    "htmlfile": "tornadio.transports.streaming:HTMLFileHandler",
+    "htmlfile": "tornadio.transports.htmlfile:HTMLFileHandler",
 }
 PROTOCOLS: Final = tuple(HANDLERS)
 

@@ -101,7 +101,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_megabyte_in_a_body_is_decoded_within_50_ms(kind):
     content_type, body = BODIES[kind]
-    assert cost(lambda: iter([forms.payload_of(body, content_type, 8 * MIB)])) < PATIENCE * SECONDS
+    assert cost(lambda: iter([forms.parse_post_body(body, content_type, 8 * MIB)])) < PATIENCE * SECONDS
 
 
 NEWLINES: dict[str, str] = {
@@ -125,7 +125,7 @@ NEWLINES: dict[str, str] = {
 
 @pytest.mark.parametrize("kind", NEWLINES)
 def test_a_megabyte_of_newlines_in_a_form_is_read_in_turns_of_50_ms(kind):
-    assert cost(lambda: forms.form_frames(NEWLINES[kind])) < PATIENCE * SECONDS
+    assert cost(lambda: forms.decode_form_frames(NEWLINES[kind])) < PATIENCE * SECONDS
 
 
 FRAMES: dict[str, str] = {

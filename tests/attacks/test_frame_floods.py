@@ -63,7 +63,7 @@ def payload(data: bytes) -> None:
 
 
 def form(data: bytes) -> None:
-    assert sum(1 for _ in forms.form_frames(data.decode())) > 0
+    assert sum(1 for _ in forms.decode_form_frames(data.decode())) > 0
 
 
 TINY: dict[str, tuple[Callable[[bytes], None], bytes, bytes]] = {

@@ -196,7 +196,7 @@ async def test_no_failure_of_ours_tells_an_id(serve, log, monkeypatch, transport
     def fail(*args: Any) -> None:
         raise RuntimeError(session_id)
 
-    monkeypatch.setattr("tornadio.transports.forms.payload_of", fail)
+    monkeypatch.setattr("tornadio.transports.forms.parse_post_body", fail)
     assert (await served.post(session_id, "x", transport=transport)).status == 500
     assert_nothing_is_told(log)
 

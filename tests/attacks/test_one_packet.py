@@ -297,7 +297,7 @@ def parse_policy_of(text: str) -> None:
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "proto.decode": proto.decode,
-    "form_frames": lambda text: list(forms.form_frames(text)),
+    "form_frames": lambda text: list(forms.decode_form_frames(text)),
     "key_number": hixie.key_number,
     "handshake_headers": lambda text: rfc6455.handshake_headers({"Sec-WebSocket-Key": text}),
     "parse_origin": origins.parse_origin,
@@ -329,7 +329,7 @@ BODIES = st.binary() | st.lists(
 @given(BODIES, CONTENT_TYPES)
 def test_a_body_is_a_payload_within_the_limit_or_a_protocol_error(body, content_type):
     with contextlib.suppress(ProtocolError):
-        assert len(forms.payload_of(body, content_type, LIMIT).encode()) <= LIMIT
+        assert len(forms.parse_post_body(body, content_type, LIMIT).encode()) <= LIMIT
 
 
 STREAMS = {

@@ -15,7 +15,7 @@ import pytest
 
 import tornadio
 from tests.support import Recorder, Served
-from tornadio.router import ResourcePaths
+from tornadio.transports.paths import ResourcePaths
 
 # Expressions that take linear time by themselves, and paths that made more of it of those around them.
 EXPRESSIONS = [r".+/.+", r".*-.*", r".+@.+", r".*", r".+", r"[^/]+", r"(?:[^/]+/)*[^/]+", r".*?x", r"\w+(?:/\w+)*"]

@@ -223,8 +223,8 @@ async def test_resources_stay_apart(serve, redis_server):
     routers[0].router.group("tea").send("hello")
     routers[0].router.broadcast("hello")
     for served in routers[1:]:
-        session_id, _ = await served.open(resource=served.router._resource.name)
-        path = f"/{served.router._resource.name}/xhr-polling/{session_id}/1290000000000"
+        session_id, _ = await served.open(resource=served.router._endpoint.resource)
+        path = f"/{served.router._endpoint.resource}/xhr-polling/{session_id}/1290000000000"
         served.router.broadcast("own")
         assert (await served.request("GET", path)).text == "~m~3~m~own"
 
@@ -261,7 +261,7 @@ def test_what_is_no_text_is_no_url(url):
 
 def test_the_password_is_not_shown():
     router = tornadio.get_router(Recorder, {"bus": "redis://:secret@127.0.0.1"})
-    assert "secret" not in repr(router._resource.settings)
+    assert "secret" not in repr(router._endpoint.settings)
     assert "secret" not in repr(tornadio.RedisBus("redis://:secret@127.0.0.1:7000"))
     assert "127.0.0.1:7000" in repr(tornadio.RedisBus("redis://:secret@127.0.0.1:7000"))
 

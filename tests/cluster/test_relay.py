@@ -241,7 +241,7 @@ async def test_what_is_broadcast_before_the_loop_runs_goes_out_later():
     assert bus.batches == []
     router.broadcast("later")
     await until(lambda: bus.published == frames("early", "later"))
-    await router.drain(1)
+    await router._drain(1)
 
 
 async def test_without_our_server_the_first_session_is_where_the_bus_begins(bus):
@@ -253,7 +253,7 @@ async def test_without_our_server_the_first_session_is_where_the_bus_begins(bus)
     await served.open()
     await subscribed(bus, 1)
     listening.stop()
-    await router.drain(0.1)
+    await router._drain(0.1)
     await listening.close_all_connections()
     assert bus.asked[-1] == ("close",)
 

@@ -13,11 +13,12 @@ from tornado.httputil import HTTPServerRequest
 from tornadio import SocketConnection
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
-from tornadio.transports.base import Address, Resource
-from tornadio.transports.websocket import Framer, WebSocketChannel, WebSocketHandler
+from tornadio.transports.endpoint import Endpoint, TransportPath
+from tornadio.transports.websocket import WebSocketChannel, WebSocketHandler
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import OriginRule
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
+from tornadio.websocket.framer import Framer
 
 
 class EchoChannel(WebSocketChannel):
@@ -30,17 +31,17 @@ class EchoChannel(WebSocketChannel):
     def _receive(self, data: bytes) -> None:
         messages = self._framer.feed(data)
         if self._framer.has_data_to_send and not self._framer.closed:
-            self._answer_pings()
+            self._send_pongs()
         for message in messages:
             self._wire.write(self._framer.encode(message))
-        self._handle(iter(()))
+        self._dispatch(iter(()))
 
 
 class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        EchoChannel(self.exchange.detach(), framer, self.here, self.transport).start(head, keys, self.request, "")
+        EchoChannel(self.exchange.detach(), framer, self.endpoint, self.transport).start(head, keys, self.request, "")
 
 
 class EchoRouter(tornado.routing.Router):
@@ -49,12 +50,12 @@ class EchoRouter(tornado.routing.Router):
     def __init__(self) -> None:
         settings = Settings()
         sessions = SessionRegistry(settings)
-        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
+        self._endpoint = Endpoint("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
         exchange = TornadoExchange(request)
         return TornadoMessageDelegate(
-            EchoHandler(self._resource, exchange, Address()), exchange, self._resource.sessions.lingering
+            EchoHandler(self._endpoint, exchange, TransportPath()), exchange, self._endpoint.sessions.lingering
         )
 
 

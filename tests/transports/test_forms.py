@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support import brief
 from tornadio import proto
 from tornadio.errors import ProtocolError, TooLargeError
-from tornadio.transports.forms import form_frames, payload_of
+from tornadio.transports.forms import decode_form_frames, parse_post_body
 
 URLENCODED = "application/x-www-form-urlencoded; charset=utf-8"
 MULTIPART = "multipart/form-data; boundary=b"
@@ -28,31 +28,31 @@ PROCESSOR_SECONDS = 20.0
 @pytest.mark.parametrize("content_type", [URLENCODED, "application/x-www-form-urlencoded", "text/plain", ""])
 @pytest.mark.parametrize("payload", ["~m~3~m~abc", "~m~4~m~é中😀", "~m~3~m~a  ", "", "a&data=b", "a=b;c+d%41\r\n\0"])
 def test_the_field_is_percent_decoded(payload, content_type):
-    assert payload_of(b"data=" + quote(payload, safe="").encode(), content_type, LIMIT) == payload
+    assert parse_post_body(b"data=" + quote(payload, safe="").encode(), content_type, LIMIT) == payload
 
 
 def test_a_plus_is_a_blank_in_a_form():
-    assert payload_of(b"data=a+b%2Bc", URLENCODED, LIMIT) == "a b+c"
+    assert parse_post_body(b"data=a+b%2Bc", URLENCODED, LIMIT) == "a b+c"
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "text/plain; charset=UTF-8"])
 def test_a_plus_stands_for_itself_without_a_form(content_type):
-    assert payload_of(b"data=a+b%2Bc", content_type, LIMIT) == "a+b+c"
+    assert parse_post_body(b"data=a+b%2Bc", content_type, LIMIT) == "a+b+c"
 
 
 def test_trailing_blanks_are_kept():
-    assert payload_of(b"data=~m~3~m~a%20%20", URLENCODED, LIMIT) == "~m~3~m~a  "
-    assert payload_of(b"data=~m~3~m~a  ", URLENCODED, LIMIT) == "~m~3~m~a  "
+    assert parse_post_body(b"data=~m~3~m~a%20%20", URLENCODED, LIMIT) == "~m~3~m~a  "
+    assert parse_post_body(b"data=~m~3~m~a  ", URLENCODED, LIMIT) == "~m~3~m~a  "
 
 
 def test_other_fields_do_not_matter():
-    assert payload_of(b"a=1&data=x&b=data=y&mydata=z", URLENCODED, LIMIT) == "x"
+    assert parse_post_body(b"a=1&data=x&b=data=y&mydata=z", URLENCODED, LIMIT) == "x"
 
 
 @pytest.mark.parametrize("payload", [b"~m~3~m~a  ", "~m~4~m~é中😀".encode(), b"", b"a+b%41&\r\nc"])
 def test_multipart_carries_the_payload_as_it_is(payload):
     body = b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n' + payload + b"\r\n--b--\r\n"
-    assert payload_of(body, MULTIPART, LIMIT) == payload.decode()
+    assert parse_post_body(body, MULTIPART, LIMIT) == payload.decode()
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_multipart_carries_the_payload_as_it_is(payload):
 )
 def test_a_body_without_the_field_is_the_peers_error(body, content_type, reason):
     with pytest.raises(ProtocolError, match=reason) as caught:
-        payload_of(body, content_type, LIMIT)
+        parse_post_body(body, content_type, LIMIT)
     assert caught.value.http_status == 400
 
 
 def test_the_limit_counts_the_decoded_bytes():
     body = b"data=" + quote("中" * 3).encode()
-    assert payload_of(body, URLENCODED, 9) == "中中中"
+    assert parse_post_body(body, URLENCODED, 9) == "中中中"
     with pytest.raises(TooLargeError, match="more than 8 bytes") as caught:
-        payload_of(body, URLENCODED, 8)
+        parse_post_body(body, URLENCODED, 8)
     assert (caught.value.http_status, caught.value.close_code) == (413, 1009)
 
 
@@ -103,7 +103,7 @@ def test_the_limit_counts_the_decoded_bytes():
     ).map(b"".join)
 )
 def test_what_is_decoded_is_what_any_reader_of_urls_decodes(encoded):
-    assert payload_of(b"data=" + encoded, "", LIMIT) == unquote_to_bytes(encoded).decode()
+    assert parse_post_body(b"data=" + encoded, "", LIMIT) == unquote_to_bytes(encoded).decode()
 
 
 @given(
@@ -113,7 +113,7 @@ def test_what_is_decoded_is_what_any_reader_of_urls_decodes(encoded):
 )
 def test_a_body_is_a_payload_or_a_protocol_error(body, content_type):
     try:
-        payload = payload_of(body, content_type, LIMIT)
+        payload = parse_post_body(body, content_type, LIMIT)
     except ProtocolError as error:
         str(error).encode()  # it is told to the peer
     else:
@@ -139,7 +139,7 @@ def test_a_body_is_a_payload_or_a_protocol_error(body, content_type):
 )
 def test_a_multipart_body_is_a_payload_or_a_protocol_error(body):
     try:
-        payload_of(body, MULTIPART, LIMIT)
+        parse_post_body(body, MULTIPART, LIMIT)
     except ProtocolError as error:
         str(error).encode()
 
@@ -153,7 +153,7 @@ def as_a_form_sends_it(payload: str) -> str:
 
 def through_a_form(*texts: str) -> list[str]:
     """What arrives of texts whose frames went through a form."""
-    frames = list(form_frames(as_a_form_sends_it("".join(map(proto.encode, texts)))))
+    frames = list(decode_form_frames(as_a_form_sends_it("".join(map(proto.encode, texts)))))
     assert all(kind == proto.FRAME for kind, _ in frames)
     return [text for _, text in frames]
 
@@ -209,7 +209,7 @@ def test_where_both_readings_fit_the_newlines_were_line_feeds():
         "~m~14~m~" + "\r\n" * 7 + "~m~0~m~",
     )
     assert as_a_form_sends_it(line_feeds_and_a_frames_text) == as_a_form_sends_it(pairs_and_a_frame)
-    assert list(form_frames(as_a_form_sends_it(pairs_and_a_frame))) == [("~m~", "\n" * 7 + "~m~0~m~")]
+    assert list(decode_form_frames(as_a_form_sends_it(pairs_and_a_frame))) == [("~m~", "\n" * 7 + "~m~0~m~")]
 
 
 def test_the_length_decides_frame_by_frame():
@@ -235,7 +235,7 @@ def test_of_mixed_newlines_as_many_are_pairs_as_there_were(sent):
 
 def test_json_and_heartbeats_come_through_a_form():
     payload = as_a_form_sends_it('~m~1~m~\n~m~4~m~~h~1~m~11~m~~j~{\n"a":1}')
-    assert list(form_frames(payload)) == [("~m~", "\n"), ("~h~", "1"), ("~m~", {"a": 1})]
+    assert list(decode_form_frames(payload)) == [("~m~", "\n"), ("~h~", "1"), ("~m~", {"a": 1})]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_json_and_heartbeats_come_through_a_form():
     ],
 )
 def test_broken_frames_in_a_form_are_the_peers_error(payload, good, reason):
-    frames = form_frames(payload)
+    frames = decode_form_frames(payload)
     assert [next(frames)[1] for _ in good] == good
     with pytest.raises(ProtocolError, match=re.escape(reason)) as caught:
         next(frames)
@@ -290,7 +290,7 @@ def test_texts_with_any_newlines_keep_their_lines(texts):
 @given(st.lists(st.sampled_from(["~m~", "~j~", "~h~", "1", "2", "\r\n", "\r", "😀", "\ud83d", "a", "~"])).map("".join))
 def test_what_a_form_carries_is_frames_or_a_protocol_error(payload):
     try:
-        for _, message in form_frames(payload):
+        for _, message in decode_form_frames(payload):
             proto.encode(message)
     except ProtocolError as error:
         str(error).encode()
@@ -311,7 +311,7 @@ def test_what_a_form_carries_is_frames_or_a_protocol_error(payload):
 def test_a_megabyte_of_newlines_costs_little(texts):
     payload = as_a_form_sends_it("".join(map(proto.encode, texts)))
     before = time.process_time()
-    assert sum(1 for _ in form_frames(payload)) == len(texts)
+    assert sum(1 for _ in decode_form_frames(payload)) == len(texts)
     assert time.process_time() - before < PROCESSOR_SECONDS
 
 
@@ -319,5 +319,5 @@ def test_a_megabyte_of_newlines_costs_little(texts):
 def test_a_megabyte_of_broken_frames_costs_little(frame):
     before = time.process_time()
     with pytest.raises(ProtocolError):
-        list(form_frames(frame * 100_000 + "\r\n"))
+        list(decode_form_frames(frame * 100_000 + "\r\n"))
     assert time.process_time() - before < PROCESSOR_SECONDS

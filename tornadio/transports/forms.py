@@ -23,7 +23,7 @@ _FRAMES_AHEAD: Final = 1000
 _IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
 
 
-def payload_of(body: bytes, content_type: str, max_size: int) -> str:
+def parse_post_body(body: bytes, content_type: str, max_size: int) -> str:
     """The payload in a POST's field ``data``.
 
     :param content_type: the header; without one the body comes from Internet Explorer's XDomainRequest, which encodes
@@ -33,9 +33,9 @@ def payload_of(body: bytes, content_type: str, max_size: int) -> str:
     :raises TooLargeError: more than ``max_size`` bytes.
     """
     if content_type.startswith("multipart/form-data"):
-        payload = _the_one(_multipart_values(body, content_type))
+        payload = _exactly_one(_multipart_values(body, content_type))
     else:
-        payload = _unquote(_the_one(_urlencoded_values(body)), content_type)
+        payload = _unquote(_exactly_one(_urlencoded_values(body)), content_type)
     if len(payload) > max_size:
         raise TooLargeError(f"a payload of more than {max_size} bytes")
     try:
@@ -44,7 +44,7 @@ def payload_of(body: bytes, content_type: str, max_size: int) -> str:
         raise ProtocolError("the field data is not UTF-8") from None
 
 
-def _the_one(values: list[bytes]) -> bytes:
+def _exactly_one(values: list[bytes]) -> bytes:
     """:raises ProtocolError: there is none, or more than one."""
     if len(values) != 1:
         raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if values else 'none'}")
@@ -84,7 +84,7 @@ def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
     return arguments.get("data", [])
 
 
-def form_frames(data: str) -> Iterator[tuple[str, Any]]:
+def decode_form_frames(data: str) -> Iterator[tuple[str, Any]]:
     """As :func:`tornadio.proto.iter_decode`, for a payload that a form has carried.
 
     A form sends every newline as CRLF, but LEN was counted before. So LEN decides, frame by frame, whether a CRLF was
@@ -94,7 +94,7 @@ def form_frames(data: str) -> Iterator[tuple[str, Any]]:
     """
     if "\r\n" not in data:
         return proto.iter_decode(data)
-    return proto.classify_frames(_split(_code_units(data)))
+    return proto.classify_frames(_split_frames(_code_units(data)))
 
 
 def _code_units(text: str) -> str:
@@ -120,11 +120,11 @@ def _text_of(units: str) -> str:
     return encoded.decode("utf-16-le")
 
 
-def _split(units: str, position: int = 0, lone_newlines: bool | None = None) -> Iterator[str]:
+def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | None = None) -> Iterator[str]:
     """The texts of the frames. Where what comes first could end in two places, and only one lets the rest be frames, it
     is that one.
 
-    :param lone_newlines: which of two places it is; ``None`` where that is still to be seen.
+    :param prefer_single_newlines: which of two places it is; ``None`` where that is still to be seen.
     :raises ProtocolError: where the run of frames breaks.
     """
     while position < len(units):
@@ -134,9 +134,9 @@ def _split(units: str, position: int = 0, lone_newlines: bool | None = None) -> 
         start, length = header.end(), int(header[1])
         position, other = _ends_of(units, start, length)
         if position != other:
-            if lone_newlines is None:
-                lone_newlines = _are_frames(units, position, True) or not _are_frames(units, other, False)
-            if not lone_newlines:
+            if prefer_single_newlines is None:
+                prefer_single_newlines = _are_frames(units, position, True) or not _are_frames(units, other, False)
+            if not prefer_single_newlines:
                 position = other
         shrunk = position - start - length
         text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
@@ -147,10 +147,10 @@ def _split(units: str, position: int = 0, lone_newlines: bool | None = None) -> 
         yield text
 
 
-def _are_frames(units: str, position: int, lone_newlines: bool) -> bool:
+def _are_frames(units: str, position: int, prefer_single_newlines: bool) -> bool:
     """Whether from ``position`` on there are frames, as far as it is looked: a look at all would take too long."""
     try:
-        for _ in itertools.islice(_split(units, position, lone_newlines), _FRAMES_AHEAD):
+        for _ in itertools.islice(_split_frames(units, position, prefer_single_newlines), _FRAMES_AHEAD):
             pass
     except ProtocolError:
         return False

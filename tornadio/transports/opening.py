@@ -12,7 +12,7 @@ from tornado.httputil import HTTPServerRequest
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
-from tornadio.transports.base import Resource
+from tornadio.transports.endpoint import Endpoint
 from tornadio.web.peers import counted_address
 
 logger = get_logger(__name__)
@@ -21,7 +21,7 @@ S = TypeVar("S", bound=BaseSession)
 
 
 def open_session(
-    resource: Resource,
+    endpoint: Endpoint,
     session_class: type[S],
     transport: str,
     request: HTTPServerRequest,
@@ -40,8 +40,8 @@ def open_session(
     session: S | None = None
     address = counted_address(request)
     try:
-        resource.sessions.check_capacity(address)  # before the application makes anything for this client
-        session = resource.sessions.create(session_class, resource.connection_class(), transport, address)
+        endpoint.sessions.check_capacity(address)  # before the application makes anything for this client
+        session = endpoint.sessions.create(session_class, endpoint.connection_class(), transport, address)
         opened = session.open(request, extra)
     except PeerError as error:
         _end(session)

@@ -1,11 +1,9 @@
-"""The polling transports: xhr-polling and jsonp-polling. Each GET waits for news and is answered with them."""
+"""The polling transports: xhr-polling and jsonp-polling. The response to a GET waits for the next payloads."""
 
 import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
-
-from simplejson.encoder import JSONEncoderForHTML
 
 from tornadio.errors import PeerError, RefusedError
 from tornadio.net.sockets import failed_future
@@ -13,39 +11,37 @@ from tornadio.sessions.outbox import Payload
 from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.state import State
 from tornadio.transports import forms
-from tornadio.transports.base import TEXT, TransportHandler
+from tornadio.transports.base import RequestTransport
+from tornadio.transports.javascript import js_string_literal
 from tornadio.transports.opening import Opening, open_session
-
-_script_string = JSONEncoderForHTML().encode
-
-
-def script_string(text: str) -> str:
-    """``text`` as a JavaScript string literal, in ASCII, that nothing in it can leave, nor a ``<script>`` around it."""
-    return _script_string(text)
+from tornadio.transports.responses import TEXT_PLAIN
 
 
-class PollingHandler(TransportHandler):
-    """A GET is one poll: a channel that carries one payload."""
+class PollingHandler(RequestTransport):
+    """One poll: a GET whose response is the session's channel for one payload.
+
+    :cvar content_type: the response's.
+    """
 
     content_type: str
     _session: PollingSession | None = None
     _opening: Opening[PollingSession] | None = None
-    _has_gone = False
+    _client_disconnected = False
 
-    def read(self) -> None:
+    def handle_get(self) -> None:
         self.exchange.set_close_callback(self.on_connection_close)
-        if self.address.session_id:
+        if self.path.session_id:
             session = self.find_session()
             assert isinstance(session, PollingSession)
             self._attach(session)
         else:
             self._opening = open_session(
-                self.here, PollingSession, self.transport, self.request, self.address.extra, self._opened
+                self.endpoint, PollingSession, self.transport, self.request, self.path.extra, self._opened
             )
 
     def _opened(self, outcome: PollingSession | PeerError) -> None:
         self._opening = None
-        if self._has_gone:
+        if self._client_disconnected:
             if not isinstance(outcome, PeerError):
                 outcome.abort()
         elif isinstance(outcome, PeerError):
@@ -60,7 +56,7 @@ class PollingHandler(TransportHandler):
         session.attach(self)
 
     def on_connection_close(self) -> None:
-        self._has_gone = True
+        self._client_disconnected = True
         session, self._session = self._session, None
         if session is not None:
             session.channel_lost(self)
@@ -68,13 +64,13 @@ class PollingHandler(TransportHandler):
             self._opening.session.abort()
 
     def format_payload(self, payload: str) -> str:
-        """A payload as the body of a response."""
+        """The body of the response that carries a payload."""
         raise NotImplementedError
 
     # -- The session's channel -----------------------------------------------------------------------------------
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Answer with a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
+        """Respond with a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
         if self.exchange.peer_has_closed():
             self.exchange.close()
             return failed_future()
@@ -82,51 +78,51 @@ class PollingHandler(TransportHandler):
         return self.exchange.flushed()
 
     def close(self, code: int, reason: str) -> None:
-        """Answer with nothing, which is no news."""
+        """Respond with an empty body: the client polls again, and is told 401 if the session has ended."""
         self._session = None
         self.write(Payload(""))
 
     def replaced(self) -> None:
-        """Another GET waits instead."""
+        """Respond 409: another GET is the session's channel now."""
         self._session = None
-        self.respond(409, TEXT, b"another request has taken over this session")
+        self.respond(409, TEXT_PLAIN, b"another request has taken over this session")
 
     def abort(self) -> None:
-        """Cut off an answer under way."""
+        """Close the connection, be a response under way or not."""
         self.exchange.close()
 
 
 class XHRPollingHandler(PollingHandler):
-    """``xhr-polling``: payloads as they are."""
+    """``xhr-polling``: the response is the payload itself."""
 
     transport = "xhr-polling"
-    content_type = "text/plain; charset=UTF-8"
+    content_type = TEXT_PLAIN
 
     def format_payload(self, payload: str) -> str:
         return payload
 
 
 class JSONPPollingHandler(PollingHandler):
-    """``jsonp-polling``: payloads as calls of a script, which a page may load from anywhere."""
+    """``jsonp-polling``: the response is a script, which a page may load from any host."""
 
     transport = "jsonp-polling"
     is_script = True
     content_type = "text/javascript; charset=UTF-8"
     _index = ""
 
-    def read(self) -> None:
-        address = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.address.tail)
-        if address is None:
+    def handle_get(self) -> None:
+        match = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.path.tail)
+        if match is None:
             raise RefusedError(400, "a JSONP request ends in /TIMESTAMP/INDEX, INDEX in digits")
-        self._index = address[1]
-        super().read()
+        self._index = match[1]
+        super().handle_get()
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
-        # Browsers name no charset for a form. Who does has written the body itself, and turned no newline: there two
-        # texts could be taken for others (see form_frames).
+        # Browsers name no charset for a form. A client that does has encoded the body by itself, with newlines as they
+        # are: there decode_form_frames could take two texts for others.
         if "charset" in self.exchange.headers.get("Content-Type", "").lower():
             return super().decode(data)
-        return forms.form_frames(data)
+        return forms.decode_form_frames(data)
 
     def format_payload(self, payload: str) -> str:
-        return f"io.JSONP[{self._index}]._({script_string(payload)});"
+        return f"io.JSONP[{self._index}]._({js_string_literal(payload)});"

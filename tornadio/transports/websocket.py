@@ -1,15 +1,14 @@
 """The WebSocket transports: websocket and flashsocket, in every version that a 0.6 client speaks.
 
-The handler checks the handshake and takes the stream away from Tornado's HTTP, with the body unread: in draft-76 the
-body's eight bytes come only after the 101 went out, since a proxy holds them back until then. From there on a
-:class:`WebSocketChannel` carries the session over a :class:`~tornadio.net.wire.Wire`; the handler is let go.
+The handler checks the handshake and detaches the connection from HTTP, with the body unread: in draft-76 the body's
+eight bytes come only after the 101 was sent, since a proxy holds them back until then. From there on the handler is not
+needed: a :class:`WebSocketChannel` carries the session over a :class:`~tornadio.net.wire.Wire`.
 """
 
 import asyncio
-import functools
 import operator
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from tornado.httputil import HTTPServerRequest
 
@@ -20,54 +19,37 @@ from tornadio.net.linger import close_after
 from tornadio.net.wire import Wire
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.persistent import PersistentSession
-from tornadio.transports.base import Resource, TransportHandler, asks_for_websocket
+from tornadio.transports.base import DetachingTransport, asks_for_websocket
+from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.opening import open_session
 from tornadio.web.origins import REFUSED
 from tornadio.web.peers import counted_address
 from tornadio.websocket import hixie, rfc6455
+from tornadio.websocket.framer import Framer
 
 logger = get_logger(__name__)
 
-_KEY3_SECONDS: Final = 10.0
-_CLOSING_SECONDS: Final = 5.0
+# Seconds for the body of a draft-76 handshake, which clients send without a pause.
+_KEY3_TIMEOUT: Final = 10.0
+# Seconds for the peer to answer our close frame, as many as a lingering close has. Then the TCP connection is closed.
+_CLOSE_TIMEOUT: Final = 5.0
 
 
-class Framer(Protocol):
-    """What :mod:`tornadio.websocket.rfc6455` and :mod:`tornadio.websocket.hixie` have in common."""
-
-    error: ProtocolError | None
-    closed: bool
-    has_more: bool
-    has_data_to_send: bool
-
-    def feed(self, data: bytes) -> list[str | bytes]: ...
-
-    def data_to_send(self) -> bytes: ...
-
-    def encode(self, message: str | bytes) -> bytes: ...
-
-    def close(self, code: int, reason: str) -> bytes: ...
-
-
-class WebSocketHandler(TransportHandler):
-    """``websocket``: the handshake."""
+class WebSocketHandler(DetachingTransport):
+    """``websocket``: the opening handshake."""
 
     transport = "websocket"
     is_websocket = True
     methods = ("GET", "OPTIONS")
 
-    def try_detach(self) -> None:
-        if self.exchange.method == "GET":
-            self._upgrade()
-
     def check_origin(self) -> None:
-        # Versions 7 and 8 call it Sec-WebSocket-Origin; where both stand, both count.
+        # The header's name in versions 7 and 8; of a request with both, both are checked.
         drafts = self.exchange.headers.get("Sec-WebSocket-Origin")
-        if drafts is not None and not self.here.origins.allows(drafts, self.exchange.host):
+        if drafts is not None and not self.endpoint.origins.allows(drafts, self.exchange.host):
             raise self.refused_page(REFUSED, "Sec-WebSocket-Origin", drafts)
         super().check_origin()
 
-    def _upgrade(self) -> None:
+    def detach(self) -> None:
         try:
             self.raise_refusal()
             self._check_upgrade()
@@ -90,14 +72,14 @@ class WebSocketHandler(TransportHandler):
             raise RefusedError(400, 'this is a WebSocket: "Connection: Upgrade" is missing')
         if "Transfer-Encoding" in headers:
             raise RefusedError(400, "a WebSocket handshake has no chunked body")
-        self.here.sessions.check_capacity(counted_address(self.request))
+        self.endpoint.sessions.check_capacity(counted_address(self.request))
 
     def _upgrade_rfc6455(self) -> None:
         if self.exchange.headers.get("Content-Length", "0") != "0":
             raise RefusedError(400, "this WebSocket handshake has no body")
         headers = rfc6455.handshake_headers(self.exchange.headers)
         lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        self._start(rfc6455.Framer(self.here.settings.max_message_size), "\r\n".join(lines).encode("ascii"), None)
+        self._start(rfc6455.Framer(self.endpoint.settings.max_message_size), "\r\n".join(lines).encode("ascii"), None)
 
     def _upgrade_hixie(self) -> None:
         headers = self.exchange.headers
@@ -114,77 +96,77 @@ class WebSocketHandler(TransportHandler):
             f"{scheme}://{self.exchange.host}{self.exchange.uri}",
             headers.get("Sec-WebSocket-Protocol" if keys else "WebSocket-Protocol"),
         )
-        self._start(hixie.Framer(self.here.settings.max_message_size), head, keys)
+        self._start(hixie.Framer(self.endpoint.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        request = self.request  # before the connection is taken away from HTTP
-        channel = WebSocketChannel(self.exchange.detach(), framer, self.here, self.transport)
-        channel.start(head, keys, request, self.address.extra)
+        request = self.request  # while the connection is HTTP's
+        channel = WebSocketChannel(self.exchange.detach(), framer, self.endpoint, self.transport)
+        channel.start(head, keys, request, self.path.extra)
 
 
 class FlashSocketHandler(WebSocketHandler):
-    """``flashsocket``: the same, spoken by a Flash movie in the place of a browser's WebSocket."""
+    """``flashsocket``: the same protocol, spoken by a Flash movie where the browser has no WebSocket."""
 
     transport = "flashsocket"
 
 
 class _Handshake:
-    """What is kept of a handshake until the session is open.
+    """What a channel keeps until its session is open.
 
-    :ivar head: the 101, until it is written.
-    :ivar keys: the numbers of a draft-76 handshake whose last eight bytes are to come.
-    :ivar early: what has come by then.
-    :ivar session: the one whose ``on_open`` is at work.
+    :ivar keys: the numbers of a draft-76 handshake, until its body was received.
+    :ivar early_data: what was received and not handled.
+    :ivar session: the session, while its ``on_open`` runs.
     """
 
-    __slots__ = ("early", "extra", "head", "keys", "request", "session")
+    __slots__ = ("early_data", "extra", "keys", "request", "session")
 
-    def __init__(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
-        self.head = head
+    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
         self.keys = keys
         self.request = request
         self.extra = extra
-        self.early = b""
+        self.early_data = b""
         self.session: PersistentSession | None = None
 
 
 class WebSocketChannel:
-    """The connection from its handshake on, and the session's channel.
+    """A WebSocket connection from its handshake on: the wire's receiver and the session's channel.
 
-    Once the connection is lost it has no session any more, but for messages that came before: they are handled first.
+    It knows its session until the connection is lost, and beyond that until the messages received before were handled.
     """
 
     __slots__ = (
         "__weakref__",
-        "_at_work",
+        "_continue_scheduled",
+        "_current_message",
         "_encode",
+        "_endpoint",
         "_framer",
         "_handshake",
-        "_is_going_on",
+        "_head",
         "_is_lost",
-        "_pongs_wait",
-        "_resource",
+        "_pending_messages",
+        "_pong_pending",
         "_session",
         "_timer",
         "_transport",
-        "_waiting",
         "_wire",
     )
 
-    def __init__(self, wire: Wire, framer: Framer, resource: Resource, transport: str) -> None:
+    def __init__(self, wire: Wire, framer: Framer, endpoint: Endpoint, transport: str) -> None:
         self._wire = wire
         self._framer = framer
-        self._encode = framer.encode  # the class's, the same for all receivers
-        self._resource = resource
+        self._encode = framer.encode  # a static method: payloads are encoded once for all channels
+        self._endpoint = endpoint
         self._transport = transport
         self._session: PersistentSession | None = None
         self._handshake: _Handshake | None = None
+        self._head = b""  # the 101, until it is written
         self._timer: asyncio.TimerHandle | None = None
         self._is_lost = False
-        self._is_going_on = False
-        self._pongs_wait = False
-        self._at_work = ""  # the message whose handler is waited for
-        self._waiting: Iterator[str | bytes] | None = None  # those behind it, or behind on_open
+        self._continue_scheduled = False
+        self._pong_pending = False
+        self._current_message = ""  # while its handler runs in a task
+        self._pending_messages: Iterator[str | bytes] | None = None  # behind that one, or behind on_open
 
     def __str__(self) -> str:
         return str(self._session or self._transport)
@@ -192,106 +174,104 @@ class WebSocketChannel:
     # -- Handshake -----------------------------------------------------------------------------------------------
 
     def start(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
-        """Finish the handshake, open the session, and carry it to its end.
+        """Finish the handshake and open the session.
 
         :param head: the 101.
         :param keys: the numbers of a draft-76 handshake.
+        :param request: for ``on_open``, as is ``extra``.
         """
-        self._handshake = _Handshake(head, keys, request, extra)
+        self._head = head
+        self._handshake = _Handshake(keys, request, extra)
         if not isinstance(self._framer, rfc6455.Framer):
             self._write_head()
         self._wire.start(self)
         if keys is None:
             self._open(self._handshake)
         else:
-            self._close_in(_KEY3_SECONDS)
+            self._start_timeout(_KEY3_TIMEOUT)
 
     def _write_head(self) -> None:
-        """Write the 101, if that was not done before.
+        """Write the 101 by itself, if it was not written yet.
 
-        In the usual case it was not: it travels with the session id, in one piece. The drafts' clients are not asked to
-        understand that.
+        With RFC 6455 and an ``on_open`` that is no coroutine, :meth:`write` sends it with the session id, in one piece.
+        Clients of the drafts 75 and 76 may not expect a frame in the packet of the 101.
         """
-        handshake = self._handshake
-        if handshake is not None and handshake.head:
-            self._wire.write(handshake.head)
-            handshake.head = b""
+        if self._head:
+            self._wire.write(self._head)
+            self._head = b""
 
-    def _advance(self, handshake: _Handshake, data: bytes) -> None:
-        """What comes before the session is open: key3, and messages that have to wait."""
-        handshake.early += data
+    def _handshake_data_received(self, handshake: _Handshake, data: bytes) -> None:
+        """Take bytes before the session is open: key3, and frames, which have to wait."""
+        handshake.early_data += data
         if handshake.keys is not None:
-            key3, rest = handshake.early[: hixie.KEY3_LENGTH], handshake.early[hixie.KEY3_LENGTH :]
+            key3, rest = handshake.early_data[: hixie.KEY3_LENGTH], handshake.early_data[hixie.KEY3_LENGTH :]
             if len(key3) == hixie.KEY3_LENGTH:
                 self._wire.write(hixie.challenge_response(*handshake.keys, key3))
-                handshake.keys, handshake.early = None, rest
+                handshake.keys, handshake.early_data = None, rest
                 self._open(handshake)
 
     def _open(self, handshake: _Handshake) -> None:
         self._stop_timer()
         self._wire.pause_reading()
         opening = open_session(
-            self._resource, PersistentSession, self._transport, handshake.request, handshake.extra, self._opened
+            self._endpoint, PersistentSession, self._transport, handshake.request, handshake.extra, self._on_opened
         )
         if opening is not None:
             handshake.session = opening.session
             self._write_head()
 
-    def _opened(self, session: PersistentSession | PeerError) -> None:
-        if isinstance(session, PeerError):
-            if not self._is_over:
-                self._fail(session)
+    def _on_opened(self, outcome: PersistentSession | PeerError) -> None:
+        if isinstance(outcome, PeerError):
+            if not self._is_finished:
+                self._fail(outcome)
             return
         handshake, self._handshake = self._handshake, None
-        self._session = session
-        if handshake is None:  # the client has gone, what it sent before waits
-            session.attach(self)
-            self._handle_waiting()
+        self._session = outcome
+        if handshake is None:  # the connection was lost: its messages are still handled
+            outcome.attach(self)
+            self._dispatch_pending()
             return
         self._wire.resume_reading()
-        if handshake.head:
-            self._encode = functools.partial(self._encode_first, handshake.head)
-        session.attach(self)
-        self._encode = self._framer.encode
-        if handshake.early:
-            self._receive(handshake.early)
-
-    def _encode_first(self, head: bytes, text: str) -> bytes:
-        self._encode = self._framer.encode
-        return head + self._encode(text)
+        outcome.attach(self)
+        if handshake.early_data:
+            self._receive(handshake.early_data)
 
     # -- From the client -----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """See :class:`tornadio.net.wire.Receiver`."""
         if self._handshake is not None:
-            self._advance(self._handshake, data)
-        elif self._waiting is not None and self._session is not None:  # the last that has come
-            self._waiting = iter([*self._waiting, *self._framer.feed(data)])
+            self._handshake_data_received(self._handshake, data)
+        elif self._pending_messages is not None and self._session is not None:  # reading is paused: the last bytes
+            self._pending_messages = iter([*self._pending_messages, *self._framer.feed(data)])
         else:
             self._receive(data)
 
     def connection_lost(self) -> None:
         """See :class:`tornadio.net.wire.Receiver`."""
         logger.debug("%s: the connection has gone", self)
-        if self._has_messages():
-            self._let_go()
+        if self._has_pending_messages():
+            self._release()
             self._wire.close()
             return
         opening = self._handshake.session if self._handshake is not None else None
-        self._give_up()
+        self._close_now()
         if opening is not None:
             opening.abort()
 
-    def _has_messages(self) -> bool:
-        """Whether messages of a client that has gone wait for a handler at work, and so for their turn."""
+    def _has_pending_messages(self) -> bool:
+        """Whether messages, received before the connection was lost, wait for the end of a handler that runs."""
         handshake = self._handshake
         if handshake is not None and handshake.session is not None:
             self._session = handshake.session
-            self._waiting = iter(self._framer.feed(handshake.early))
+            self._pending_messages = iter(self._framer.feed(handshake.early_data))
         elif self._session is None:
             return False
-        return self._framer.has_more or operator.length_hint(self._waiting) > 0 or _has_several(self._at_work)
+        return (
+            self._framer.has_more
+            or operator.length_hint(self._pending_messages) > 0
+            or _has_several(self._current_message)
+        )
 
     def _receive(self, data: bytes) -> None:
         framer = self._framer
@@ -301,151 +281,151 @@ class WebSocketChannel:
             session.frames_this_tick = 0
             session.touch()
         if framer.has_data_to_send and not framer.closed:
-            self._answer_pings()
-        self._handle(iter(messages))
+            self._send_pongs()
+        self._dispatch(iter(messages))
 
-    def _handle(self, messages: Iterator[str | bytes]) -> None:
-        """Hand on messages, until one has to be waited for: what comes behind it stays where it is."""
+    def _dispatch(self, messages: Iterator[str | bytes]) -> None:
+        """Hand messages to the session, until a handler runs in a task: reading is paused then, and the rest waits."""
         try:
             for message in messages:
                 if self._session is None:
-                    continue  # it has ended, this is what was on its way
+                    continue  # the session has ended: discard what the client sent meanwhile
                 if not isinstance(message, str):
                     raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
-                rest = self._session.receive(proto.iter_decode(message))
-                if not isinstance(rest, bool):
+                handling = self._session.receive(proto.iter_decode(message))
+                if not isinstance(handling, bool):
                     self._wire.pause_reading()
-                    self._at_work, self._waiting = message, messages
-                    rest.add_done_callback(self._handled)
+                    self._current_message, self._pending_messages = message, messages
+                    handling.add_done_callback(self._on_dispatched)
                     return
         except HandlerError:
-            self._handle(messages)  # it is logged, and the session ends by itself
+            self._dispatch(messages)  # the session has logged it, and is closing
         except PeerError as error:
             self._fail(error)
         else:
             if self._framer.has_more:
-                self._go_on_soon()
+                self._continue_soon()
             elif self._framer.closed:
-                self._framing_ended()
+                self._on_framer_closed()
 
-    def _handled(self, rest: "asyncio.Task[bool]") -> None:
-        error = None if rest.cancelled() else rest.exception()
-        self._at_work = ""
-        if self._is_over:
+    def _on_dispatched(self, handling: "asyncio.Task[bool]") -> None:
+        error = None if handling.cancelled() else handling.exception()
+        self._current_message = ""
+        if self._is_finished:
             return
-        if rest.cancelled():
-            self._give_up()
+        if handling.cancelled():
+            self._close_now()
         elif isinstance(error, PeerError) and not isinstance(error, HandlerError):
             self._fail(error)
         else:
-            self._handle_waiting()
+            self._dispatch_pending()
 
-    def _handle_waiting(self) -> None:
-        """Go on behind a handler that was waited for."""
-        messages, self._waiting = self._waiting, None
+    def _dispatch_pending(self) -> None:
+        """Go on with the messages that waited for the end of a handler."""
+        messages, self._pending_messages = self._pending_messages, None
         assert messages is not None
         self._wire.resume_reading()
-        self._handle(messages)
-        self._end_if_lost()
+        self._dispatch(messages)
+        self._close_if_lost()
 
-    def _go_on_soon(self) -> None:
-        """Many frames have come at once: nothing more is read before those that are left had their turns."""
+    def _continue_soon(self) -> None:
+        """Parse the rest of many frames in the next iteration of the loop; reading is paused until then."""
         self._wire.pause_reading()
-        if not self._is_going_on:
-            self._is_going_on = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+        if not self._continue_scheduled:
+            self._continue_scheduled = True
+            asyncio.get_running_loop().call_soon(self._continue)
 
-    def _go_on(self) -> None:
-        self._is_going_on = False
-        if not self._is_over and (self._waiting is None or self._session is None):
+    def _continue(self) -> None:
+        self._continue_scheduled = False
+        if not self._is_finished and (self._pending_messages is None or self._session is None):
             self._receive(b"")
-            if not self._is_going_on and (self._waiting is None or self._session is None):
+            if not self._continue_scheduled and (self._pending_messages is None or self._session is None):
                 self._wire.resume_reading()
-            self._end_if_lost()
+            self._close_if_lost()
 
     @property
-    def _is_over(self) -> bool:
-        """Whether the connection is lost, and nothing that came before has still to be handled."""
+    def _is_finished(self) -> bool:
+        """Whether the connection is lost, and all messages were handled that were received before."""
         return self._is_lost and self._session is None
 
-    def _end_if_lost(self) -> None:
-        """What a client sent before it went was the last."""
-        if self._is_lost and self._session is not None and self._waiting is None and not self._framer.has_more:
-            self._give_up()
+    def _close_if_lost(self) -> None:
+        """End the session of a lost connection once its last message was handled."""
+        if self._is_lost and self._session is not None and self._pending_messages is None and not self._framer.has_more:
+            self._close_now()
 
-    def _answer_pings(self) -> None:
-        """Pongs wait while the peer takes nothing; the framer keeps some and lets the rest go."""
-        if self._framer.closed or self._pongs_wait:
+    def _send_pongs(self) -> None:
+        """Send pongs, now or when the socket has room; the framer bounds those that wait."""
+        if self._framer.closed or self._pong_pending:
             return
-        taken = self._wire.write(b"") if self._wire.is_writing else None
-        if taken is None:
+        flushed = self._wire.write(b"") if self._wire.is_writing else None
+        if flushed is None:
             self._wire.write(self._framer.data_to_send())
         else:
-            self._pongs_wait = True
-            taken.add_done_callback(self._send_pongs)
+            self._pong_pending = True
+            flushed.add_done_callback(self._on_flushed)
 
-    def _send_pongs(self, taken: "asyncio.Future[None]") -> None:
-        self._pongs_wait = False
+    def _on_flushed(self, flushed: "asyncio.Future[None]") -> None:
+        self._pong_pending = False
         if not self._is_lost:
-            self._answer_pings()
+            self._send_pongs()
 
     # -- Ends ----------------------------------------------------------------------------------------------------
 
     def _fail(self, error: PeerError) -> None:
-        """Close the connection with a frame that says why."""
+        """Fail the WebSocket connection (RFC 6455, section 7.1.7): with a close frame that says why."""
         logger.info("%s: closed: %s", self, error)
         session, self._session = self._session, None
         if session is not None:
             session.flush()  # the answers to what came before the error
-        last = self._framer.close(error.close_code, str(error))
+        close_frame = self._framer.close(error.close_code, str(error))
         if not self._is_lost:
             self._write_head()
-            self._let_go()
-            close_after(self._wire, last, self._resource.sessions.lingering)
+            self._release()
+            close_after(self._wire, close_frame, self._endpoint.sessions.lingering)
         if session is not None:
             session.channel_lost(self)
 
-    def _framing_ended(self) -> None:
-        """Nothing more can come: behind the peer's close frame, or what it did wrong."""
+    def _on_framer_closed(self) -> None:
+        """The framer takes no more: after the peer's close frame, or an error."""
         if self._is_lost:
-            self._give_up()
+            self._close_now()
         elif self._framer.error is not None:
             self._fail(self._framer.error)
         else:
-            self._close_ended()
+            self._on_close_frame()
 
-    def _close_ended(self) -> None:
-        """The peer has sent its last frame; ours follows, if it has not gone before it."""
-        last = self._framer.data_to_send()
-        taken = self._wire.write(last) if last or self._wire.is_writing else None
+    def _on_close_frame(self) -> None:
+        """Answer the peer's close frame, unless ours was sent before, and close the connection."""
+        close_frame = self._framer.data_to_send()
+        flushed = self._wire.write(close_frame) if close_frame or self._wire.is_writing else None
         session, self._session = self._session, None
-        if taken is None:
-            self._give_up()
+        if flushed is None:
+            self._close_now()
         else:
-            self._let_go()
-            close_after(self._wire, b"", self._resource.sessions.lingering)
+            self._release()
+            close_after(self._wire, b"", self._endpoint.sessions.lingering)
         if session is not None:
             session.channel_lost(self)
 
-    def _let_go(self) -> None:
-        """The connection is none of ours any more."""
+    def _release(self) -> None:
+        """Stop all that refers to the connection: it is lost, or its end is somebody else's."""
         self._is_lost = True
         self._handshake = None
         self._stop_timer()
-        self._resource.sessions.lingering.discard(self)
+        self._endpoint.sessions.lingering.discard(self)
 
-    def _close_in(self, seconds: float) -> None:
+    def _start_timeout(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._close_now)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _give_up(self) -> None:
-        """Close the TCP connection, whatever was still to be said."""
-        self._let_go()
+    def _close_now(self) -> None:
+        """Close the TCP connection at once, and tell the session."""
+        self._release()
         self._wire.close()
         session, self._session = self._session, None
         if session is not None:
@@ -455,33 +435,37 @@ class WebSocketChannel:
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload as a message; see :meth:`tornadio.sessions.channel.Channel.write`."""
-        return self._wire.write(payload.encoded(self._encode))
+        data = payload.encoded(self._encode)
+        if self._head:
+            data, self._head = self._head + data, b""
+        return self._wire.write(data)
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame; the peer has some seconds to answer it."""
+        """Send a close frame, and wait some seconds for that of the peer."""
         if self._session is None:
-            return  # the connection has gone before
+            return  # the connection was lost before
         self._session = None
         if self._is_lost:
             return
+        self._write_head()
         self._wire.write(self._framer.close(code, reason))
         self._wire.resume_reading()
-        self._close_in(_CLOSING_SECONDS)
-        self._resource.sessions.lingering.add(self)
+        self._start_timeout(_CLOSE_TIMEOUT)
+        self._endpoint.sessions.lingering.add(self)
 
     def replaced(self) -> None:
-        """Never happens: a WebSocket has no URL by which another could take over."""
+        """Close the connection: a WebSocket's URL names no session, so that no other channel can take over from it."""
         self.abort()
 
     def abort(self) -> None:
-        """Close the TCP connection at once, unless last words are on their way."""
+        """Close the TCP connection at once, unless a lingering close has begun."""
         self._session = None
         if not self._is_lost:
-            self._give_up()
+            self._close_now()
 
 
 def _has_several(message: str) -> bool:
-    """Whether more than one frame is in a message: behind the one that is being handled there may be others."""
+    """Whether there is more than one frame in a message: one may be handled by now, others wait behind it."""
     frames = proto.iter_decode(message)
     try:
         return next(frames, None) is not None and next(frames, None) is not None

@@ -1,0 +1,47 @@
+"""What all requests to one router have in common, and what each of their paths says."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tornadio.conn import SocketConnection
+from tornadio.observability.accesslog import log_request
+from tornadio.sessions.registry import SessionRegistry
+from tornadio.settings import Settings
+from tornadio.web.hosts import HostRule
+from tornadio.web.origins import OriginRule
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Endpoint:
+    """The context that a router gives the handlers of its requests.
+
+    :ivar resource: the first part of the router's paths, without slashes around it.
+    :ivar connection_class: what each client gets an instance of.
+    :ivar settings: the router's.
+    :ivar origins: which pages may connect.
+    :ivar hosts: names that clients may ask for this server by, in their ``Host`` header.
+    :ivar sessions: the router's sessions.
+    :ivar log_request: the application's ``log_function``, called with the handler of each request that was answered.
+    """
+
+    resource: str
+    connection_class: type[SocketConnection]
+    settings: Settings
+    origins: OriginRule
+    hosts: HostRule
+    sessions: SessionRegistry
+    log_request: Callable[[Any], None] = log_request
+
+
+class TransportPath(NamedTuple):
+    """The parts of a request's path besides the resource and the transport's name, percent-decoded.
+
+    :ivar session_id: the part behind the transport's name; empty in a request for a new session.
+    :ivar tail: all that follows the session id.
+    :ivar extra: the part between resource and transport, which ``extra_re`` matched.
+    """
+
+    session_id: str = ""
+    tail: str = ""
+    extra: str = ""

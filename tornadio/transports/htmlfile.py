@@ -1,0 +1,43 @@
+"""``htmlfile``: a stream whose payloads are scripts in a page that never finishes loading, in a hidden frame."""
+
+from typing import Final
+
+from tornadio.sessions.outbox import Payload
+from tornadio.transports.javascript import js_string_literal
+from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
+
+_PAGE: Final = b"<html><body>".ljust(256)  # Internet Explorer renders nothing before 256 bytes have come
+
+
+class HTMLFileFormat:
+    """Each payload is a script element that calls the page around the frame.
+
+    :param is_chunked: whether each element is a chunk, too.
+    """
+
+    __slots__ = ("_encode", "epilogue", "preamble")
+
+    content_type = "text/html; charset=UTF-8"
+
+    def __init__(self, is_chunked: bool) -> None:
+        self.preamble = chunk(_PAGE) if is_chunked else _PAGE
+        self.epilogue = LAST_CHUNK if is_chunked else b""
+        self._encode = _script_in_chunk if is_chunked else _script
+
+    def encode_part(self, payload: Payload) -> bytes:
+        return payload.encoded(self._encode)
+
+
+def _script(text: str) -> bytes:
+    return f"<script>parent.s._({js_string_literal(text)}, document);</script>".encode("ascii")
+
+
+def _script_in_chunk(text: str) -> bytes:
+    return chunk(_script(text))
+
+
+class HTMLFileHandler(StreamingHandler):
+    """``htmlfile``."""
+
+    transport = "htmlfile"
+    format_class = HTMLFileFormat

@@ -1,0 +1,13 @@
+"""Text inside scripts: string literals of JavaScript."""
+
+from simplejson.encoder import JSONEncoderForHTML
+
+_encode = JSONEncoderForHTML().encode
+
+
+def js_string_literal(text: str) -> str:
+    """``text`` as a JavaScript string literal, in ASCII.
+
+    Quotes, newlines, ``<``, ``>`` and ``&`` are escaped: nothing in it can end the literal, nor a ``<script>`` around it.
+    """
+    return _encode(text)

@@ -1,0 +1,51 @@
+"""``xhr-multipart``: a stream whose payloads are the parts of a ``multipart/x-mixed-replace`` response."""
+
+import secrets
+from typing import Final
+
+from tornadio.sessions.outbox import Payload
+from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
+
+
+class MultipartFormat:
+    """Each payload is a part, and is followed by the boundary: a browser hands a part on when it sees its end.
+
+    :param is_chunked: whether each part is a chunk, too.
+    """
+
+    __slots__ = ("_boundary", "_encode", "content_type", "epilogue", "preamble")
+
+    def __init__(self, is_chunked: bool) -> None:
+        # Random: a boundary that a message could hold would let one client forge parts in the streams of others.
+        boundary = f"socketio-{secrets.token_hex(16)}"
+        self.content_type = f'multipart/x-mixed-replace;boundary="{boundary}"'
+        line = f"--{boundary}\n".encode("ascii")
+        self.preamble = chunk(line) if is_chunked else line
+        self.epilogue = LAST_CHUNK if is_chunked else b""
+        # The encoders know no boundary, so that what they make of a broadcast is shared by all streams.
+        self._encode = _part_in_chunk if is_chunked else _part
+        self._boundary = line + b"\r\n" if is_chunked else line
+
+    def encode_part(self, payload: Payload) -> bytes:
+        return payload.encoded(self._encode) + self._boundary
+
+
+_BOUNDARY_LENGTH: Final = len("--socketio-") + 2 * 16 + len("\n")
+
+
+def _part(text: str) -> bytes:
+    """A part without the boundary behind it."""
+    return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text.encode("utf-8")
+
+
+def _part_in_chunk(text: str) -> bytes:
+    """The beginning of a chunk, which the boundary and CRLF end."""
+    part = _part(text)
+    return b"%x\r\n%b" % (len(part) + _BOUNDARY_LENGTH, part)
+
+
+class XHRMultipartHandler(StreamingHandler):
+    """``xhr-multipart``."""
+
+    transport = "xhr-multipart"
+    format_class = MultipartFormat

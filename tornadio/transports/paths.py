@@ -1,0 +1,198 @@
+"""URLs of an endpoint: which paths are its own, and which transport, session and extra each of them names."""
+
+import pkgutil
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import tornado.routing
+from tornado.httputil import HTTPServerRequest
+
+from tornadio.errors import PeerError, RefusedError
+from tornadio.logs import get_logger
+from tornadio.settings import HANDLERS, PROTOCOLS
+from tornadio.transports.base import TransportHandler
+from tornadio.transports.endpoint import Endpoint, TransportPath
+from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
+
+logger = get_logger(__name__)
+
+# Characters. Paths of clients have about 100 besides the extra; against longer ones a regular expression of the
+# application may take long.
+_MAX_PATH: Final = 4096
+# Names of transports in a path with an extra that are tried, from the end: each costs a match of extra_re.
+_MAX_TRIED: Final = 8
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class UnknownTransportHandler(TransportHandler):
+    """Refuses a path below a resource that names no transport: 404, and for a newer client what it needs to know."""
+
+    transport = "unknown"
+
+    def check_access(self) -> None:
+        self.check_host()
+        raise self.path_error()
+
+    def path_error(self) -> RefusedError:
+        """The error for this path."""
+        return RefusedError(404, self._hint())
+
+    def upgrade_not_allowed_error(self) -> PeerError:
+        return RefusedError(400, str(self._refusal))
+
+    def _hint(self) -> str:
+        root = f"/{self.endpoint.resource}"
+        path = self.exchange.path
+        if _is_newer_client(self.exchange.query) or re.search(r"/1(/|$)", path.removeprefix(root)):
+            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", path)
+            return (
+                "this server speaks Socket.IO 0.6, not 0.7 or newer: "
+                f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
+            )
+        names = ", ".join(PROTOCOLS)
+        return f"not a transport of this resource: there are {names}"
+
+
+def _is_newer_client(query: str) -> bool:
+    """Whether this is how clients of Socket.IO 1.0 and newer begin: ``/socket.io/?EIO=4&transport=polling``."""
+    return "EIO=" in query
+
+
+class BadPathHandler(UnknownTransportHandler):
+    """Refuses a path that is not percent-encoded UTF-8: 400."""
+
+    def path_error(self) -> RefusedError:
+        return RefusedError(400, "the path is not UTF-8, percent-encoded")
+
+
+class LongPathHandler(UnknownTransportHandler):
+    """Refuses a path below a resource that is too long to be parsed: 414."""
+
+    def path_error(self) -> RefusedError:
+        return RefusedError(414, f"the path is longer than {_MAX_PATH} characters")
+
+
+class BadExtraHandler(UnknownTransportHandler):
+    """Refuses an extra that ``extra_re`` matches only while it is percent-encoded, or with control characters: 404."""
+
+    def path_error(self) -> RefusedError:
+        return RefusedError(404, "the part between resource and transport, decoded, is not one that this server takes")
+
+
+class Match(NamedTuple):
+    """The handler for a path, and the parts of the path."""
+
+    handler_class: type[TransportHandler]
+    path: TransportPath = TransportPath()
+
+
+class ResourcePaths:
+    """Parses the paths of a resource. There is no other parser of them.
+
+    :param resource: the first part of the paths.
+    :param extra_re: regular expression for the extra, which is held against that alone; ``None`` for no extra: then a
+        transport's name stands directly below the resource.
+    :param extra_sep: what separates the resource from the extra.
+    :ivar script: the path of the browser client's script.
+    """
+
+    def __init__(self, resource: str, extra_re: str | None, extra_sep: str) -> None:
+        root = f"/{resource}"
+        self._roots = (root, f"{root}/")
+        self._below = f"{root}/"
+        self._extra = None if extra_re is None else re.compile(extra_re)
+        self._prefix = root + extra_sep
+        self.script = f"{root}/socket.io.js"
+
+    def match(self, path: str, query: str) -> Match | None:
+        """The handler for a request; ``None`` for the client's script, and where the path is not the resource's.
+
+        Below the resource, ``/R/...``, every path is, with an extra behind another separator those of transports.
+        """
+        if path == self.script:
+            return None
+        if path in self._roots:
+            return _UNKNOWN if _is_newer_client(query) else None
+        is_below = path.startswith(self._below)
+        if len(path) > _MAX_PATH:
+            return Match(LongPathHandler) if is_below else None
+        if self._extra is None:
+            return self._match_below(path) if is_below else None
+        if not path.startswith(self._prefix):
+            return _UNKNOWN if is_below else None
+        found = self._match_extra(path, self._extra, _BY_NAME)
+        if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
+            return _UNKNOWN
+        return found
+
+    def _match_below(self, path: str) -> Match:
+        name, _, rest = path[len(self._below) :].partition("/")
+        handler = _BY_NAME.get(name)
+        if handler is None or (rest and handler.is_websocket):
+            return _UNKNOWN
+        session_id, _, tail = rest.partition("/")
+        found = TransportPath(session_id, tail)
+        return Match(handler, found) if "%" not in path else _decoded(handler, found)
+
+    def _match_extra(
+        self, path: str, extra: re.Pattern[str], handlers: Mapping[str, type[TransportHandler]]
+    ) -> Match | None:
+        """The handler whose name stands last in the path, with the extra before it. Only the last few names are tried:
+        clients put no more than the session id and two numbers behind the transport's name.
+        """
+        start, end, tried = len(self._prefix), len(path), 0
+        while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
+            handler = handlers.get(path[slash + 1 : end])
+            if handler is not None and not (handler.is_websocket and path[end + 1 :]):
+                tried += 1
+                piece = path[start:slash]
+                if extra.fullmatch(piece):
+                    session_id, _, tail = path[end + 1 :].partition("/")
+                    found = TransportPath(session_id, tail, piece)
+                    if "%" not in path and path.isprintable():
+                        return Match(handler, found)
+                    return _checked(_decoded(handler, found), piece, extra)
+            end = slash
+        return None
+
+
+def _decoded(handler: type[TransportHandler], path: TransportPath) -> Match:
+    """A match whose path's parts are decoded from percent-encoded UTF-8."""
+    try:
+        return Match(handler, TransportPath(*(unquote_to_bytes(part).decode("utf-8") for part in path)))
+    except UnicodeDecodeError:
+        return Match(BadPathHandler)
+
+
+def _checked(match: Match, piece: str, extra: re.Pattern[str]) -> Match:
+    """Hold the decoded extra against ``extra_re`` as well: ``[^/]+`` must not take ``%2F``."""
+    decoded = match.path.extra
+    if _CONTROL_CHARACTERS.search(decoded) or (decoded != piece and not extra.fullmatch(decoded)):
+        return Match(BadExtraHandler)
+    return match
+
+
+_BY_NAME: Final[dict[str, type[TransportHandler]]] = {
+    name: pkgutil.resolve_name(handler) for name, handler in HANDLERS.items()
+}
+# Clients of Socket.IO 0.7 to 0.9 ask for /socket.io/1/: the version of their protocol.
+_NEWER: Final = {"1": UnknownTransportHandler}
+_UNKNOWN: Final = Match(UnknownTransportHandler)
+
+
+class EndpointRouter(tornado.routing.Router):
+    """Tornado's routing from a request to the handler of its transport."""
+
+    def __init__(self, endpoint: Endpoint, paths: ResourcePaths) -> None:
+        self._endpoint = endpoint
+        self._paths = paths
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate | None:
+        match = self._paths.match(request.path, request.query or "")
+        if match is None:
+            return None
+        exchange = TornadoExchange(request)
+        handler = match.handler_class(self._endpoint, exchange, match.path)
+        return TornadoMessageDelegate(handler, exchange, self._endpoint.sessions.lingering)

@@ -1,0 +1,208 @@
+"""POSTs: the frames in a body are handed to the session that the path names; the response says what became of them."""
+
+import asyncio
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from tornadio import proto
+from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
+from tornadio.sessions.base import BaseSession
+from tornadio.sessions.posts import Post
+from tornadio.sessions.state import State
+from tornadio.transports import forms
+from tornadio.transports.endpoint import Endpoint, TransportPath
+from tornadio.transports.responses import TEXT_PLAIN, Responder
+from tornadio.web.exchange import Exchange
+
+
+class PostHandler(Responder):
+    """Handles a POST, from its headers until its messages were handled and its response was sent.
+
+    :ivar path: the parts of the request's path.
+    """
+
+    def __init__(self, endpoint: Endpoint, exchange: Exchange, path: TransportPath) -> None:
+        super().__init__(endpoint, exchange)
+        self.path = path
+        self._post: Post | None = None  # while the response to a POST to a session is pending
+
+    # -- Sessions ------------------------------------------------------------------------------------------------
+
+    def find_session(self) -> BaseSession:
+        """The session that the path names.
+
+        :raises RefusedError: 401, there is none of that id and transport.
+        """
+        session = self._lookup_session()
+        if session is None:
+            raise self.session_not_found()
+        session.request_received()
+        return session
+
+    def _lookup_session(self) -> BaseSession | None:
+        return self.endpoint.sessions.get(self.path.session_id, self.transport)
+
+    def session_not_found(self) -> RefusedError:
+        """The error for a request that names no session of its transport."""
+        return RefusedError(401, "there is no such session: it has ended, or never was")
+
+    # -- The body ------------------------------------------------------------------------------------------------
+
+    @property
+    def max_body_size(self) -> int:
+        """Bytes that a body may have: a payload of ``max_message_size``, as percent-encoding may expand it."""
+        return forms.BODY_EXPANSION * self.endpoint.settings.max_message_size + len("data=")
+
+    def too_large_error(self) -> TooLargeError:
+        """The error for a body of more than :attr:`max_body_size`."""
+        return TooLargeError(f"the body is larger than {self.max_body_size} bytes: max_message_size percent-encoded")
+
+    def begin_post(self, size: int) -> None:
+        """Reserve ``size`` bytes for the body in the session that the path names. Where there is no such session,
+        :meth:`handle_post` raises.
+
+        :raises RefusedError: 503, too much waits in the session already.
+        """
+        session = self._lookup_session()
+        if session is not None and not session.is_closed:
+            post = Post(session)
+            session.reserve_post(post, size)
+            self._post = post
+
+    def buffers_post(self, size: int) -> bool:
+        """Whether to keep a body of which ``size`` bytes were received: a session will read it.
+
+        :raises RefusedError: 503, too much waits in the session already.
+        """
+        post = self._post
+        if post is None or post.session.is_closed:
+            return False
+        if size > post.size:  # a chunked body, whose length was not announced
+            post.session.reserve_post(post, size)
+        return True
+
+    def drop_post(self) -> None:
+        """End a POST without a response: its body was not received to the end, or the response was sent early."""
+        post, self._post = self._post, None
+        if post is not None:
+            post.session.end_post(post)
+
+    def handle_post(self, body: bytes) -> None:
+        """Hand a POST's frames to its session; respond now, or when they were handled.
+
+        :raises PeerError: the response.
+        """
+        post = self._post
+        if post is None:
+            raise self.session_not_found() if self.path.session_id else _no_session_named()
+        session = post.session
+        if session.is_closed:  # while the body was received
+            self.drop_post()
+            raise self.session_not_found()
+        session.request_received()
+        session.touch()
+        session.post_received(post)
+        try:
+            payload = self._parse_body(body)
+            frames = self._decode_later(payload.encode("utf-8")) if session.is_handling else self.decode(payload)
+            handled = session.receive(frames)
+        except PeerError as error:
+            self._respond_post(post, error)  # in this block: another name for the error would make a cycle
+        except BaseException:
+            self.drop_post()
+            raise
+        else:
+            if isinstance(handled, bool):
+                self._respond_post(post, handled)
+            else:
+                post.size = len(payload.encode("utf-8"))
+                self._respond_when_handled(post, handled, frames)
+
+    def _parse_body(self, body: bytes) -> str:
+        """The payload in the body.
+
+        :raises ProtocolError: there is none in it.
+        """
+        content_type = self.exchange.headers.get("Content-Type", "")
+        return forms.parse_post_body(body, content_type, self.endpoint.settings.max_message_size)
+
+    def decode(self, data: str) -> Iterator[tuple[str, Any]]:
+        """The frames of a POST's payload."""
+        return proto.iter_decode(data)
+
+    def _decode_later(self, payload: bytes) -> Iterator[tuple[str, Any]]:
+        """As :meth:`decode`, of a payload that waits for a handler: kept as UTF-8, a text may take four times as
+        much."""
+        frames = self.decode(payload.decode("utf-8"))
+        del payload
+        yield from frames
+
+    # -- The response --------------------------------------------------------------------------------------------
+
+    def _respond_when_handled(self, post: Post, handling: "asyncio.Task[bool]", frames: Iterator[Any]) -> None:
+        """Respond when the messages were handled, or as soon as the session closes."""
+        handling.add_done_callback(self._on_handled)
+        post.session.set_post_callback(post, functools.partial(self._on_session_closed, handling, frames))
+        self.exchange.set_close_callback(functools.partial(post.session.release_post, post))
+
+    def _on_handled(self, handling: "asyncio.Task[bool]") -> None:
+        post = self._detach_post()
+        if post is None:
+            return  # the response was sent when the session closed
+        if handling.cancelled():
+            self._respond_post(post, HandlerError())
+        elif (error := handling.exception()) is not None:
+            self._respond_post(post, error if isinstance(error, PeerError) else HandlerError())
+        else:
+            self._respond_post(post, handling.result())
+
+    def _on_session_closed(self, handling: "asyncio.Task[bool]", frames: Iterator[Any]) -> None:
+        """Respond before the messages were handled. If the application closed the session, the message whose handler
+        runs is still handled, those behind it are not.
+        """
+        if handling.done():
+            self._on_handled(handling)
+        elif (post := self._detach_post()) is not None:
+            try:
+                is_last = post.session.state is State.CLOSING and next(frames, None) is None
+            except PeerError:
+                is_last = False
+            self._respond_post(post, is_last)
+
+    def _detach_post(self) -> Post | None:
+        """The POST, if its response is still pending: the caller sends it."""
+        post, self._post = self._post, None
+        if post is not None:
+            post.on_session_end = None  # a callback of this object: break the reference cycle
+        return post
+
+    def _respond_post(self, post: Post, handled: bool | PeerError) -> None:
+        """Respond, and end the POST when the response was written to the socket.
+
+        :param handled: whether all messages were handled, or the error that the response tells.
+        """
+        session = post.session
+        if handled is False:
+            handled = self._not_all_handled()
+        if isinstance(handled, PeerError):
+            self.respond_error(handled)
+            if isinstance(handled, TooLargeError):
+                session.close(handled.close_code, str(handled))
+        else:
+            self.respond(200, TEXT_PLAIN, b"ok")
+        flushed = self.exchange.flushed()
+        if flushed is None:
+            session.end_post(post)
+        else:
+            flushed.add_done_callback(lambda flushed: session.end_post(post))
+
+    def _not_all_handled(self) -> RefusedError:
+        """The error for a POST whose session ended before all of it was handled."""
+        if self.endpoint.sessions.draining:
+            return RefusedError(503, "shutting down, not all of this was handled")
+        return RefusedError(401, "the session has ended, and not all of this was handled")
+
+
+def _no_session_named() -> RefusedError:
+    return RefusedError(400, "a POST needs a session: open one with a GET")

@@ -1,0 +1,133 @@
+"""HTTP responses of the transports: heads, CORS, error texts, and the access log's line for each.
+
+Built as bytes, without Tornado's ``RequestHandler``: what that does for a page (arguments, cookies, templates, ETags,
+XSRF tokens, buffers) would be half of a poll's time, and no client of these responses has a use for it.
+"""
+
+import email.utils
+import functools
+import http
+import time
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from tornado.httputil import HTTPServerRequest
+
+from tornadio.errors import PeerError
+from tornadio.logs import get_logger, without_ids
+from tornadio.transports.endpoint import Endpoint
+from tornadio.web.exchange import Exchange
+from tornadio.web.origins import cors_headers
+
+logger = get_logger(__name__)
+
+TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
+
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+# no-store: a poll's response must come from no cache. nosniff: no browser may take a client's text for a script or page
+# of this host. X-Accel-Buffering: nginx passes a stream on as it comes. Vary: the CORS headers depend on the Origin.
+_COMMON_HEADERS: Final = (
+    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n"
+)
+
+
+class Responder:
+    """Sends the one response to a request, and hands the request to the access log.
+
+    :ivar endpoint: the router's.
+    :ivar exchange: the request, and its connection.
+    """
+
+    transport: ClassVar[str]
+    methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
+
+    def __init__(self, endpoint: Endpoint, exchange: Exchange) -> None:
+        self.endpoint = endpoint
+        self.exchange = exchange
+        self._status = 0
+
+    def respond(self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Send a whole response, if the client is still connected; log it in any case.
+
+        :param headers: headers besides those of every response.
+        """
+        if not self.exchange.is_closed:
+            raw_lines = f"Content-Length: {len(body)}\r\n{self.exchange.connection_header()}"
+            head = self.build_head(status, content_type, raw_lines, headers)
+            response = head + body if self.exchange.method != "HEAD" else head
+            self.exchange.send_response(response, self.endpoint.settings.heartbeat_timeout)
+        self.log(status)
+
+    def respond_error(self, error: PeerError) -> None:
+        """Respond with an error's status and text."""
+        # RFC 9110, section 15.5.6: a 405 names the methods that are allowed
+        headers = {"Allow": ", ".join(self.methods)} if error.http_status == 405 else None
+        self.respond(error.http_status, TEXT_PLAIN, str(error).encode("utf-8"), headers)
+
+    def respond_internal_error(self) -> None:
+        """Log the exception that is being handled, and respond 500."""
+        self.respond_error(self.internal_error())
+
+    def internal_error(self) -> PeerError:
+        """Log the exception that is being handled, of the application or of this library; returns the 500 for it."""
+        logger.exception("%s: failed on %s %s", self.transport, self.exchange.method, self.exchange.path)
+        return PeerError("the server failed on this request", http_status=500, close_code=1011)
+
+    def closing_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
+        """A whole error response that announces the connection's end: the rest of the request is not read.
+
+        :param headers: headers besides those of every response.
+        """
+        text = str(error).encode("utf-8")
+        raw_lines = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
+        head = self.build_head(error.http_status, TEXT_PLAIN, raw_lines, headers)
+        return head if self.exchange.method == "HEAD" else head + text
+
+    def build_head(
+        self, status: int, content_type: str, raw_lines: str, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The head of a response, CORS headers included.
+
+        :param raw_lines: header lines about the body and the connection, each with its CRLF.
+        :param headers: more headers.
+        """
+        more = "".join([f"{name}: {value}\r\n" for name, value in (self._cors_headers() | dict(headers or {})).items()])
+        return (
+            f"HTTP/1.1 {status} {_PHRASES[status]}\r\nDate: {_date(int(time.time()))}\r\n"
+            f"{_COMMON_HEADERS}Content-Type: {content_type}\r\n{raw_lines}{more}\r\n"
+        ).encode("latin-1")
+
+    def _cors_headers(self) -> dict[str, str]:
+        """Also of error responses: without them a page of another origin would see status 0, whatever the status."""
+        origin = self.exchange.headers.get("Origin")
+        if origin is None or not self.endpoint.origins.allows(origin, self.exchange.host):
+            return {}
+        return cors_headers(origin)
+
+    # -- For the access log: what a log_function may ask of a RequestHandler -----------------------------------------
+
+    def log(self, status: int) -> None:
+        """Call the application's ``log_function`` for this request."""
+        self._status = status
+        try:
+            self.endpoint.log_request(self)
+        except Exception:  # the response is on its way: an error here must neither send a second one nor reach a sender
+            logger.exception("%s: log_function failed", self.transport)
+
+    @property
+    def request(self) -> HTTPServerRequest:
+        """The request as Tornado's users know it."""
+        return self.exchange.request
+
+    def get_status(self) -> int:
+        """The response's status."""
+        return self._status
+
+    def _request_summary(self) -> str:
+        return f"{self.exchange.method} {without_ids(self.exchange.uri)} ({self.request.remote_ip})"
+
+
+@functools.lru_cache(maxsize=1)
+def _date(now: int) -> str:
+    """The ``Date`` header's value (RFC 9110, section 5.6.7) for a Unix time."""
+    return email.utils.formatdate(now, usegmt=True)
