@@ -1,11 +1,14 @@
 """Which URLs a router serves, what they mean, and what it leaves to the application."""
 
+import functools
+
 import pytest
 import tornado.web
 
 import tornadio
 from tests.support import HTTP_TRANSPORTS, STREAMING, Recorder, Served, until
 from tornadio import proto
+from tornadio.errors import SettingsError
 
 TRANSPORTS_WITH_PLAIN_URLS = ("xhr-polling", *STREAMING)
 
@@ -160,6 +163,50 @@ async def test_resource_is_taken_literally(serve, resource):
     served = serve(resource=resource)
     await served.open(resource=resource.strip("/"))
     assert len(served.router.connections) == 1
+
+
+@pytest.mark.parametrize("resource", ["socket.io/*", "/socket.io/*"])
+async def test_the_default_of_tornadio_0_0_5_is_the_same_resource(serve, resource):
+    served = serve(resource=resource)
+    await served.open(resource="socket.io")
+    assert len(served.router.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "hint"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("*", ""),
+        ("/*", ""),
+        (None, ""),
+        (b"chat", ""),
+        (1, ""),
+        ("chat room", ": write 'chat%20room'"),
+        ("chat?", ": write 'chat%3F'"),
+        ("chat#1", ": write 'chat%231'"),
+        ("café", ": write 'caf%C3%A9'"),
+        ("chat\n", ": write 'chat%0A'"),
+        ("a/b c", ": write 'a/b%20c'"),
+        ("c++%20 x", ": write 'c++%20%20x'"),
+        ("\ud800", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        functools.partial(tornadio.get_router, Recorder),
+        functools.partial(tornadio.Emitter, "redis://localhost"),
+        functools.partial(tornadio.AsyncEmitter, "redis://localhost"),
+    ],
+    ids=["router", "emitter", "emitter for asyncio"],
+)
+def test_a_resource_that_no_path_begins_with_is_an_error_that_says_what_is_right(make, resource, hint):
+    with pytest.raises(SettingsError) as caught:
+        make(resource=resource)
+    assert str(caught.value) == (
+        f"resource must be the first part of a URL's path, such as 'socket.io', not {resource!r}{hint}"
+    )
 
 
 async def test_resources_of_one_application_are_apart(serve):

@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.routing import AnyMatches, PathMatches, Rule
 
-from tornadio.cluster.bus import Bus
+from tornadio.cluster.bus import Bus, check_resource
 from tornadio.cluster.redis import RedisBus
 from tornadio.cluster.relay import Relay
 from tornadio.conn import SocketConnection
@@ -164,17 +164,17 @@ def get_router(
     :param handler: a subclass of :class:`tornadio.SocketConnection`; each client gets an instance, made without
         arguments.
     :param settings: see :class:`tornadio.settings.Settings`.
-    :param resource: the first part of the URLs, as given to the client's ``io.Socket``.
+    :param resource: the first part of the URLs' paths, as given to the client's ``io.Socket``; percent-encoded where a
+        path has to be. ``'socket.io/*'``, as TornadIO 0.0.5 wrote it, is ``'socket.io'``.
     :param io_loop: the loop that the connections will live on; the running one by default.
     :param extra_re: regular expression for a part between resource and transport, handed to ``on_open`` as ``extra``.
     :param extra_sep: what separates the resource from that part, ``'/'`` usually; nothing by default.
     :raises tornadio.errors.SettingsError: any of these is not as it must be; the message says what is right.
     """
     _check_handler(handler)
-    if not isinstance(resource, str) or not resource.strip("/"):
-        raise SettingsError(f"resource must be the first part of a path, such as 'socket.io', not {resource!r}")
+    resource = check_resource(resource)
     _check_extra(extra_re, extra_sep)
-    return Router(handler, make_settings(settings), resource.strip("/"), io_loop, extra_re, extra_sep or "")
+    return Router(handler, make_settings(settings), resource, io_loop, extra_re, extra_sep or "")
 
 
 def _check_handler(handler: Any) -> None:

@@ -192,8 +192,8 @@ async def test_several_threads_may_share_one(serve, redis_server):
     ("arguments", "mistake"),
     [
         ({"url": "http://localhost"}, "no URL of Redis"),
-        ({"url": "redis://localhost", "resource": "/"}, "resource must be that of the router"),
-        ({"url": "redis://localhost", "resource": None}, "resource must be that of the router"),
+        ({"url": "redis://localhost", "resource": "/"}, "resource must be the first part of a URL's path"),
+        ({"url": "redis://localhost", "resource": None}, "resource must be the first part of a URL's path"),
         ({"url": "redis://localhost", "prefix": ""}, "prefix must be ASCII text"),
         ({"url": None}, "the URL of Redis is a text"),
     ],

@@ -6,16 +6,21 @@ publisher. docs/recipes.rst documents it for programs in other languages.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
+from urllib.parse import quote
 
 from tornadio import proto
-from tornadio.errors import CallerError, ProtocolError
+from tornadio.errors import CallerError, ProtocolError, SettingsError
 
 _VERSION: Final = 1
 _MEMBERS: Final = {"v", "from", "frames"}
 _MAX_PUBLISHER: Final = 64  # characters of a publisher's id; ours have 16
 _MAX_NAME: Final = 200  # characters of a group's name, which is part of a channel's
+
+# Spaces, control characters, what is not ASCII, and what ends a path (RFC 3986, sections 2 and 3.3).
+_NOT_IN_PATHS: Final = re.compile(r"[^!-~]|[?#]")
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -63,6 +68,28 @@ def channel_name(resource: str, group: str | None = None) -> str:
     """Return the name of the channel for all connections of a resource, or for those in one of its groups."""
     resource = resource.replace("%", "%25").replace(":", "%3A")  # so that no resource is another one's group
     return resource if group is None else f"{resource}:group:{group}"
+
+
+def check_resource(resource: object) -> str:
+    """The name of a resource, as it stands in paths: without slashes around it, and without the ``/*`` behind it that
+    TornadIO 0.0.5 wrote (``socket.io/*``).
+
+    :raises SettingsError: no path begins with it.
+    """
+    name = resource.strip("/").removesuffix("/*").rstrip("/") if isinstance(resource, str) else ""
+    if name in ("", "*") or _NOT_IN_PATHS.search(name):
+        right = "resource must be the first part of a URL's path, such as 'socket.io'"
+        raise SettingsError(f"{right}, not {resource!r}{_encoded_hint(name)}")
+    return name
+
+
+def _encoded_hint(name: str) -> str:
+    """What to write instead of a name that holds what a path has percent-encoded only."""
+    try:
+        encoded = _NOT_IN_PATHS.sub(lambda match: quote(match[0], safe=""), name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return ""
+    return f": write {encoded!r}" if encoded != name else ""
 
 
 def check_group_name(name: object) -> str:

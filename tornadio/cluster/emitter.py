@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tornadio import proto
-from tornadio.cluster.bus import channel_name, check_group_name, pack
+from tornadio.cluster.bus import channel_name, check_group_name, check_resource, pack
 from tornadio.cluster.redis import DEFAULT_PREFIX, DEFAULT_TIMEOUT, check_prefix, connection_errors, connection_options
-from tornadio.errors import BusError, SettingsError
+from tornadio.errors import BusError
 
 
 class _PublishCommands:
@@ -17,9 +17,7 @@ class _PublishCommands:
     """
 
     def __init__(self, resource: str, prefix: str) -> None:
-        if not isinstance(resource, str) or not resource.strip("/"):
-            raise SettingsError(f"resource must be that of the router, such as 'socket.io', not {resource!r}")
-        self._resource = resource.strip("/")
+        self._resource = check_resource(resource)
         self._prefix = check_prefix(prefix)
         self._publisher = secrets.token_hex(8)
 

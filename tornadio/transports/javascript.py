@@ -8,6 +8,6 @@ _encode = JSONEncoderForHTML().encode
 def js_string_literal(text: str) -> str:
     """``text`` as a JavaScript string literal, in ASCII.
 
-    Quotes, newlines, ``<``, ``>`` and ``&`` are escaped: nothing in it can end the literal, nor a ``<script>`` around it.
+    Quotes, newlines, ``<``, ``>`` and ``&`` are escaped: nothing in it ends the literal, or a ``<script>`` around it.
     """
     return _encode(text)
