@@ -70,6 +70,7 @@ PURE = {
     "proto": ["simplejson"],
     "cluster.bus": [],
     "transports.forms": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
+    "websocket.framer": [],
     "websocket.hixie": [],
     "websocket.masking": ["tornado.speedups"],  # a pure function in C
     "websocket.rfc6455": [],

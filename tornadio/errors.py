@@ -1,20 +1,46 @@
-"""All errors of the library, in two families, the peer's fault and the caller's fault, and one that is nobody's.
+"""All exceptions of the library: of clients, of the program that uses it, and of the message bus.
 
-A :class:`PeerError` says what a client did wrong, and how to tell it: it knows its HTTP status and its
-WebSocket close code (RFC 6455, section 7.4.1). A :class:`CallerError` says what the program that uses the
-library did wrong; it is raised where the mistake was made. A :class:`BusError` is the weather.
+::
+
+    TornadIOError
+    +-- PeerError                 a client's request or message is wrong, or not allowed
+    |   +-- ProtocolError         it breaks the protocol
+    |   |   +-- TooLargeError     it is larger than max_message_size
+    |   +-- RefusedError          it is well formed, but not allowed
+    |   +-- HandlerError          the application failed on it
+    +-- CallerError               the program uses the library wrongly; raised where it does
+    |   +-- EncodeError           a message that can't be sent (also a ValueError)
+    |   +-- SettingsError         a setting or argument (also a ValueError)
+    +-- BusError                  the message bus failed; neither client nor application is at fault
+
+A :class:`PeerError` knows how the client is told: its HTTP status, and its WebSocket close code (RFC 6455, section
+7.4.1). It is logged and told to the client, and never raised into the application.
 """
+
+__all__ = [
+    "BusError",
+    "CallerError",
+    "EncodeError",
+    "HandlerError",
+    "PeerError",
+    "ProtocolError",
+    "RefusedError",
+    "SettingsError",
+    "TooLargeError",
+    "TornadIOError",
+]
 
 
 class TornadIOError(Exception):
-    """Root of every error that this library raises."""
+    """Base class of all exceptions that this library raises."""
 
 
 class PeerError(TornadIOError):
-    """Something a client did, or asked for, that it may not.
+    """A client's request or message is wrong, or not allowed.
 
-    :ivar http_status: status of the HTTP answer that carries this error.
-    :ivar close_code: code of the WebSocket close frame that carries it.
+    :param reason: the text for the client: body of the HTTP response, or reason of the close frame.
+    :ivar http_status: the status of the HTTP response, 400 by default.
+    :ivar close_code: the code of the WebSocket close frame, 1002 (protocol error) by default.
     """
 
     def __init__(self, reason: str, *, http_status: int = 400, close_code: int = 1002) -> None:
@@ -24,45 +50,54 @@ class PeerError(TornadIOError):
 
 
 class ProtocolError(PeerError):
-    """Bytes or text that break the protocol: frames, JSON, WebSocket framing, a handshake."""
+    """Bytes or text break the protocol: Socket.IO frames, JSON, WebSocket framing or handshake. Close code 1007 (invalid
+    payload data) by default.
+    """
 
     def __init__(self, reason: str, *, http_status: int = 400, close_code: int = 1007) -> None:
         super().__init__(reason, http_status=http_status, close_code=close_code)
 
 
 class TooLargeError(ProtocolError):
-    """A payload past ``max_message_size``."""
+    """A payload is larger than ``max_message_size``: status 413, close code 1009 (message too big)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, http_status=413, close_code=1009)
 
 
 class RefusedError(PeerError):
-    """A request that is well formed, but not granted: origin, session, transport, room."""
+    """A request is well formed, but not allowed: by its host, origin, path, method, session, transport, or a limit.
+
+    Its close code is 1013 (try again later, in IANA's registry) for the statuses 429 and 503, else 1008 (policy
+    violation).
+    """
 
     def __init__(self, http_status: int, reason: str) -> None:
-        # 1013 is "try again later" in the registry of close codes.
         super().__init__(reason, http_status=http_status, close_code=1013 if http_status in (429, 503) else 1008)
 
 
 class HandlerError(PeerError):
-    """``on_open`` or ``on_message`` raised. It was logged with its traceback; the client hears only this much."""
+    """``on_open`` or ``on_message`` raised: status 500, close code 1011 (internal error). The log has the traceback, the
+    client is told nothing about it.
+    """
 
     def __init__(self) -> None:
         super().__init__("the application failed on this message", http_status=500, close_code=1011)
 
 
 class CallerError(TornadIOError):
-    """A mistake of the program that uses the library."""
+    """The program uses the library wrongly."""
 
 
 class EncodeError(CallerError, ValueError):
-    """A message that can't be sent: not UTF-8, not JSON."""
+    """A message can't be sent: bytes that are not UTF-8, or an object that JSON has no form for."""
 
 
 class SettingsError(CallerError, ValueError):
-    """A setting, or an argument of ``get_router``, that doesn't exist or is out of range."""
+    """A setting or an argument does not exist, or has a value that it can't have; the text says what is right."""
 
 
 class BusError(TornadIOError):
-    """What connects the processes did not take a message, or did not say so. Servers raise none: they log it."""
+    """The message bus (Redis) failed to publish a message, or did not confirm it in time. Emitters and
+    ``RedisBus.publish`` raise it; routers log it.
+    """

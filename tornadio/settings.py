@@ -1,11 +1,13 @@
-"""The settings of a router: one frozen object, validated once."""
+"""A router's settings: one frozen object, validated when the router is made."""
 
 import dataclasses
 import difflib
+import functools
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio.errors import SettingsError
@@ -13,9 +15,12 @@ from tornadio.errors import SettingsError
 if TYPE_CHECKING:
     from tornadio.cluster.bus import Bus
 
+__all__ = ["PROTOCOLS", "Settings"]
+
 logger = logging.getLogger(__name__)
 
-# The one list of transports, each with where its handler is. In this order the official client tries them.
+# The one list of transports: the name in paths and settings, and the handler's module and class. The official client
+# tries them in this order.
 HANDLERS: Final = {
     "websocket": "tornadio.transports.websocket:WebSocketHandler",
     "flashsocket": "tornadio.transports.websocket:FlashSocketHandler",
@@ -26,13 +31,111 @@ HANDLERS: Final = {
 }
 PROTOCOLS: Final = tuple(HANDLERS)
 
-# Silence after which the official 0.6 client considers a persistent transport dead.
-_CLIENT_PATIENCE: Final = 15.0
+# Seconds of silence after which 0.6 clients drop a persistent transport: the default of their option ``timeout``, in
+# the official client as in static/socket.io.js.
+_CLIENT_TIMEOUT: Final = 15.0
+
+_BUS_URLS: Final = ("redis://", "rediss://", "unix://")
+_BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
+_NODE: Final = re.compile("[0-9a-z]{0,16}")
+_APPLICATION_SETTINGS: Final = frozenset(
+    {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
+)
+
+# -- Checks: what may be given for a setting, by its name. They return the value to keep, or raise SettingsError. -----
+
+
+def _check_seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"{name} must be a number of seconds, not {value!r}{_default(name)}")
+    if not 0 < value <= sys.float_info.max:
+        raise SettingsError(f"{name} must be above 0 seconds and finite, not {value!r}{_default(name)}")
+    return float(value)
+
+
+def _check_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}{_default(name)}")
+    return value
+
+
+def _check_count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else _check_count(name, value)
+
+
+def _default(name: str) -> str:
+    value = getattr(Settings(), name)
+    if value is None:
+        return " (the default is None)"
+    return f" (the default is {value:,})" if isinstance(value, int) else f" (the default is {value:g})"
+
+
+def _check_protocols(name: str, value: Any) -> tuple[str, ...]:
+    protocols = _check_list("websocket", name, value)
+    if not protocols:
+        raise SettingsError(f"{name} must name at least one of {', '.join(PROTOCOLS)}")
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise SettingsError(f"{name}: no transport {protocol!r}{_suggestion(protocol, PROTOCOLS)}")
+    return protocols
+
+
+def _check_list(example: str, name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        raise SettingsError(f"{name} must be a list, such as [{value!r}]")
+    if not isinstance(value, Iterable):
+        raise SettingsError(f"{name} must be a list, such as [{example!r}], not {value!r}")
+    return tuple(value)
+
+
+def _check_list_or_none(example: str, name: str, value: Any) -> tuple[Any, ...] | None:
+    return None if value is None else _check_list(example, name, value)
+
+
+def _check_bus(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if not value.startswith(_BUS_URLS):
+            raise SettingsError(f"{name} must be a URL that begins with {', '.join(_BUS_URLS)}, or an object")
+        return value
+    missing = [method for method in _BUS_METHODS if not callable(getattr(value, method, None))]
+    if missing or isinstance(value, type):
+        raise SettingsError(
+            f"{name} must be a URL such as 'redis://host:6379', or an object with {', '.join(_BUS_METHODS)}: "
+            f"{type(value).__name__} has no {', '.join(missing)}"
+        )
+    return value
+
+
+def _check_node(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not _NODE.fullmatch(value):
+        raise SettingsError(f"{name} must be up to 16 of 0-9 and a-z, not {value!r}")
+    return value
+
+
+def _suggestion(wrong: object, right: tuple[str, ...]) -> str:
+    """What was meant, if one of the right names is similar; else all of them."""
+    close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
+
+
+def _checked(check: Callable[[str, Any], Any]) -> dict[str, Callable[[str, Any], Any]]:
+    """The metadata of a field."""
+    return {"check": check}
+
+
+# -- The settings ------------------------------------------------------------------------------------------------------
+
+_SECONDS: Final = _checked(_check_seconds)
+_COUNT: Final = _checked(_check_count)
+_ORIGINS: Final = _checked(functools.partial(_check_list_or_none, "example.com:*"))
+_HOSTS: Final = _checked(functools.partial(_check_list_or_none, "example.com"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What ``get_router`` takes as its ``settings``. Times are seconds above zero, sizes bytes.
+    """The keys of ``get_router``'s ``settings``, with their defaults. Times are seconds above zero, sizes bytes.
 
     :ivar enabled_protocols: transports that this router serves; the others answer 403.
     :ivar session_check_interval: how often expired sessions are looked for.
@@ -60,46 +163,31 @@ class Settings:
     :ivar node: what the ids of this router's sessions begin with, ``[0-9a-z]``.
     """
 
-    enabled_protocols: tuple[str, ...] = PROTOCOLS
-    session_check_interval: float = 15.0
-    session_expiry: float = 30.0
-    heartbeat_interval: float = 12.0
-    heartbeat_timeout: float = 30.0
-    open_timeout: float = 30.0
-    xhr_polling_timeout: float = 20.0
-    origins: tuple[str, ...] | None = None
-    hosts: tuple[str, ...] | None = None
-    max_message_size: int = 1 << 20
-    max_send_buffer: int = 16 << 20
-    max_sessions: int = 100_000
-    max_sessions_per_address: int | None = None
-    bus: "str | Bus | None" = dataclasses.field(default=None, repr=False)  # there may be a password in it
-    node: str = ""
+    enabled_protocols: tuple[str, ...] = field(default=PROTOCOLS, metadata=_checked(_check_protocols))
+    session_check_interval: float = field(default=15.0, metadata=_SECONDS)
+    session_expiry: float = field(default=30.0, metadata=_SECONDS)
+    heartbeat_interval: float = field(default=12.0, metadata=_SECONDS)
+    heartbeat_timeout: float = field(default=30.0, metadata=_SECONDS)
+    open_timeout: float = field(default=30.0, metadata=_SECONDS)
+    xhr_polling_timeout: float = field(default=20.0, metadata=_SECONDS)
+    origins: tuple[str, ...] | None = field(default=None, metadata=_ORIGINS)
+    hosts: tuple[str, ...] | None = field(default=None, metadata=_HOSTS)
+    max_message_size: int = field(default=1 << 20, metadata=_COUNT)
+    max_send_buffer: int = field(default=16 << 20, metadata=_COUNT)
+    max_sessions: int = field(default=100_000, metadata=_COUNT)
+    max_sessions_per_address: int | None = field(default=None, metadata=_checked(_check_count_or_none))
+    # Not in the repr: there may be a password in it.
+    bus: "str | Bus | None" = field(default=None, repr=False, metadata=_checked(_check_bus))
+    node: str = field(default="", metadata=_checked(_check_node))
 
 
-_NAMES: Final = tuple(field.name for field in dataclasses.fields(Settings))
-_TIMES: Final = frozenset(
-    {
-        "session_check_interval",
-        "session_expiry",
-        "heartbeat_interval",
-        "heartbeat_timeout",
-        "open_timeout",
-        "xhr_polling_timeout",
-    }
-)
-_APPLICATION_SETTINGS: Final = frozenset(
-    {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
-)
-_LISTS: Final = {"origins": "example.com:*", "hosts": "example.com"}  # each with an example
-_COUNTS: Final = frozenset({"max_message_size", "max_send_buffer", "max_sessions", "max_sessions_per_address"})
-_BUS_URLS: Final = ("redis://", "rediss://", "unix://")
-_BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
-_NODE: Final = re.compile("[0-9a-z]{0,16}")
+_CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    each.name: each.metadata["check"] for each in dataclasses.fields(Settings)
+}
 
 
 def make_settings(given: Mapping[str, Any] | None) -> Settings:
-    """Validate what the user gave.
+    """The settings that ``get_router`` was given, validated.
 
     :raises SettingsError: an unknown name or a value out of range; the message says what is right.
     """
@@ -108,96 +196,21 @@ def make_settings(given: Mapping[str, Any] | None) -> Settings:
     if not isinstance(given, Mapping):
         raise SettingsError(f"settings must be a dict, not {type(given).__name__}")
     settings = Settings(**{name: _validated(name, value) for name, value in given.items()})
-    if settings.heartbeat_interval >= _CLIENT_PATIENCE:
+    if settings.heartbeat_interval >= _CLIENT_TIMEOUT:
         logger.warning(
             "heartbeat_interval is %g s, but 0.6 clients disconnect after %g s of silence: set it lower",
             settings.heartbeat_interval,
-            _CLIENT_PATIENCE,
+            _CLIENT_TIMEOUT,
         )
     return settings
 
 
 def _validated(name: str, value: Any) -> Any:
-    if name in _TIMES:
-        return _time(name, value)
-    if name in _COUNTS:
-        return None if value is None and name == "max_sessions_per_address" else _count(name, value)
-    if name == "enabled_protocols":
-        return _protocols(value)
-    if name in _LISTS:
-        return None if value is None else _tuple(name, value, _LISTS[name])
-    if name == "bus":
-        return _bus(value)
-    if name == "node":
-        return _node(value)
+    check = _CHECKS.get(name)
+    if check is not None:
+        return check(name, value)
     if name in _APPLICATION_SETTINGS:
         raise SettingsError(
             f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
         )
-    raise SettingsError(f"unknown setting {name!r}{_nearest(name, _NAMES)}")
-
-
-def _nearest(wrong: object, right: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
-    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
-
-
-def _time(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SettingsError(f"{name} must be a number of seconds, not {value!r}{_default(name)}")
-    if not 0 < value <= sys.float_info.max:
-        raise SettingsError(f"{name} must be above 0 seconds and finite, not {value!r}{_default(name)}")
-    return float(value)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}{_default(name)}")
-    return value
-
-
-def _default(name: str) -> str:
-    value = getattr(Settings(), name)
-    if value is None:
-        return " (the default is None)"
-    return f" (the default is {value:,})" if isinstance(value, int) else f" (the default is {value:g})"
-
-
-def _protocols(value: Any) -> tuple[str, ...]:
-    protocols = _tuple("enabled_protocols", value, "websocket")
-    if not protocols:
-        raise SettingsError("enabled_protocols must name at least one of " + ", ".join(PROTOCOLS))
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            raise SettingsError(f"enabled_protocols: no transport {protocol!r}{_nearest(protocol, PROTOCOLS)}")
-    return protocols
-
-
-def _bus(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if not value.startswith(_BUS_URLS):
-            raise SettingsError(f"bus must be a URL that begins with {', '.join(_BUS_URLS)}, or an object")
-        return value
-    missing = [method for method in _BUS_METHODS if not callable(getattr(value, method, None))]
-    if missing or isinstance(value, type):
-        raise SettingsError(
-            f"bus must be a URL such as 'redis://host:6379', or an object with {', '.join(_BUS_METHODS)}: "
-            f"{type(value).__name__} has no {', '.join(missing)}"
-        )
-    return value
-
-
-def _node(value: Any) -> str:
-    if not isinstance(value, str) or not _NODE.fullmatch(value):
-        raise SettingsError(f"node must be up to 16 of 0-9 and a-z, not {value!r}")
-    return value
-
-
-def _tuple(name: str, value: Any, example: str) -> tuple[Any, ...]:
-    if isinstance(value, str):
-        raise SettingsError(f"{name} must be a list, such as [{value!r}]")
-    if not isinstance(value, Iterable):
-        raise SettingsError(f"{name} must be a list, such as [{example!r}], not {value!r}")
-    return tuple(value)
+    raise SettingsError(f"unknown setting {name!r}{_suggestion(name, tuple(_CHECKS))}")
