@@ -50,8 +50,9 @@ class PeerError(TornadIOError):
 
 
 class ProtocolError(PeerError):
-    """Bytes or text break the protocol: Socket.IO frames, JSON, WebSocket framing or handshake. Close code 1007 (invalid
-    payload data) by default.
+    """Bytes or text break the protocol: Socket.IO frames, JSON, WebSocket framing or handshake.
+
+    Close code 1007 (invalid payload data) by default.
     """
 
     def __init__(self, reason: str, *, http_status: int = 400, close_code: int = 1007) -> None:
@@ -77,8 +78,9 @@ class RefusedError(PeerError):
 
 
 class HandlerError(PeerError):
-    """``on_open`` or ``on_message`` raised: status 500, close code 1011 (internal error). The log has the traceback, the
-    client is told nothing about it.
+    """``on_open`` or ``on_message`` raised: status 500, close code 1011 (internal error).
+
+    The log has the traceback; the client is told no more than this.
     """
 
     def __init__(self) -> None:

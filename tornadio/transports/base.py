@@ -102,7 +102,7 @@ class TransportHandler(PostHandler):
             self.respond_internal_error()
 
     def handle_bodiless(self) -> None:
-        """Respond to a request without a body, of which there is one here: OPTIONS, a page's preflight request.
+        """Respond to a request without a body: to OPTIONS, a page's preflight request.
 
         :raises PeerError: the response.
         """
@@ -117,7 +117,7 @@ class TransportHandler(PostHandler):
         """:raises RefusedError: this host, method, page or transport is not allowed."""
         self.check_host()
         if self.exchange.method not in self.methods:
-            # What the client chose is not repeated, least of all at the beginning, where it could be that of a movie.
+            # The text repeats nothing that the client chose: at its beginning that could pass for a file, a movie say.
             raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
         self.check_origin()
         if self.transport not in self.endpoint.settings.enabled_protocols:

@@ -1,4 +1,4 @@
-"""What HTML forms make of frames, undone: the body of a POST back to the payload that the client meant."""
+"""Decoding of POST bodies: the encodings of HTML forms, and the newlines that forms change."""
 
 import binascii
 import itertools
@@ -17,7 +17,7 @@ BODY_EXPANSION: Final = 9
 _FIELD: Final = b"&data="
 _NO_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
-# So far ahead it is looked which of two readings lets the rest be frames.
+# Frames that are parsed ahead to see which of two readings is right.
 _FRAMES_AHEAD: Final = 1000
 # By a code unit's upper byte: whether it is half of a surrogate pair.
 _IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
@@ -87,8 +87,8 @@ def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
 def decode_form_frames(data: str) -> Iterator[tuple[str, Any]]:
     """As :func:`tornadio.proto.iter_decode`, for a payload that a form has carried.
 
-    A form sends every newline as CRLF, but LEN was counted before. So LEN decides, frame by frame, whether a CRLF was
-    one code unit or two: the end that it gives must be the end of the payload or the start of another frame.
+    A form sends every newline as CRLF, but clients count LEN before. So LEN decides, frame by frame, whether a CRLF
+    was one code unit or two: the frame must end where the payload ends or another frame begins.
 
     :raises ProtocolError: as :func:`tornadio.proto.iter_decode`.
     """
@@ -107,8 +107,8 @@ def _code_units(text: str) -> str:
     return wide.decode("utf-32-le")
 
 
-def _text_of(units: str) -> str:
-    """The text of such a string.
+def _from_code_units(units: str) -> str:
+    """The inverse of :func:`_code_units`.
 
     :raises UnicodeDecodeError: half of a pair has no other half.
     """
@@ -121,11 +121,11 @@ def _text_of(units: str) -> str:
 
 
 def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | None = None) -> Iterator[str]:
-    """The texts of the frames. Where what comes first could end in two places, and only one lets the rest be frames, it
-    is that one.
+    """The texts of the frames. Where a frame could end in two places, it ends where the rest is frames, too.
 
-    :param prefer_single_newlines: which of two places it is; ``None`` where that is still to be seen.
-    :raises ProtocolError: where the run of frames breaks.
+    :param prefer_single_newlines: whether a CRLF counts as one unit where both are possible; ``None`` to find out at
+        the first such frame.
+    :raises ProtocolError: something else than a frame.
     """
     while position < len(units):
         header = proto.HEADER.match(units, position)
@@ -141,14 +141,14 @@ def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | 
         shrunk = position - start - length
         text = units[start:position].replace("\r\n", "\n", shrunk) if shrunk else units[start:position]
         try:
-            text = _text_of(text)
+            text = _from_code_units(text)
         except UnicodeDecodeError:
             raise ProtocolError(f"frame at {start} is cut in the middle of a character: wrong length?") from None
         yield text
 
 
 def _are_frames(units: str, position: int, prefer_single_newlines: bool) -> bool:
-    """Whether from ``position`` on there are frames, as far as it is looked: a look at all would take too long."""
+    """Whether the next frames from ``position`` on can be parsed: not all of them, which would hold up the loop."""
     try:
         for _ in itertools.islice(_split_frames(units, position, prefer_single_newlines), _FRAMES_AHEAD):
             pass
@@ -158,8 +158,8 @@ def _are_frames(units: str, position: int, prefer_single_newlines: bool) -> bool
 
 
 def _ends_of(units: str, start: int, length: int) -> tuple[int, int]:
-    """Where a frame ends: every CRLF one unit (the usual case), or some of each; and where if every one is two, should
-    a frame end there."""
+    """The two places where a frame may end: with every CRLF, or some of them, counted as one unit; and with every CRLF
+    counted as two. They are the same if only one is possible."""
     shortest, longest = start + length, _end_with_single_newlines(units, start, length)
     if shortest == longest <= len(units):
         return shortest, shortest

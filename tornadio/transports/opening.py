@@ -1,6 +1,6 @@
-"""Opens sessions, for every transport: makes one, runs ``on_open``, and tells the outcome, once.
+"""Opens sessions, for every transport: creates one, runs ``on_open``, and calls back once with the outcome.
 
-No session is left behind that nobody carries: whatever goes wrong between its making and its outcome ends it.
+Whatever goes wrong before the callback has returned aborts the session, so that none is left without a channel.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.transports.endpoint import Endpoint
+from tornadio.transports.responses import server_failed_error
 from tornadio.web.peers import counted_address
 
 logger = get_logger(__name__)
@@ -26,99 +27,100 @@ def open_session(
     transport: str,
     request: HTTPServerRequest,
     extra: str,
-    conclude: Callable[[S | PeerError], None],
+    on_outcome: Callable[[S | PeerError], None],
 ) -> "Opening[S] | None":
-    """Make a session and run ``on_open``.
+    """Create a session and run ``on_open``.
 
     :param request: for ``on_open``.
     :param extra: what ``extra_re`` matched, for ``on_open``.
-    :param conclude: called once with the outcome: the session, if it may go on, else the error that the client is
-        told, and the session has ended. One that raises ends it, too.
-    :returns: ``None`` if the outcome was told, else what is waited for: ``on_open`` is a coroutine. It is cancelled
-        after ``open_timeout``.
+    :param on_outcome: called once: with the session, if the application has accepted it, or with the error that the
+        client is to be told, when the session has ended. If it raises, the session is aborted.
+    :returns: ``None`` if it was called, else the ``on_open`` that runs in a task and is cancelled after
+        ``open_timeout``.
     """
     session: S | None = None
     address = counted_address(request)
     try:
-        endpoint.sessions.check_capacity(address)  # before the application makes anything for this client
+        endpoint.sessions.check_capacity(address)  # before the connection class is instantiated
         session = endpoint.sessions.create(session_class, endpoint.connection_class(), transport, address)
         opened = session.open(request, extra)
     except PeerError as error:
-        _end(session)
-        conclude(error.with_traceback(None))  # which knows whoever called, and may keep it: a circle
+        _abort(session)
+        on_outcome(error.with_traceback(None))  # the traceback holds the callers: break the reference cycle
     except Exception:
         logger.exception("%s: failed to open a session", transport)
-        _end(session)
-        conclude(PeerError("the server failed on this request", http_status=500, close_code=1011))
+        _abort(session)
+        on_outcome(server_failed_error())
     except BaseException:
-        _end(session)
+        _abort(session)
         raise
     else:
         if not isinstance(opened, bool):
-            return Opening(session, opened, conclude)
-        _conclude(session, opened, conclude)
+            return Opening(session, opened, on_outcome)
+        _report(session, opened, on_outcome)
     return None
 
 
-def _end(session: BaseSession | None) -> None:
+def _abort(session: BaseSession | None) -> None:
     if session is not None:
         session.abort()
 
 
-def _conclude(session: S, accepted: bool, conclude: Callable[[S | PeerError], None]) -> None:
+def _report(session: S, accepted: bool, on_outcome: Callable[[S | PeerError], None]) -> None:
+    """Call back with the outcome of an ``on_open`` that has returned."""
     if not accepted:
-        conclude(RefusedError(403, "the application refused this connection"))
+        on_outcome(RefusedError(403, "the application refused this connection"))
         return
     try:
-        conclude(session)
+        on_outcome(session)
     except BaseException:
         session.abort()
         raise
 
 
 class Opening(Generic[S]):
-    """An ``on_open`` that has to be waited for.
+    """An ``on_open`` that runs in a task.
 
-    :ivar session: the session, which a client that goes meanwhile ends.
-    :ivar concluded: done when the outcome was told.
+    :ivar session: the session; the transport aborts it when the client disconnects.
+    :ivar concluded: done when ``on_outcome`` was called.
     """
 
-    __slots__ = ("_conclude", "_opened", "_timer", "concluded", "session")
+    __slots__ = ("_on_outcome", "_opened", "_timer", "concluded", "session")
 
-    def __init__(self, session: S, opened: "asyncio.Task[bool]", conclude: Callable[[S | PeerError], None]) -> None:
+    def __init__(self, session: S, opened: "asyncio.Task[bool]", on_outcome: Callable[[S | PeerError], None]) -> None:
         self.concluded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.session = session
         self._opened = opened
-        self._conclude = conclude
+        self._on_outcome = on_outcome
         registry = session.registry
-        self._timer = registry.loop.call_later(registry.settings.open_timeout, self._give_up)
+        self._timer = registry.loop.call_later(registry.settings.open_timeout, self._on_timeout)
         opened.add_done_callback(self._on_opened)
 
     def _on_opened(self, opened: "asyncio.Task[bool]") -> None:
         self._timer.cancel()
-        if opened.cancelled():  # perhaps before it began: then it has not even ended the session
-            self._end(RefusedError(503, "this server is shutting down: connect again"))
+        if opened.cancelled():  # at shutdown; before its first step, perhaps: then it hasn't aborted the session
+            self._fail(RefusedError(503, "this server is shutting down: connect again"))
         elif (error := opened.exception()) is not None:
-            self._end(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
+            self._fail(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
         else:
-            self._tell(_conclude, self.session, opened.result(), self._conclude)
+            self._call(_report, self.session, opened.result(), self._on_outcome)
 
-    def _give_up(self) -> None:
-        """Tell the client before ``on_open`` has ended: it may go on for as long as it likes where it is cancelled."""
+    def _on_timeout(self) -> None:
+        """Cancel ``on_open``, and do not wait for its end: it may catch the cancellation and go on."""
         seconds = self.session.registry.settings.open_timeout
         logger.warning("%s: cancelled on_open, it took longer than open_timeout (%g s)", self.session, seconds)
         self._opened.remove_done_callback(self._on_opened)
         self._opened.cancel()
-        self._end(RefusedError(503, "on_open took longer than open_timeout"))
+        self._fail(RefusedError(503, "on_open took longer than open_timeout"))
 
-    def _end(self, error: PeerError) -> None:
+    def _fail(self, error: PeerError) -> None:
         self.session.abort()
-        self._tell(self._conclude, error)
+        self._call(self._on_outcome, error)
 
-    def _tell(self, conclude: Callable[..., None], *outcome: Any) -> None:
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
-            conclude(*outcome)
+            callback(*arguments)
         except Exception:
             logger.exception("%s: failed to open", self.session)
-        if not self.concluded.done():  # else who waited for it was cancelled
+        if not self.concluded.done():  # else what awaited it was cancelled
             self.concluded.set_result(None)

@@ -89,7 +89,7 @@ class Match(NamedTuple):
 
 
 class ResourcePaths:
-    """Parses the paths of a resource. There is no other parser of them.
+    """Parses the paths of a resource; the only parser of them.
 
     :param resource: the first part of the paths.
     :param extra_re: regular expression for the extra, which is held against that alone; ``None`` for no extra: then a

@@ -71,7 +71,7 @@ class Responder:
     def internal_error(self) -> PeerError:
         """Log the exception that is being handled, of the application or of this library; returns the 500 for it."""
         logger.exception("%s: failed on %s %s", self.transport, self.exchange.method, self.exchange.path)
-        return PeerError("the server failed on this request", http_status=500, close_code=1011)
+        return server_failed_error()
 
     def closing_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
         """A whole error response that announces the connection's end: the rest of the request is not read.
@@ -125,6 +125,11 @@ class Responder:
 
     def _request_summary(self) -> str:
         return f"{self.exchange.method} {without_ids(self.exchange.uri)} ({self.request.remote_ip})"
+
+
+def server_failed_error() -> PeerError:
+    """The error for what failed in this library, or where the application did and it is not told apart."""
+    return PeerError("the server failed on this request", http_status=500, close_code=1011)
 
 
 @functools.lru_cache(maxsize=1)
