@@ -1,6 +1,7 @@
 """Which URLs a router serves, what they mean, and what it leaves to the application."""
 
 import functools
+import pkgutil
 
 import pytest
 import tornado.web
@@ -9,6 +10,7 @@ import tornadio
 from tests.support import HTTP_TRANSPORTS, STREAMING, Recorder, Served, until
 from tornadio import proto
 from tornadio.errors import SettingsError
+from tornadio.settings import HANDLERS, PROTOCOLS
 
 TRANSPORTS_WITH_PLAIN_URLS = ("xhr-polling", *STREAMING)
 
@@ -59,6 +61,11 @@ async def test_get_without_session_id_opens_a_jsonp_session(serve, tail):
 async def test_websocket_urls_may_end_in_a_slash(serve, transport, tail):
     response = await serve().request("GET", f"/socket.io/{transport}{tail}")
     assert (response.status, response.text) == (400, 'this is a WebSocket: "Upgrade: websocket" is missing')
+
+
+def test_each_transport_stands_in_paths_as_it_does_in_settings():
+    handlers = {name: pkgutil.resolve_name(handler) for name, handler in HANDLERS.items()}
+    assert {name: handler.transport for name, handler in handlers.items()} == {name: name for name in PROTOCOLS}
 
 
 # -- Reading and writing -----------------------------------------------------------------------------------------------
@@ -271,10 +278,7 @@ async def test_the_application_keeps_everything_else(serve, path):
 async def test_what_is_no_transport_is_404(serve, path):
     response = await serve(handlers=((r".*", Page),)).request("GET", path, {"Origin": "http://127.0.0.1"})
     assert response.status == 404
-    assert response.text == (
-        "not a transport of this resource: there are "
-        "websocket, flashsocket, xhr-multipart, xhr-polling, jsonp-polling, htmlfile"
-    )
+    assert response.text == f"not a transport of this resource: there are {', '.join(PROTOCOLS)}"
     assert response.headers["access-control-allow-origin"] == "http://127.0.0.1"
 
 

@@ -14,9 +14,8 @@ import pytest
 import tornadio
 from tests.support import brief
 from tornadio.errors import CallerError, SettingsError
-from tornadio.settings import Settings, make_settings
+from tornadio.settings import PROTOCOLS, Settings, make_settings
 
-PROTOCOLS = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 TIMES = [
     "session_check_interval",
     "session_expiry",
@@ -26,6 +25,11 @@ TIMES = [
     "xhr_polling_timeout",
 ]
 COUNTS = ["max_message_size", "max_send_buffer", "max_sessions", "max_sessions_per_address"]
+
+
+def test_the_transports_are_those_of_the_documents():
+    names = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
+    assert names == PROTOCOLS  # in the official client's order
 
 
 @pytest.mark.parametrize("given", [None, {}])
@@ -137,7 +141,7 @@ def test_settings_do_not_change_any_more():
         ({"enabled_protocols": 6}, "enabled_protocols must be a list, such as ['websocket'], not 6"),
         (
             {"enabled_protocols": []},
-            "enabled_protocols must name at least one of websocket, flashsocket, xhr-multipart,",
+            f"enabled_protocols must name at least one of {', '.join(PROTOCOLS)}",
         ),
         (
             {"enabled_protocols": ["websocket", "xhr_polling"]},

@@ -102,8 +102,7 @@ async def test_a_post_to_a_transport_that_is_not_enabled_is_403(serve, transport
 
 async def test_what_is_no_transport_is_404(serve):
     response = await serve().request("GET", "/socket.io/carrier-pigeon/", PAGE)
-    names = "websocket, flashsocket, xhr-multipart, xhr-polling, jsonp-polling, htmlfile"
-    assert_told(response, 404, f"not a transport of this resource: there are {names}")
+    assert_told(response, 404, f"not a transport of this resource: there are {', '.join(PROTOCOLS)}")
 
 
 @every_transport

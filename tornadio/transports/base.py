@@ -117,7 +117,7 @@ class TransportHandler(PostHandler):
         """:raises RefusedError: this host, method, page or transport is not allowed."""
         self.check_host()
         if self.exchange.method not in self.methods:
-            # The text repeats nothing that the client chose: at its beginning that could pass for a file, a movie say.
+            # The text repeats nothing that the client chose: with that at its beginning it could be a Flash movie.
             raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
         self.check_origin()
         if self.transport not in self.endpoint.settings.enabled_protocols:
