@@ -47,7 +47,7 @@ from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.streaming import StreamChannel
-from tornadio.transports.websocket import WebSocketChannel
+from tornadio.transports.websocketchannel import WebSocketChannel
 from tornadio.web.origins import Origin
 from tornadio.web.script import _Script
 from tornadio.web.tornadohttp import TornadoMessageDelegate

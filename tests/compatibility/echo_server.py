@@ -14,7 +14,8 @@ from tornadio import SocketConnection
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
 from tornadio.transports.endpoint import Endpoint, TransportPath
-from tornadio.transports.websocket import WebSocketChannel, WebSocketHandler
+from tornadio.transports.websocket import WebSocketHandler
+from tornadio.transports.websocketchannel import WebSocketChannel
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import OriginRule
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate

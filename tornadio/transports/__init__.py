@@ -1,1 +1,1 @@
-"""The six transports, one module for each kind: requests in, sessions opened, payloads out."""
+"""Socket.IO's transports, a module for each kind: requests in, sessions opened, payloads out."""

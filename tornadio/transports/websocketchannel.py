@@ -1,0 +1,395 @@
+"""A WebSocket connection behind its handshake's request: it opens the session, and carries it to its end.
+
+Bytes from the :class:`~tornadio.net.wire.Wire` go through a :class:`~tornadio.websocket.framer.Framer` to the session.
+Messages are handled one after another: while a handler runs in a task, reading is paused. Payloads of the session are
+framed and written; how much may wait for a slow client is bounded by the session's queue.
+"""
+
+import asyncio
+import operator
+from collections.abc import Iterator
+from typing import Final
+
+from tornado.httputil import HTTPServerRequest
+
+from tornadio import proto
+from tornadio.errors import HandlerError, PeerError, ProtocolError
+from tornadio.logs import get_logger
+from tornadio.net.linger import close_after
+from tornadio.net.wire import Wire
+from tornadio.sessions.outbox import Payload
+from tornadio.sessions.persistent import PersistentSession
+from tornadio.transports.endpoint import Endpoint
+from tornadio.transports.opening import open_session
+from tornadio.websocket import hixie, rfc6455
+from tornadio.websocket.framer import Framer
+
+logger = get_logger(__name__)
+
+# Seconds for the body of a draft-76 handshake, which clients send without a pause.
+_KEY3_TIMEOUT: Final = 10.0
+# Seconds for the peer to answer our close frame, as many as a lingering close has. Then the TCP connection is closed.
+_CLOSE_TIMEOUT: Final = 5.0
+
+
+class _Handshake:
+    """What a channel keeps until its session is open.
+
+    :ivar keys: the numbers of a draft-76 handshake, until its body was received.
+    :ivar early_data: what was received and not handled.
+    :ivar session: the session, while its ``on_open`` runs.
+    """
+
+    __slots__ = ("early_data", "extra", "keys", "request", "session")
+
+    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+        self.keys = keys
+        self.request = request
+        self.extra = extra
+        self.early_data = b""
+        self.session: PersistentSession | None = None
+
+
+class WebSocketChannel:
+    """A WebSocket connection from its handshake on: the wire's receiver and the session's channel.
+
+    It knows its session until the connection is lost, and beyond that until the messages received before were handled.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_continue_scheduled",
+        "_current_message",
+        "_encode",
+        "_endpoint",
+        "_framer",
+        "_handshake",
+        "_head",
+        "_is_lost",
+        "_pending_messages",
+        "_pong_pending",
+        "_session",
+        "_timer",
+        "_transport",
+        "_wire",
+    )
+
+    def __init__(self, wire: Wire, framer: Framer, endpoint: Endpoint, transport: str) -> None:
+        self._wire = wire
+        self._framer = framer
+        self._encode = framer.encode  # a static method: payloads are encoded once for all channels
+        self._endpoint = endpoint
+        self._transport = transport
+        self._session: PersistentSession | None = None
+        self._handshake: _Handshake | None = None
+        self._head = b""  # the 101, until it is written
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_lost = False
+        self._continue_scheduled = False
+        self._pong_pending = False
+        self._current_message = ""  # while its handler runs in a task
+        self._pending_messages: Iterator[str | bytes] | None = None  # behind that one, or behind on_open
+
+    def __str__(self) -> str:
+        return str(self._session or self._transport)
+
+    # -- Handshake -----------------------------------------------------------------------------------------------
+
+    def start(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+        """Finish the handshake and open the session.
+
+        :param head: the 101.
+        :param keys: the numbers of a draft-76 handshake.
+        :param request: for ``on_open``, as is ``extra``.
+        """
+        self._head = head
+        self._handshake = _Handshake(keys, request, extra)
+        if not isinstance(self._framer, rfc6455.Framer):
+            self._write_head()
+        self._wire.start(self)
+        if keys is None:
+            self._open(self._handshake)
+        else:
+            self._start_timeout(_KEY3_TIMEOUT)
+
+    def _write_head(self) -> None:
+        """Write the 101 by itself, if it was not written yet.
+
+        With RFC 6455 and an ``on_open`` that is no coroutine, :meth:`write` sends it with the session id, in one piece.
+        Clients of the drafts 75 and 76 may not expect a frame in the packet of the 101.
+        """
+        if self._head:
+            self._wire.write(self._head)
+            self._head = b""
+
+    def _handshake_data_received(self, handshake: _Handshake, data: bytes) -> None:
+        """Take bytes before the session is open: key3, and frames, which have to wait."""
+        handshake.early_data += data
+        if handshake.keys is not None:
+            key3, rest = handshake.early_data[: hixie.KEY3_LENGTH], handshake.early_data[hixie.KEY3_LENGTH :]
+            if len(key3) == hixie.KEY3_LENGTH:
+                self._wire.write(hixie.challenge_response(*handshake.keys, key3))
+                handshake.keys, handshake.early_data = None, rest
+                self._open(handshake)
+
+    def _open(self, handshake: _Handshake) -> None:
+        self._stop_timer()
+        self._wire.pause_reading()
+        opening = open_session(
+            self._endpoint, PersistentSession, self._transport, handshake.request, handshake.extra, self._on_opened
+        )
+        if opening is not None:
+            handshake.session = opening.session
+            self._write_head()
+
+    def _on_opened(self, outcome: PersistentSession | PeerError) -> None:
+        if isinstance(outcome, PeerError):
+            if not self._is_finished:
+                self._fail(outcome)
+            return
+        handshake, self._handshake = self._handshake, None
+        self._session = outcome
+        if handshake is None:  # the connection was lost: its messages are still handled
+            outcome.attach(self)
+            self._dispatch_pending()
+            return
+        self._wire.resume_reading()
+        outcome.attach(self)
+        if handshake.early_data:
+            self._receive(handshake.early_data)
+
+    # -- From the client -----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`tornadio.net.wire.Receiver`."""
+        if self._handshake is not None:
+            self._handshake_data_received(self._handshake, data)
+        elif self._pending_messages is not None and self._session is not None:  # reading is paused: the last bytes
+            self._pending_messages = iter([*self._pending_messages, *self._framer.feed(data)])
+        else:
+            self._receive(data)
+
+    def connection_lost(self) -> None:
+        """See :class:`tornadio.net.wire.Receiver`."""
+        logger.debug("%s: the connection has gone", self)
+        if self._has_pending_messages():
+            self._release()
+            self._wire.close()
+            return
+        opening = self._handshake.session if self._handshake is not None else None
+        self._close_now()
+        if opening is not None:
+            opening.abort()
+
+    def _has_pending_messages(self) -> bool:
+        """Whether messages, received before the connection was lost, wait for the end of a handler that runs."""
+        handshake = self._handshake
+        if handshake is not None and handshake.session is not None:
+            self._session = handshake.session
+            self._pending_messages = iter(self._framer.feed(handshake.early_data))
+        elif self._session is None:
+            return False
+        return (
+            self._framer.has_more
+            or operator.length_hint(self._pending_messages) > 0
+            or _has_several(self._current_message)
+        )
+
+    def _receive(self, data: bytes) -> None:
+        framer = self._framer
+        messages = framer.feed(data)
+        session = self._session
+        if session is not None:
+            session.frames_this_tick = 0
+            session.touch()
+        if framer.has_data_to_send and not framer.closed:
+            self._send_pongs()
+        self._dispatch(iter(messages))
+
+    def _dispatch(self, messages: Iterator[str | bytes]) -> None:
+        """Hand messages to the session, until a handler runs in a task: reading is paused then, and the rest waits."""
+        try:
+            for message in messages:
+                if self._session is None:
+                    continue  # the session has ended: discard what the client sent meanwhile
+                if not isinstance(message, str):
+                    raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
+                handling = self._session.receive(proto.iter_decode(message))
+                if not isinstance(handling, bool):
+                    self._wire.pause_reading()
+                    self._current_message, self._pending_messages = message, messages
+                    handling.add_done_callback(self._on_dispatched)
+                    return
+        except HandlerError:
+            self._dispatch(messages)  # the session has logged it, and is closing
+        except PeerError as error:
+            self._fail(error)
+        else:
+            if self._framer.has_more:
+                self._continue_soon()
+            elif self._framer.closed:
+                self._on_framer_closed()
+
+    def _on_dispatched(self, handling: "asyncio.Task[bool]") -> None:
+        error = None if handling.cancelled() else handling.exception()
+        self._current_message = ""
+        if self._is_finished:
+            return
+        if handling.cancelled():
+            self._close_now()
+        elif isinstance(error, PeerError) and not isinstance(error, HandlerError):
+            self._fail(error)
+        else:
+            self._dispatch_pending()
+
+    def _dispatch_pending(self) -> None:
+        """Go on with the messages that waited for the end of a handler."""
+        messages, self._pending_messages = self._pending_messages, None
+        assert messages is not None
+        self._wire.resume_reading()
+        self._dispatch(messages)
+        self._close_if_lost()
+
+    def _continue_soon(self) -> None:
+        """Parse the rest of many frames in the next iteration of the loop; reading is paused until then."""
+        self._wire.pause_reading()
+        if not self._continue_scheduled:
+            self._continue_scheduled = True
+            asyncio.get_running_loop().call_soon(self._continue)
+
+    def _continue(self) -> None:
+        self._continue_scheduled = False
+        if not self._is_finished and (self._pending_messages is None or self._session is None):
+            self._receive(b"")
+            if not self._continue_scheduled and (self._pending_messages is None or self._session is None):
+                self._wire.resume_reading()
+            self._close_if_lost()
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the connection is lost, and all messages were handled that were received before."""
+        return self._is_lost and self._session is None
+
+    def _close_if_lost(self) -> None:
+        """End the session of a lost connection once its last message was handled."""
+        if self._is_lost and self._session is not None and self._pending_messages is None and not self._framer.has_more:
+            self._close_now()
+
+    def _send_pongs(self) -> None:
+        """Send pongs, now or when the socket has room; the framer bounds those that wait."""
+        if self._framer.closed or self._pong_pending:
+            return
+        flushed = self._wire.write(b"") if self._wire.is_writing else None
+        if flushed is None:
+            self._wire.write(self._framer.data_to_send())
+        else:
+            self._pong_pending = True
+            flushed.add_done_callback(self._on_flushed)
+
+    def _on_flushed(self, flushed: "asyncio.Future[None]") -> None:
+        self._pong_pending = False
+        if not self._is_lost:
+            self._send_pongs()
+
+    # -- Ends ----------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: PeerError) -> None:
+        """Fail the WebSocket connection (RFC 6455, section 7.1.7): with a close frame that says why."""
+        logger.info("%s: closed: %s", self, error)
+        session, self._session = self._session, None
+        if session is not None:
+            session.flush()  # the answers to what came before the error
+        close_frame = self._framer.close(error.close_code, str(error))
+        if not self._is_lost:
+            self._write_head()
+            self._release()
+            close_after(self._wire, close_frame, self._endpoint.sessions.lingering)
+        if session is not None:
+            session.channel_lost(self)
+
+    def _on_framer_closed(self) -> None:
+        """The framer takes no more: after the peer's close frame, or an error."""
+        if self._is_lost:
+            self._close_now()
+        elif self._framer.error is not None:
+            self._fail(self._framer.error)
+        else:
+            self._on_close_frame()
+
+    def _on_close_frame(self) -> None:
+        """Answer the peer's close frame, unless ours was sent before, and close the connection."""
+        close_frame = self._framer.data_to_send()
+        flushed = self._wire.write(close_frame) if close_frame or self._wire.is_writing else None
+        session, self._session = self._session, None
+        if flushed is None:
+            self._close_now()
+        else:
+            self._release()
+            close_after(self._wire, b"", self._endpoint.sessions.lingering)
+        if session is not None:
+            session.channel_lost(self)
+
+    def _release(self) -> None:
+        """Stop all that refers to the connection: it is lost, or its end is somebody else's."""
+        self._is_lost = True
+        self._handshake = None
+        self._stop_timer()
+        self._endpoint.sessions.lingering.discard(self)
+
+    def _start_timeout(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._close_now)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_now(self) -> None:
+        """Close the TCP connection at once, and tell the session."""
+        self._release()
+        self._wire.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.channel_lost(self)
+
+    # -- The session's channel -----------------------------------------------------------------------------------
+
+    def write(self, payload: Payload) -> "asyncio.Future[None] | None":
+        """Send a payload as a message; see :meth:`tornadio.sessions.channel.Channel.write`."""
+        data = payload.encoded(self._encode)
+        if self._head:
+            data, self._head = self._head + data, b""
+        return self._wire.write(data)
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, and wait some seconds for that of the peer."""
+        if self._session is None:
+            return  # the connection was lost before
+        self._session = None
+        if self._is_lost:
+            return
+        self._write_head()
+        self._wire.write(self._framer.close(code, reason))
+        self._wire.resume_reading()
+        self._start_timeout(_CLOSE_TIMEOUT)
+        self._endpoint.sessions.lingering.add(self)
+
+    def replaced(self) -> None:
+        """Close the connection: a WebSocket's URL names no session, so that no other channel can take over from it."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the TCP connection at once, unless a lingering close has begun."""
+        self._session = None
+        if not self._is_lost:
+            self._close_now()
+
+
+def _has_several(message: str) -> bool:
+    """Whether there is more than one frame in a message: one may be handled by now, others wait behind it."""
+    frames = proto.iter_decode(message)
+    try:
+        return next(frames, None) is not None and next(frames, None) is not None
+    except ProtocolError:
+        return True
