@@ -114,7 +114,7 @@ class SessionRegistry:
         :raises RefusedError: as :meth:`create`.
         """
         if self.draining:
-            raise RefusedError(503, "this server is shutting down: connect again")
+            raise shutting_down_error()
         if len(self._sessions) + len(self._finishing) >= self.settings.max_sessions:
             logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
             raise RefusedError(503, "too many sessions: try again later")
@@ -286,6 +286,11 @@ class SessionRegistry:
         except TimeoutError:
             return False
         return True
+
+
+def shutting_down_error() -> RefusedError:
+    """The error for a client that a server which shuts down does not serve: 503, close code 1013 (try again later)."""
+    return RefusedError(503, "this server is shutting down: connect again")
 
 
 def _check_expiry(session: "BaseSession", now: float) -> float | None:

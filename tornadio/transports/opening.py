@@ -12,6 +12,7 @@ from tornado.httputil import HTTPServerRequest
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
+from tornadio.sessions.registry import shutting_down_error
 from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.responses import server_failed_error
 from tornadio.web.peers import counted_address
@@ -99,7 +100,7 @@ class Opening(Generic[S]):
     def _on_opened(self, opened: "asyncio.Task[bool]") -> None:
         self._timer.cancel()
         if opened.cancelled():  # at shutdown; before its first step, perhaps: then it hasn't aborted the session
-            self._fail(RefusedError(503, "this server is shutting down: connect again"))
+            self._fail(shutting_down_error())
         elif (error := opened.exception()) is not None:
             self._fail(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
         else:
