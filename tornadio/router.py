@@ -83,7 +83,7 @@ class Router:
 
     @property
     def connections(self) -> tuple[SocketConnection, ...]:
-        """The connections of this process that are open now, oldest first."""
+        """The connections of this process that are open now, oldest first: a copy, made at each access."""
         return tuple(session.connection for session in self._sessions.open_sessions)
 
     def broadcast(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:

@@ -4,7 +4,7 @@ There are two kinds of transport. A :class:`RequestTransport` responds to a GET 
 :class:`DetachingTransport` takes its connection away from HTTP, for a stream or a WebSocket. The steps of a request, on
 Tornado's HTTP as on the fast path (:class:`tornadio.web.exchange.BodyHandler`)::
 
-    headers_received -> check_access -> on_accepted -> (body) -> handle -> handle_post | handle_bodiless
+    headers_received -> check_access -> try_detach -> (body) -> handle -> handle_post | handle_bodiless
 """
 
 from collections.abc import Awaitable, Mapping
@@ -13,10 +13,8 @@ from typing import ClassVar
 from tornadio.errors import PeerError, RefusedError, TooLargeError
 from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
-from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.transports.posts import PostHandler
 from tornadio.transports.responses import TEXT_PLAIN
-from tornadio.web.exchange import Exchange
 from tornadio.web.origins import PREFLIGHT_HEADERS, page_field
 
 logger = get_logger(__name__)
@@ -33,9 +31,7 @@ class TransportHandler(PostHandler):
     is_websocket: ClassVar[bool] = False
     is_script: ClassVar[bool] = False
 
-    def __init__(self, endpoint: Endpoint, exchange: Exchange, path: TransportPath) -> None:
-        super().__init__(endpoint, exchange, path)
-        self._refusal: PeerError | None = None
+    _refusal: PeerError | None = None
 
     @property
     def is_for_new_session(self) -> bool:
@@ -70,10 +66,10 @@ class TransportHandler(PostHandler):
             except RefusedError as refusal:
                 self.reject_and_linger(refusal)
                 return None
-        return self.on_accepted()
+        return self.try_detach()
 
-    def on_accepted(self) -> Awaitable[None] | None:
-        """Hook: the headers were checked, and the body is still unread.
+    def try_detach(self) -> Awaitable[None] | None:
+        """Hook: the headers were checked, the body is unread. A transport that takes the connection does so now.
 
         :returns: what has to be awaited before the body is read.
         """
@@ -208,7 +204,7 @@ class RequestTransport(TransportHandler):
 class DetachingTransport(TransportHandler):
     """A transport that takes the connection of a GET away from HTTP, which reads nothing more on it."""
 
-    def on_accepted(self) -> Awaitable[None] | None:
+    def try_detach(self) -> Awaitable[None] | None:
         return self.detach() if self.exchange.method == "GET" else None
 
     def detach(self) -> Awaitable[None] | None:

@@ -11,21 +11,13 @@ from tornadio.sessions.base import BaseSession
 from tornadio.sessions.posts import Post
 from tornadio.sessions.state import State
 from tornadio.transports import forms
-from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.transports.responses import TEXT_PLAIN, Responder
-from tornadio.web.exchange import Exchange
 
 
 class PostHandler(Responder):
-    """Handles a POST, from its headers until its messages were handled and its response was sent.
+    """Handles a POST, from its headers until its messages were handled and its response was sent."""
 
-    :ivar path: the parts of the request's path.
-    """
-
-    def __init__(self, endpoint: Endpoint, exchange: Exchange, path: TransportPath) -> None:
-        super().__init__(endpoint, exchange)
-        self.path = path
-        self._post: Post | None = None  # while the response to a POST to a session is pending
+    _post: Post | None = None  # while the response to a POST to a session is pending
 
     # -- Sessions ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import PeerError
 from tornadio.logs import get_logger, without_ids
-from tornadio.transports.endpoint import Endpoint
+from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.web.exchange import Exchange
 from tornadio.web.origins import cors_headers
 
@@ -36,15 +36,18 @@ class Responder:
 
     :ivar endpoint: the router's.
     :ivar exchange: the request, and its connection.
+    :ivar path: the parts of the request's path.
     """
 
     transport: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
 
-    def __init__(self, endpoint: Endpoint, exchange: Exchange) -> None:
+    _status = 0
+
+    def __init__(self, endpoint: Endpoint, exchange: Exchange, path: TransportPath) -> None:
         self.endpoint = endpoint
         self.exchange = exchange
-        self._status = 0
+        self.path = path
 
     def respond(self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole response, if the client is still connected; log it in any case.
