@@ -35,6 +35,8 @@ from tests.clients import (
 )
 from tests.support import Recorder, Response, Served, Wire, limit, until
 from tornadio import proto
+from tornadio.net.socketwire import SocketWire
+from tornadio.net.streamwire import StreamWire
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
@@ -114,6 +116,39 @@ async def test_rfc6455_messages_may_come_with_the_request(serve):
     await peer.next_event()
     await peer.receive()
     assert [await peer.receive(), await peer.receive()] == ["~m~7~m~welcome", "~m~2~m~hi"]
+
+
+def record_writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is handed to wires from now on, write by write."""
+    written: list[bytes] = []
+    for kind in (SocketWire, StreamWire):
+
+        def write(self: Any, data: bytes, original: Any = kind.write) -> Any:
+            written.append(bytes(data))
+            return original(self, data)
+
+        monkeypatch.setattr(kind, "write", write)
+    return written
+
+
+@pytest.mark.parametrize("version", HYBI)
+async def test_rfc6455_sends_the_101_and_the_session_id_in_one_piece(serve, monkeypatch, version):
+    written = record_writes(monkeypatch)
+    peer = await connect(serve(), version)
+    session_id = (await peer.receive()).encode()
+    head, end, first = written[0].partition(b"\r\n\r\n")
+    assert (head.split(b"\r\n")[0], end) == (b"HTTP/1.1 101 Switching Protocols", b"\r\n\r\n")
+    assert first == bytes([0x81, len(session_id)]) + session_id
+    assert await peer.receive() == "~m~7~m~welcome"
+    assert b"HTTP/" not in b"".join(written[1:])
+
+
+@pytest.mark.parametrize("version", HIXIE)
+async def test_the_drafts_before_send_the_101_by_itself(serve, monkeypatch, version):
+    written = record_writes(monkeypatch)
+    await opened(serve(), version)
+    assert written[0].startswith(b"HTTP/1.1 101 ")
+    assert written[0].endswith(b"\r\n\r\n")
 
 
 async def test_key3_has_ten_seconds(serve, clock):
