@@ -289,7 +289,7 @@ async def test_half_a_request_keeps_nobody_busy(serve, peeks, size):
     assert await ask(wire, post(session_id, "one")[size:]) == "ok"
 
 
-async def test_a_body_that_comes_byte_by_byte_wakes_nobody_before_its_end(serve, peeks):
+async def test_a_body_that_comes_byte_by_byte_is_not_peeked_at_again(serve, peeks):
     served = serve()
     session_id, _ = await served.open()
     wire = await served.connect()
@@ -300,7 +300,8 @@ async def test_a_body_that_comes_byte_by_byte_wakes_nobody_before_its_end(serve,
     await served.barrier()
     assert peeks(wire) <= 2
     assert await ask(wire, whole[-1:]) == "ok"
-    assert peeks(wire) == 3
+    assert peeks(wire) <= 2
+    assert connection_of(served, session_id).events[1:] == [("message", 500 * "x")]
 
 
 @pytest.mark.parametrize("how", ["reset", "aclose", "eof"])
@@ -345,6 +346,41 @@ async def test_a_request_that_is_rejected_by_its_head_is_so_before_its_body_come
     head = request({"Content-Length": "10", **headers}, f"/socket.io/xhr-polling/{session_id}/send")
     await wire.send(head.replace(b"GET", b"POST", 1))
     assert (await wire.read_response()).status in (400, 413)
+
+
+async def test_a_response_before_the_end_of_the_body_ends_the_connection(serve, monkeypatch):
+    """What is left of the body is never read as a request."""
+
+    def respond(self: XHRPollingHandler) -> None:
+        self.respond(200, "text/plain", b"early")
+
+    served = serve()
+    session_id, _ = await served.open()
+    wire = await served.connect()
+    monkeypatch.setattr(XHRPollingHandler, "headers_received", respond)
+    hidden = request({}, UNKNOWN)
+    head = request({"Content-Length": str(len(hidden) + 1)}, f"/socket.io/xhr-polling/{session_id}/send")
+    await wire.send(head.replace(b"GET", b"POST", 1))
+    assert (await wire.read_response()).text == "early"
+    assert await wire.read_to_end() == b""
+    assert here(served) <= 1
+
+
+async def test_a_post_whose_body_does_not_come_leaves_room_in_its_session(serve, clock, caplog):
+    caplog.set_level(logging.INFO, "tornadio")
+    served = serve(settings={"session_expiry": 1000})
+    session_id, _ = await served.open()
+    session = served.router._sessions.get(session_id, "xhr-polling")
+    wires = [await served.connect() for _ in range(2)]
+    for wire in wires:
+        await wire.send(post(session_id, "one")[:-3])
+    await until(lambda: len(session._posts) == 2)
+    wires[0].reset()
+    await until(lambda: len(session._posts) == 1)
+    await clock.advance(20.1)
+    assert await wires[1].read_to_end() == b""
+    assert not session._posts
+    assert "the body of its request does not come" in caplog.text
 
 
 async def test_a_body_has_its_time_from_the_head_on(serve, clock):

@@ -84,10 +84,6 @@ class FastHandler(Protocol):
     def is_for_new_session(self) -> bool:
         """Whether this request may open a session, whose ``on_open`` gets an ``HTTPServerRequest``."""
 
-    @property
-    def max_body_size(self) -> int:
-        """Bytes that a body may have."""
-
     def headers_received(self) -> Awaitable[None] | None:
         """Check the headers, and respond at once if the body must not be read.
 
@@ -96,6 +92,12 @@ class FastHandler(Protocol):
 
     def handle(self, body: bytes = b"") -> None:
         """Respond to the request, the whole of which was received."""
+
+    def drop_post(self) -> None:
+        """Release what was reserved for the body: it was not received as a whole."""
+
+    def on_connection_close(self) -> None:
+        """The client has closed the connection before it had its response."""
 
 
 class BodyHandler(FastHandler, Protocol):
@@ -109,12 +111,6 @@ class BodyHandler(FastHandler, Protocol):
 
     def early_error_response(self, error: PeerError) -> bytes:
         """The response to a request whose body is not read to its end."""
-
-    def drop_post(self) -> None:
-        """Release what was reserved for the body: it was not received as a whole."""
-
-    def on_connection_close(self) -> None:
-        """The client has closed the connection before it had its response."""
 
 
 def own_ip_of(stream: IOStream) -> str:

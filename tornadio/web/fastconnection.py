@@ -38,12 +38,14 @@ class FastConnection:
     __slots__ = (
         "__weakref__",
         "_address",
+        "_body",
         "_exchange",
         "_fast_path",
+        "_handler",
         "_hangup_fd",
-        "_has_head",
         "_is_new",
         "_is_reading",
+        "_missing_bytes",
         "_peeked_bytes",
         "_stream",
         "idle_deadline",
@@ -54,8 +56,10 @@ class FastConnection:
         self.is_trusted = fast_path.peers.trusts(address)
         self.idle_deadline = 0.0
         self._is_new = is_new  # nothing was read from it, so there may be a PROXY line
-        self._peeked_bytes = 0  # of a line or request whose end has not come yet
-        self._has_head = False  # of that request the head
+        self._peeked_bytes = 0  # of a line or head whose end has not come yet
+        self._missing_bytes = 0  # of the body of the request whose head was read
+        self._body: bytearray | None = None  # what has come of that
+        self._handler: FastHandler | None = None  # which waits for it
         self._fast_path = fast_path
         self._stream = stream
         self._address = address
@@ -66,7 +70,7 @@ class FastConnection:
     # -- Requests ------------------------------------------------------------------------------------------------
 
     def peek_request(self) -> None:
-        """Serve the request that is there if it is simple and to a transport, wait for the rest of one that may be."""
+        """Serve the request that is there if it is simple and to a transport; wait for the rest of one that may be."""
         try:
             data = self._stream.socket.recv(PEEK_SIZE, socket.MSG_PEEK)
         except BlockingIOError:
@@ -88,7 +92,8 @@ class FastConnection:
                     if request.total_bytes <= len(data):
                         self._read_and_serve(exchange, handler, request)
                         return
-                    if self._wait_for_body(handler, request, len(data)):
+                    if request.total_bytes <= PEEK_SIZE:
+                        self._read_head(exchange, handler, request, len(data))
                         return
             elif may_become_simple(data) and self._wait_for_bytes(len(data), len(data) + 1):
                 return
@@ -111,16 +116,56 @@ class FastConnection:
 
     # -- Requests that come in pieces ----------------------------------------------------------------------------
 
-    def _wait_for_body(self, handler: FastHandler, request: SimpleRequest, available: int) -> bool:
-        """Wait for the rest of a request whose head is there, if nothing can be said to that before."""
-        if "upgrade" in request.headers or int(request.headers["content-length"]) > handler.max_body_size:
-            return False  # rejected without reading on
-        if request.total_bytes > PEEK_SIZE or not self._wait_for_bytes(available, request.total_bytes):
-            return False
-        if not self._has_head:
-            self._has_head = True
-            self._fast_path.start_body_timer(self)
-        return True
+    def _read_head(self, exchange: FastExchange, handler: FastHandler, request: SimpleRequest, available: int) -> None:
+        """Have the handler check a request whose head is there, and wait for the rest of its body."""
+        if self._peeked_bytes:
+            self._reset_peek()
+        try:
+            read = self._stream.socket.recv(available)
+        except OSError:  # reset just now
+            self.close()
+            return
+        self._body = bytearray(request.body)
+        self._missing_bytes = request.total_bytes - len(read)
+        self._handler = handler
+        self._exchange = exchange
+        self._fast_path.start_body_timer(self)
+        try:
+            beginning = handler.headers_received()
+            if beginning is not None:
+                self._fast_path.create_task(self._wait_for_body_later(exchange, beginning))
+            elif exchange.response_pending:
+                self._add_reader()
+        except Exception:
+            self._fail()
+
+    async def _wait_for_body_later(self, exchange: FastExchange, beginning: Awaitable[None]) -> None:
+        try:
+            await beginning
+            if exchange.response_pending:
+                self._add_reader()
+        except Exception:
+            self._fail()
+
+    def _read_body(self) -> None:
+        handler = self._handler
+        try:
+            data = self._stream.socket.recv(self._missing_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data or handler is None or self._body is None:
+            self.close()
+            return
+        self._body += data
+        self._missing_bytes -= len(data)
+        if not self._missing_bytes:
+            body, self._body, self._handler = bytes(self._body), None, None
+            try:
+                handler.handle(body)
+            except Exception:
+                self._fail()
 
     def _wait_for_bytes(self, available: int, wanted: int) -> bool:
         """Wait until more bytes are there than were peeked at.
@@ -142,7 +187,6 @@ class FastConnection:
         """Nothing is waited for any more: the next reader is woken by each byte."""
         if self._peeked_bytes:
             self._peeked_bytes = 0
-            self._has_head = False
             self._set_low_water_mark(1)
 
     def _set_low_water_mark(self, size: int) -> None:
@@ -208,8 +252,7 @@ class FastConnection:
             elif exchange.response_pending:
                 handler.handle(body)
         except Exception:
-            logger.exception("failed on a request of %s", self.remote_ip)
-            self.close()
+            self._fail()
         if exchange.response_pending:
             self._add_reader()
 
@@ -219,12 +262,19 @@ class FastConnection:
             if exchange.response_pending:
                 handler.handle()
         except Exception:
-            logger.exception("failed on a request of %s", self.remote_ip)
-            self.close()
+            self._fail()
+
+    def _fail(self) -> None:
+        """Log the exception that a handler has raised, and close the connection."""
+        logger.exception("failed on a request of %s", self.remote_ip)
+        self.close()
 
     def response_sent(self) -> None:
         """The socket has taken the response: wait for the next request."""
         self._exchange = None
+        if self._missing_bytes:
+            self.close()  # nobody reads the body of a request with a response, and it is no next request
+            return
         self.wait_for_request()
 
     def response_drained(self) -> None:
@@ -250,6 +300,8 @@ class FastConnection:
     def _on_readable(self, sock: Any, events: int) -> None:
         if self._exchange is None:
             self.peek_request()
+        elif self._missing_bytes:
+            self._read_body()
         elif peer_has_closed(self._stream.socket):
             self.close()
         else:
@@ -264,10 +316,12 @@ class FastConnection:
 
     def on_idle_timeout(self, now: float) -> float | None:
         """Close a connection whose next request did not come in time; returns when to check again."""
-        if self._exchange is not None:
+        if self._exchange is not None and not self._missing_bytes:
             return None  # the timeout starts again with the response
         if now < self.idle_deadline:
             return self.idle_deadline
+        if self._missing_bytes:
+            logger.info("closed a connection of %s: the body of its request does not come", self.remote_ip)
         self.close()
         return None
 
@@ -276,12 +330,17 @@ class FastConnection:
         self.unregister()
         self._stream.close()
         exchange, self._exchange = self._exchange, None
+        handler, self._handler, self._missing_bytes = self._handler, None, 0
+        if handler is not None:  # it still waits for the body
+            handler.drop_post()
+            handler.on_connection_close()
         if exchange is not None:
             exchange.connection_lost()
 
     def detach(self) -> None:
         """The socket belongs to the caller from now on."""
-        self._exchange = None  # which knows this object: in a circle both would wait for the collector
+        self._exchange = self._handler = None  # which know this object: in a circle all would wait for the collector
+        self._missing_bytes = 0
         self.unregister()
 
     def unregister(self) -> None:

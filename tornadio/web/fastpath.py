@@ -10,9 +10,9 @@ HTTP, which awaits each line, and a poll is little else. A proxy's line that ann
        |
        v    peek_request():
     +------------------+  simple, to a transport   +--------------------+  detach()   +----------------------+
-    | idle, or waiting |-------------------------->| request:           |------------>| the transport's:     |
-    | for the rest of  |                           | a handler responds |             | WebSocket, stream,   |
-    | a simple request |<--------------------------|                    |             | early rejection      |
+    | idle, or waiting |-------------------------->| request: its body  |------------>| the transport's:     |
+    | for the rest of  |                           | comes, its handler |             | WebSocket, stream,   |
+    | a head           |<--------------------------| responds           |             | early rejection      |
     +------------------+      response_sent()      +--------------------+             +----------------------+
        |   |        ^                                 |              |
        |   |        | FastPath.reclaim(): Tornado     |              | response_drained():
