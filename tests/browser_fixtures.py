@@ -21,20 +21,21 @@ this thread, so from its start on no other loop can run here. For that reason th
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebError, expect, sync_playwright
 
 from tests.appserver import AppServer
+from tests.programs import path_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebError
 
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 ACTION_MILLISECONDS = 30_000
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -47,10 +48,6 @@ CHROMIUM_ARGUMENTS = (
 )
 
 app_servers_key = pytest.StashKey[list[AppServer]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "page_errors(*patterns): errors in the page that this test provokes")
 
 
 @pytest.hookimpl(trylast=True)
@@ -72,12 +69,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if executable is None:
-        pytest.fail("The browser tests need Chromium. Install it with: sudo apt-get install chromium", pytrace=False)
+    # Here, since these fixtures are known to all tests, of which few drive a browser.
+    from playwright.sync_api import expect, sync_playwright
+
     expect.set_options(timeout=ACTION_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path_of("chromium"), args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
 

@@ -17,7 +17,7 @@ import tornadio.net.wire
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import RATE_LIMITER, RateLimiter
 
-pytest_plugins = ("tests.browser_fixtures", "tests.redis_fixtures")
+pytest_plugins = ("tests.kinds", "tests.browser_fixtures", "tests.redis_fixtures")
 
 Serve = Callable[..., Served]
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis.asyncio
 
 from tests.appserver import Daemon, free_port
+from tests.programs import path_of
 from tests.support import limit
 
 StartRedis = Callable[..., "RedisServer"]
@@ -33,7 +33,8 @@ class RedisServer(Daemon):
         self.path = directory / f"redis-{port}.sock"
         self.url = f"redis://127.0.0.1:{port}/0"
         command = [
-            *("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)),
+            path_of("redis-server") or "redis-server",
+            *("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)),
             *("--save", "", "--appendonly", "no", "--dir", str(directory), *options),
         ]
         super().__init__("redis-server", command, port, directory / f"redis-{port}.txt")
@@ -47,6 +48,9 @@ class RedisServer(Daemon):
 
     async def tell(self, *words: Any, **options: Any) -> Any:
         """What it answers to a command."""
+        # Here, since these fixtures are known to all tests, of which few speak to Redis.
+        import redis.asyncio
+
         async with limit(), redis.asyncio.Redis.from_url(self.url, **options) as client:
             return await client.execute_command(*words)
 

@@ -269,6 +269,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(ran.stdout.split())
 
 
+@pytest.mark.external
 def test_the_protocol_is_imported_without_the_server():
     loaded = loaded_by("import tornadio.proto")
     assert {name for name in loaded if name.startswith("tornadio")} == {"tornadio", "tornadio.errors", "tornadio.proto"}

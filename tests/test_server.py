@@ -726,6 +726,7 @@ async def test_the_ways_to_start(run, way):
     assert status == (-signal.SIGTERM if way is OWN_LOOP else 0)
 
 
+@pytest.mark.external
 async def test_a_program_that_listens_where_another_does_says_so(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM + AUTO_START, encoding="utf-8")

@@ -439,6 +439,7 @@ async def test_the_descriptor_of_a_post_whose_client_has_gone_is_free_at_once(be
 # -- All descriptors ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
 async def test_hundreds_that_reset_during_a_handler_leave_the_descriptors_to_others(tmp_path, encrypted):
     context = Context()

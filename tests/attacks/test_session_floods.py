@@ -147,6 +147,7 @@ async def flood(served: Elsewhere, transport: str) -> None:
     assert (await refusal(served, transport)).status == 503
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("transport", POLLING)
 async def test_an_abandoned_handshake_costs_little_and_not_for_long(served, transport):
     before = await served.read_json("/vitals")

@@ -105,6 +105,7 @@ def body_of(payload: str) -> bytes:
 # -- What waits is bounded ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.external
 @each_server
 @pytest.mark.parametrize("payload", PAYLOADS)
 @pytest.mark.parametrize("transport", ["xhr-polling", "htmlfile"])
@@ -122,6 +123,7 @@ async def test_posts_whose_clients_leave_cost_no_more_than_two_payloads(tmp_path
         assert max(memory) - before < SLACK
 
 
+@pytest.mark.external
 @each_server
 async def test_sessions_whose_clients_have_gone_end_with_all_that_waits_in_them(tmp_path, http):
     async with running(tmp_path, http, session_expiry=2) as served:
@@ -136,6 +138,7 @@ async def test_sessions_whose_clients_have_gone_end_with_all_that_waits_in_them(
         assert vitals["rss"] - before < SLACK
 
 
+@pytest.mark.external
 @each_server
 @pytest.mark.parametrize("transport", STREAMING)
 async def test_what_waits_in_an_ended_session_is_let_go_while_its_handler_goes_on(tmp_path, http, transport):

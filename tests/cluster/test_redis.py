@@ -266,6 +266,7 @@ def test_the_password_is_not_shown():
     assert "127.0.0.1:7000" in repr(tornadio.RedisBus("redis://:secret@127.0.0.1:7000"))
 
 
+@pytest.mark.external
 def test_without_a_bus_redis_py_is_neither_needed_nor_imported():
     program = """
 import sys
@@ -544,6 +545,7 @@ async def test_a_bus_that_was_never_used_can_be_closed():
     await tornadio.RedisBus("redis://127.0.0.1:1").close()
 
 
+@pytest.mark.needs("redis-cli")
 async def test_the_recipe_sends_from_any_language(serve, redis_server):
     [served] = await connected(serve, redis_server, 1)
     client = await greeted(served)

@@ -24,11 +24,12 @@ from typing import Final
 
 import pytest
 
+from tests.programs import path_of
+
 Scenario = Callable[..., contextlib.AbstractContextManager[None]]
 
 HERE: Final = Path(__file__).resolve().parent
 VENVS: Final = HERE.parents[1] / ".venvs"
-NODE_HINT: Final = "The compatibility tests need Node and npm. Install them with: sudo apt-get install nodejs npm"
 NPM_SECONDS: Final = 300
 
 
@@ -73,9 +74,6 @@ shown_key = pytest.StashKey[str]()  # what the rows of a test that uses `scenari
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "compatibility(client, transport=PARAMETER, scenario=NAME): a row in the table of compatibility"
-    )
     config.stash[table_key] = Table()
 
 
@@ -141,9 +139,8 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def node() -> str:
     """The path of Node."""
-    path = shutil.which("node")
-    if path is None:
-        pytest.fail(NODE_HINT, pytrace=False)
+    path = path_of("node")
+    assert path is not None
     return path
 
 
@@ -154,9 +151,8 @@ def node_modules(node: str) -> Path:
     stamp = target / "stamp"
     wanted = (HERE / "package-lock.json").read_text(encoding="utf-8")
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.fail(NODE_HINT, pytrace=False)
+        npm = path_of("npm")
+        assert npm is not None
         VENVS.mkdir(exist_ok=True)
         # Aside, and into place when it is whole: another run may look for it.
         with tempfile.TemporaryDirectory(dir=VENVS, prefix="npm-") as aside:

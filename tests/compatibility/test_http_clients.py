@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import shlex
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -209,8 +208,6 @@ StartCurl = Callable[..., Awaitable[Curl]]
 @pytest.fixture
 async def curl(serve: Any, transport: str) -> AsyncIterator[StartCurl]:
     """`curl(number, session_id='', data=None)` starts the curl of a recipe, on a server that echoes."""
-    if shutil.which("curl") is None:
-        pytest.fail("The tests with curl need it. Install it with: sudo apt-get install curl", pytrace=False)
     served = serve()
     running: list[Curl] = []
 

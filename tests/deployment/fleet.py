@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import simplejson
 
 from examples.cluster import cluster
@@ -24,11 +23,7 @@ READY = "ready "
 
 def daemon_of(name: str, *arguments: str, port: int, directory: Path) -> Daemon:
     """A program that is no Python of ours."""
-    try:
-        program = cluster.program(name)
-    except cluster.Failed as failed:
-        pytest.fail(str(failed), pytrace=False)
-    return Daemon(name, [program, *arguments], port, directory / f"{name}.txt")
+    return Daemon(name, [cluster.program(name), *arguments], port, directory / f"{name}.txt")
 
 
 @dataclasses.dataclass(frozen=True)

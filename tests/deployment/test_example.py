@@ -45,6 +45,7 @@ def process_of(person: str, cluster: AppServer) -> str:
     return str(name)
 
 
+@pytest.mark.needs("redis-server", "haproxy")
 @pytest.mark.page_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "status of 40[01]", "WebSocket connection to")
 def test_the_chatroom_is_one_room_on_three_processes(cluster: AppServer, new_context: NewContext) -> None:
     pages: dict[str, Page] = {}
@@ -120,7 +121,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(missing: str
     assert result.stderr.strip() == f"cluster.py: {missing} is missing. Install it with: sudo apt-get install {missing}"
 
 
-@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("haproxy", "nginx")])
 def test_the_documented_configurations_pass_their_programs_own_check(name: str, tmp_path: Path) -> None:
     """As they stand, but for nginx's directories, which need root."""
     if name == "haproxy":

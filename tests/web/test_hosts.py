@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 import tornadio
 from tests.appserver import REPOSITORY
+from tests.programs import path_of
 from tests.support import brief
 from tornadio.errors import SettingsError
 from tornadio.web.hosts import HostRule, make_host_rule
@@ -266,10 +266,9 @@ asyncio.run(main())
 AT_HOME = ("203.0.113.5", "2001:db8::5")  # they exist in that network only
 
 
+@pytest.mark.needs("ip", "namespaces")
 def test_a_visitor_at_the_servers_own_public_address_is_no_stranger(tmp_path):
-    ip = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin")
-    if ip is None or subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
-        pytest.skip("no network of its own can be made here: it needs root, iproute2 and unshare")
+    ip = path_of("ip")
     script = tmp_path / "public.py"
     script.write_text(AT_A_PUBLIC_ADDRESS)
     commands = [f"{ip} link set lo up", *(f"{ip} address add {address} dev lo" for address in AT_HOME)]
