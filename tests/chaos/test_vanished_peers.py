@@ -218,7 +218,7 @@ async def check_end(clock: MovedLoop, vanished: Vanished, earliest: float, lates
 Vanishing = Callable[[str], contextlib.AbstractAsyncContextManager[Vanished]]
 
 
-@pytest.fixture(params=["host", "process"])
+@pytest.fixture(params=[pytest.param("host", marks=pytest.mark.needs("ip", "namespaces")), "process"])
 def vanishing(request: pytest.FixtureRequest, serve: Any, clock: MovedLoop) -> Vanishing:
     if request.param == "process":
         return functools.partial(process_that_stops, serve, clock)

@@ -21,6 +21,7 @@ VERSIONS: Final = {
     "Node's ws": ("13", "8"),
     "Autobahn 0.10.9": ("76",),
 }
+PROGRAMS = {"Node's ws": ("node", "npm")}
 
 
 def speakers(among: Collection[str] = ("13", "8", "7", "76")) -> list[Any]:
@@ -28,7 +29,10 @@ def speakers(among: Collection[str] = ("13", "8", "7", "76")) -> list[Any]:
     return [
         pytest.param(
             (name, version),
-            marks=pytest.mark.compatibility(client=f"{name}, {'draft' if version == '76' else 'version'} {version}"),
+            marks=[
+                pytest.mark.compatibility(client=f"{name}, {'draft' if version == '76' else 'version'} {version}"),
+                pytest.mark.needs(*PROGRAMS.get(name, ())),
+            ],
             id=f"{name} {version}",
         )
         for name, versions in VERSIONS.items()
