@@ -14,6 +14,8 @@ import tornado.web
 
 import tornadio
 import tornadio.net.wire
+import tornadio.web.fastpath
+from tests.internals import without_fast_path, without_watching_sockets
 from tests.support import MovedLoop, Recorder, Served
 from tornadio.logs import RATE_LIMITER, RateLimiter
 
@@ -49,7 +51,7 @@ def log_limit() -> RateLimiter:
 def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: over sockets that left Tornado's streams, and as on a loop that can't watch sockets."""
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+        without_watching_sockets(monkeypatch)
     return str(request.param)
 
 
@@ -73,7 +75,7 @@ def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param != "plain":
         without_fast_path(monkeypatch)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+        without_watching_sockets(monkeypatch)
     return str(request.param)
 
 

@@ -25,6 +25,7 @@ import tornadio
 from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import open_client, opened_hybi, request
 from tests.conftest import shut_down
+from tests.internals import port_of
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, until
 from tornadio.errors import CallerError, SettingsError
 from tornadio.server import SocketServer
@@ -534,8 +535,7 @@ async def test_health_is_told_in_an_application_within_the_application(serve, cl
 
 async def test_health_is_ok_where_no_server_of_ours_serves():
     listener = tornado.web.Application([HEALTH]).listen(0, "127.0.0.1")
-    [bound] = listener._sockets.values()
-    served = Served(SimpleNamespace(port=bound.getsockname()[1]), None)  # type: ignore[arg-type]
+    served = Served(SimpleNamespace(port=port_of(listener)), None)  # type: ignore[arg-type]
     assert await health(served) == (200, "ok")
     listener.stop()
     await listener.close_all_connections()

@@ -14,6 +14,7 @@ import simplejson
 import tornado.web
 
 import tornadio
+from tests.internals import sessions_of
 
 
 def vitals(router: tornadio.Router) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def vitals(router: tornadio.Router) -> dict[str, Any]:
         "descriptors": len(os.listdir("/proc/self/fd")),
         "tasks": len(asyncio.all_tasks()),
         "timers": sum(not timer.cancelled() for timer in loop._scheduled),  # type: ignore[attr-defined]
-        "sessions": len(router._sessions),
+        "sessions": len(sessions_of(router)),
         "connections": len(router.connections),
         "objects": dict(collections.Counter(ours)),
     }

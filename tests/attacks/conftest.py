@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import trustme
 
-import tornadio.net.wire
 from tests.appserver import AppServer
-from tests.conftest import without_fast_path
+from tests.internals import without_fast_path, without_watching_sockets
 from tests.support import Served, Wire
 
 APP = Path(__file__).with_name("echo_app.py")
@@ -73,5 +72,5 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve:
     if request.param in ("tornado", "stream"):
         without_fast_path(monkeypatch)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+        without_watching_sockets(monkeypatch)
     return start

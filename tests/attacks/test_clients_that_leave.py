@@ -23,7 +23,7 @@ import trustme
 import tornadio.net.wire
 from tests.appserver import AppServer
 from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
-from tests.conftest import without_fast_path
+from tests.internals import without_fast_path, without_watching_sockets
 from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Served, Wire, payload_of, until
 from tornadio import proto
 
@@ -95,7 +95,7 @@ def begin(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.Monkey
     if request.param in ("tornado", "stream"):
         without_fast_path(monkeypatch)
     if request.param == "stream":
-        monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+        without_watching_sockets(monkeypatch)
 
     def begin(connection_class: type[tornadio.SocketConnection]) -> Served:
         if request.param != "tls":

@@ -13,10 +13,10 @@ import trustme
 import tornadio
 from tests.attacks.test_session_floods import handshake
 from tests.clients import HixiePeer, opened, request
+from tests.internals import connections_on_fast_path, count_peeks
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
 from tornadio.errors import SettingsError
 from tornadio.settings import PROTOCOLS
-from tornadio.web.fastconnection import FastConnection
 from tornadio.web.peers import Peers
 
 HEALTH = ("/health", tornadio.HealthHandler)
@@ -203,7 +203,7 @@ async def test_half_a_proxy_line_keeps_nobody_busy(serve, reset):
         else:
             wire.writer.write_eof()
             assert await wire.read_to_end() == b""
-        await until(lambda: len(served.server._fast_path) == 0)
+        await until(lambda: connections_on_fast_path(served.server) == 0)
 
 
 async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_again(serve, monkeypatch):
@@ -211,17 +211,10 @@ async def test_the_rest_of_a_proxy_line_is_waited_for_without_looking_again_and_
     wire = await served.connect()
     await wire.send(LINE[:20])
     await served.barrier()
-    looks: list[FastConnection] = []
-    look = FastConnection.peek_request
-
-    def counted(connection: FastConnection) -> None:
-        looks.append(connection)
-        look(connection)
-
-    monkeypatch.setattr(FastConnection, "peek_request", counted)
+    peeks = count_peeks(monkeypatch)
     for _ in range(20):
         await served.barrier()
-    assert len(looks) <= 2 * 20 * 2  # each barrier makes two connections, which are looked at when they come and speak
+    assert len(peeks) <= 2 * 20 * 2  # each barrier makes two connections, which are looked at when they come and speak
     await wire.send(LINE[20:] + request({}, "/socket.io/xhr-polling//1"))
     assert (await wire.read_response()).status == 200
 

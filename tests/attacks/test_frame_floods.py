@@ -18,10 +18,10 @@ import pytest
 import tornadio
 from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memory
 from tests.clients import SocketClient, connect, frame, next_message, open_client, opened, talking
+from tests.internals import count_body_chunks
 from tests.support import Elsewhere, Recorder, Served, fed, limit
 from tornadio import proto
 from tornadio.transports import forms
-from tornadio.web.tornadohttp import TornadoMessageDelegate
 from tornadio.websocket import hixie, rfc6455
 
 LIMIT = 1 << 20
@@ -310,22 +310,16 @@ async def test_a_body_in_chunks_of_one_byte_leaves_the_others_their_turns(serve,
     chunks = 20_000
     served = serve()
     session_id, _ = await served.open()
-    taken = most = 0
-    take = TornadoMessageDelegate._take
-
-    def count(delegate: TornadoMessageDelegate, chunk: bytes) -> None:
-        nonlocal taken
-        taken += 1
-        take(delegate, chunk)
+    most = 0
+    taken = count_body_chunks(monkeypatch)
 
     async def watch() -> None:
         nonlocal most
         while True:
-            before = taken
+            before = len(taken)
             await asyncio.sleep(0)
-            most = max(most, taken - before)
+            most = max(most, len(taken) - before)
 
-    monkeypatch.setattr(TornadoMessageDelegate, "_take", count)
     data = b"data=" + proto.encode("x" * (chunks - 20)).encode()
     watching = asyncio.create_task(watch())
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"

@@ -13,6 +13,7 @@ import pytest
 
 from tests.attacks.test_refused_by_tornado import handshake
 from tests.clients import KEY3, exchange, greeted
+from tests.internals import callbacks_at_work, sessions_of
 from tests.support import SOCKETS, Recorder, Served, Wire, until
 from tornadio.settings import PROTOCOLS
 
@@ -95,7 +96,7 @@ async def test_an_on_open_that_hangs_is_cancelled_and_its_client_told(site, cloc
     assert await answer_of(wire, transport) == said(transport)
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("cancelled",), ("close",)]
-    assert (len(served.router._sessions), served.router._sessions.tasks.running_handlers) == (0, 0)
+    assert (sessions_of(served.router), callbacks_at_work(served.router)) == ([], 0)
     [line] = warnings(caplog)
     assert line.endswith("cancelled on_open, it took longer than open_timeout (30 s)")
 
@@ -111,7 +112,7 @@ async def test_one_whose_client_has_gone_is_cancelled_too(site, clock, transport
     await clock.advance(0.2)
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("cancelled",), ("close",)]
-    assert (len(served.router._sessions), served.router._sessions.tasks.running_handlers) == (0, 0)
+    assert (sessions_of(served.router), callbacks_at_work(served.router)) == ([], 0)
     assert len(warnings(caplog)) == 1
 
 
@@ -126,7 +127,7 @@ async def test_one_that_goes_on_when_it_is_cancelled_holds_neither_client_nor_se
     [connection] = Recorder.opened
     await clock.advance(30.1)
     assert await answer_of(wire, transport) == said(transport)
-    assert len(served.router._sessions) == 0
+    assert sessions_of(served.router) == []
     assert connection.events == [("open", "")]  # on_close waits for its turn
     connection.going_on.set()
     await connection.wait_closed()
@@ -154,4 +155,4 @@ async def test_a_room_that_is_full_of_them_is_empty_after_open_timeout(serve, cl
     assert (await served.request("GET", path, headers)).text == "too many sessions: try again later"
     await clock.advance(30.1)
     await until(lambda: all(connection.events[-1] == ("close",) for connection in Recorder.opened))
-    assert len(served.router._sessions) == 0
+    assert sessions_of(served.router) == []

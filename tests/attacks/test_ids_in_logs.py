@@ -14,6 +14,7 @@ import tornado.web
 
 from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import frame, open_client, opened
+from tests.internals import fail_on_bodies
 from tests.support import HTTP_TRANSPORTS, POLLING, SOCKETS, Recorder, Served, until
 from tornadio.settings import PROTOCOLS
 
@@ -196,7 +197,7 @@ async def test_no_failure_of_ours_tells_an_id(serve, log, monkeypatch, transport
     def fail(*args: Any) -> None:
         raise RuntimeError(session_id)
 
-    monkeypatch.setattr("tornadio.transports.forms.parse_post_body", fail)
+    fail_on_bodies(monkeypatch, fail)
     assert (await served.post(session_id, "x", transport=transport)).status == 500
     assert_nothing_is_told(log)
 

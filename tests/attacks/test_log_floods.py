@@ -14,6 +14,7 @@ import tornado.web
 
 from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import KEY3, NONCE, UPGRADE, connect, frame, opened
+from tests.internals import later
 from tests.support import POLLING, Recorder, Served, Wire
 from tornadio import logs, proto
 
@@ -82,14 +83,10 @@ async def assert_that_it_is_told_later(
     served: Served, log: pytest.LogCaptureFixture, log_limit: logs.RateLimiter, commit: Commit, times: int = REPETITIONS
 ) -> None:
     """When the time is over, the next line of the kind says how many there were."""
-    clock = log_limit._clock
-    log_limit._clock = lambda: clock() + logs.WINDOW_SECONDS
-    try:
+    with later(log_limit):
         log.clear()
         await commit(served)
         await served.barrier()
-    finally:
-        log_limit._clock = clock
     assert told(log)
     for line in told(log):
         assert line.endswith(f" ({times - logs.MAX_LINES} more like it were left out)")
@@ -466,13 +463,9 @@ async def test_what_many_forged_addresses_are_refused_makes_a_hundred_lines(serv
     assert len(refusals(log)) == logs.MAX_TOTAL_LINES == len(told(log))
     assert sum(map(len, told(log))) < 100 * logs.MAX_TOTAL_LINES
     await assert_that_others_are_heard(served, log, session_id)
-    clock = log_limit._clock
-    log_limit._clock = lambda: clock() + logs.WINDOW_SECONDS
-    try:
+    with later(log_limit):
         log.clear()
         assert (await served.request("GET", "/nowhere")).status == 404
-    finally:
-        log_limit._clock = clock
     assert refusals(log)[0].endswith(" (1900 more of all clients were left out)")
 
 

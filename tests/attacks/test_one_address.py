@@ -12,6 +12,7 @@ import tornado.netutil
 
 from tests.attacks.test_session_floods import handshake
 from tests.clients import ANSWER, KEY3, open_client, request
+from tests.internals import sessions_by_address, sessions_of
 from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
 from tornadio.logs import MAX_LINES
 from tornadio.settings import PROTOCOLS
@@ -48,10 +49,6 @@ async def refused(served: Served, transport: str, source: str) -> Response:
         return await wire.read_response()
 
 
-def sessions_of(served: Served) -> int:
-    return len(served.router._sessions)
-
-
 @pytest.mark.parametrize("transport", PROTOCOLS)
 async def test_past_its_share_an_address_is_answered_429_and_others_come_in(serve, each_http, transport):
     served = serve(settings=SETTINGS)
@@ -75,7 +72,7 @@ async def test_who_leaves_makes_room(serve, clock, transport):
             await client.leave()
         if transport in POLLING:
             await clock.advance(20)
-        await until(lambda: sessions_of(served) == 0 and served.router._sessions._counts == {})
+        await until(lambda: len(sessions_of(served.router)) == 0 and sessions_by_address(served.router) == {})
 
 
 class Busy(Recorder):
@@ -101,7 +98,7 @@ async def test_who_leaves_a_handler_behind_makes_room_when_that_ends(serve, tran
         await client.leave(reset=True)
         sending.cancel()
         await until(lambda: Recorder.opened[-1].is_closed)
-    assert sessions_of(served) == 0
+    assert len(sessions_of(served.router)) == 0
     assert (await refused(served, transport, "127.0.0.1")).status == status
     Busy.going_on[0].set()
     await Recorder.opened[0].wait_closed()
@@ -124,8 +121,8 @@ async def test_whom_on_open_refuses_or_fails_takes_no_room(serve, transport):
     for _ in range(3 * LIMIT):
         with contextlib.suppress(asyncio.IncompleteReadError):
             assert await come(served, transport, "127.0.0.2") in (101, 403, 500)
-    await until(lambda: sessions_of(served) == 0)
-    assert served.router._sessions._counts == {}
+    await until(lambda: len(sessions_of(served.router)) == 0)
+    assert sessions_by_address(served.router) == {}
 
 
 async def test_handshakes_that_end_together_get_no_more_than_the_share(serve):
@@ -247,7 +244,7 @@ async def test_visitors_are_let_in_while_one_address_keeps_its_share_full(serve)
         attacker.cancel()
     await asyncio.gather(*attackers, return_exceptions=True)
     assert statuses == [200] * 25
-    assert sessions_of(served) == 75
+    assert len(sessions_of(served.router)) == 75
 
 
 @pytest.mark.parametrize("transport", [*SOCKETS, "xhr-polling"])

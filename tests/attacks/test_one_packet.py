@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
+from tests.internals import flash_port
 from tests.support import Served, Wire, brief, fed, limit
 from tests.test_proto import PROTOCOL_TEXTS
 from tornadio import proto
@@ -369,9 +370,7 @@ def test_a_framer_says_the_same_of_whatever_comes_however_it_is_cut(kind, data):
 @pytest.mark.parametrize("packet", [b"", b"\x00", POLICY_REQUEST[:-1] + b"x", POLICY_REQUEST * 3], ids=brief)
 async def test_the_policy_server_outlives_whatever_it_is_asked(serve, caplog, packet):
     served = serve(application={"flash_policy_port": 0})
-    flash = served.server._flash_server
-    assert flash is not None
-    port = next(iter(flash._sockets.values())).getsockname()[1]
+    port = flash_port(served.server)
     for sent, answered in ((packet, packet.startswith(POLICY_REQUEST)), (POLICY_REQUEST, True)):
         wire = await Wire.connect(port)
         await wire.send(sent)

@@ -19,6 +19,7 @@ import tornado.httputil
 import tornado.web
 
 from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
+from tests.internals import callbacks_at_work, sessions_of
 from tests.support import HTTP_TRANSPORTS, SOCKETS, Elsewhere, Recorder, Served, Wire, until
 from tornadio.sessions.state import State
 from tornadio.settings import PROTOCOLS
@@ -98,10 +99,6 @@ async def status_of(served: Served, path: str, fields: dict[str, str]) -> int:
     return status
 
 
-def sessions_of(served: Served) -> Any:
-    return served.router._sessions
-
-
 def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.exc_info]
 
@@ -113,7 +110,7 @@ async def test_fields_that_make_no_request_make_no_connection(site, transport, c
     path, given = handshake(transport)
     for fields in NO_REQUEST.values():
         assert await status_of(served, path, {**given, **fields}) == 400
-    assert (Counted.made, len(sessions_of(served))) == (0, 0)
+    assert (Counted.made, sessions_of(served.router)) == (0, [])
     assert tracebacks(caplog) == []
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
     assert all(len(line) < 500 for line in lines)
@@ -151,7 +148,7 @@ async def test_long_fields_leave_nothing_behind(site, clock, transport, xheaders
     for name, values in LONG.items():
         for value in values:
             await status_of(served, path, {**given, name: value})
-            assert [each for each in sessions_of(served) if each.state is State.OPENING] == []
+            assert [each for each in sessions_of(served.router) if each.state is State.OPENING] == []
     await nothing_is_left(served, clock, caplog)
     client = await greeted(served, transport)
     await exchange(client, "still here")
@@ -162,15 +159,14 @@ async def test_long_queries_leave_nothing_behind(site, clock, transport, caplog)
     served = site(Counted)
     for query in QUERIES:
         await status_of(served, *handshake(transport, "?" + query))
-        assert [each for each in sessions_of(served) if each.state is State.OPENING] == []
+        assert [each for each in sessions_of(served.router) if each.state is State.OPENING] == []
     await nothing_is_left(served, clock, caplog)
 
 
 async def nothing_is_left(served: Served, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A while later no session, no task and no object is there any more of those that have left."""
     await clock.advance(120)
-    sessions = sessions_of(served)
-    await until(lambda: not len(sessions) and not sessions.tasks.running_handlers)
+    await until(lambda: not sessions_of(served.router) and not callbacks_at_work(served.router))
     assert [each.events for each in Recorder.opened if each.events[-1:] != [("close",)]] == []
     assert len(Recorder.opened) == Counted.made
     assert tracebacks(caplog) == []
@@ -196,7 +192,7 @@ async def test_more_arguments_than_tornados_own_limit_make_no_connection(site, t
     served = site(Counted)
     assert await status_of(served, *handshake(transport, "?a&b&c&d")) == 400
     assert await status_of(served, "/socket.io/xhr-polling/0123456789/1?a&b&c&d", {}) == 400
-    assert (Counted.made, len(sessions_of(served))) == (0, 0)
+    assert (Counted.made, sessions_of(served.router)) == (0, [])
     assert tracebacks(caplog) == []
     assert await status_of(served, *handshake(transport, "?a&b&c")) in (101, 200)
 
@@ -247,7 +243,7 @@ async def test_an_error_on_the_way_to_the_outcome_ends_the_session(site, transpo
         await wire.read_until(b"failed on this" if transport == "websocket" else b"\xff\x00")
     else:
         assert (await wire.read_response()).status == 500
-    await until(lambda: not len(sessions_of(served)) and not sessions_of(served).tasks.running_handlers)
+    await until(lambda: not sessions_of(served.router) and not callbacks_at_work(served.router))
     assert [each.events[-1] for each in Recorder.opened] == len(Recorder.opened) * [("close",)]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from tests.appserver import AppServer
 from tests.clients import Client, greeted, open_client
+from tests.internals import has_queued, queue_length, sessions_of
 from tests.support import PERSISTENT, POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
 from tests.vitals import resident_bytes
 from tornadio import proto
@@ -318,11 +319,11 @@ async def test_very_small_messages_that_nobody_takes_end_the_connection_before_t
     client = await greeted(served, transport)
     if transport not in POLLING:
         stop_reading(served.wires[0])
-    [session] = served.router._sessions
+    [session] = sessions_of(served.router)
     for _ in range(1000):
         for _ in range(100):
             Recorder.opened[0].send("x")
-        assert len(session._outbox) <= limit_of_bytes // 128 + 1001
+        assert queue_length(session) <= limit_of_bytes // 128 + 1001
         if session.is_closed:
             break
     else:
@@ -350,13 +351,13 @@ async def test_who_answers_heartbeats_and_takes_nothing_is_closed(serve, clock, 
 async def test_one_client_that_reads_much_at_last_leaves_others_their_turns(serve):
     served = serve(settings={"max_send_buffer": 64 << 20})
     await greeted(served)
-    [session] = served.router._sessions
+    [session] = sessions_of(served.router)
     stop_reading(served.wires[0])
     turns_between = 0
 
     async def take_turns() -> None:
         nonlocal turns_between
-        while session._outbox.head is not None:
+        while has_queued(session):
             turns_between += 1
             await asyncio.sleep(0)
 

@@ -18,6 +18,7 @@ import tornado.web
 
 from tests.attacks.test_slow_readers import stop_reading
 from tests.clients import request
+from tests.internals import http_streams, listeners, posts_of, sessions_of, without_unsent_sizes
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, Wire, until
 
 PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room
@@ -71,12 +72,11 @@ async def connect(served: Served, room: int = ROOM) -> Wire:
 
 def streams_of(served: Served) -> list[Any]:
     """Those of the server's connections that are HTTP's."""
-    server = served.server
-    return [each.stream for each in (*server._connections, *server._fast_path._connections)]  # type: ignore[attr-defined]
+    return http_streams(served.server)
 
 
 def listeners_of(served: Served) -> list[socket.socket]:
-    return list(served.server._sockets.values())
+    return listeners(served.server)
 
 
 async def leave_answers_unread(served: Served, asked: bytes, size: int = PIPELINED) -> Wire:
@@ -121,11 +121,11 @@ async def test_posts_whose_answers_nobody_reads_end_the_connection_and_leave_the
     body = b"data=~m~2~m~hi"
     fields = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
     post = request(fields, f"/socket.io/{transport}/{session_id}/send").replace(b"GET", b"POST", 1) + body
-    [session] = served.router._sessions
+    [session] = sessions_of(served.router)
     wire = await leave_answers_unread(served, post, 2 * PIPELINED)  # these answers are shorter than what asks for them
-    assert session._posts
+    assert posts_of(session)
     await give_up(served, clock)
-    await until(lambda: not session._posts)
+    await until(lambda: not posts_of(session))
     wire.reset()
 
 
@@ -157,7 +157,7 @@ async def test_a_download_that_is_hardly_read_is_ended(site, clock, caplog):
 
 
 async def test_where_nobody_knows_what_was_taken_there_is_more_time(site, clock, monkeypatch, caplog):
-    monkeypatch.setattr("tornadio.web.timeouts.sys.platform", "other")
+    without_unsent_sizes(monkeypatch)
     served = site(handlers=HANDLERS)
     wire = await connect(served)
     await wire.send(request({}, "/large"))

@@ -18,6 +18,7 @@ import trustme
 
 from tests.appserver import AppServer
 from tests.attacks.test_slow_readers import watched_memory
+from tests.internals import sessions_of
 from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Elsewhere, Recorder, Served, Wire, limit, until
 from tornadio import proto
 
@@ -290,7 +291,7 @@ async def test_a_session_whose_client_has_gone_expires_during_its_post(serve, cl
     assert connection.is_closed
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("message", "first"), ("ends", "first"), ("close",)]
-    assert len(served.router._sessions) == 0
+    assert sessions_of(served.router) == []
 
 
 @pytest.mark.parametrize("transport", STREAMING)

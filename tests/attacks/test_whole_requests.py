@@ -25,6 +25,7 @@ import tornado
 
 from tests.attacks.test_one_packet import is_failure
 from tests.clients import KEY3, KEYS, NONCE, frame, greeted
+from tests.internals import unflushed
 from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
 from tests.vitals import vitals
 from tornadio.errors import CallerError
@@ -421,7 +422,7 @@ def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
     for remembered in ("Payload", "Origin"):
         found["objects"].pop(remembered, None)
     selector: Any = clock._selector  # type: ignore[attr-defined]
-    return {**found, "watched": len(selector.get_map()), "unflushed": len(served.router._sessions._unflushed)}
+    return {**found, "watched": len(selector.get_map()), "unflushed": unflushed(served.router)}
 
 
 def excess(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

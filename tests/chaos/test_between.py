@@ -14,6 +14,7 @@ import pytest
 
 from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import connect, frame, greeted, open_client
+from tests.internals import checks_expiry, is_writing, sessions_of
 from tests.support import HTTP_TRANSPORTS, PERSISTENT, Recorder, Wire, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
@@ -87,7 +88,7 @@ async def test_an_on_open_that_is_ended_from_outside_ends_its_connection(serve, 
         outcome = (await asyncio.gather(open_client(served, transport), return_exceptions=True))[0]
     assert isinstance(outcome, Exception)
     await Recorder.opened[0].wait_closed()
-    assert len(served.router._sessions) == 0
+    assert sessions_of(served.router) == []
 
 
 @pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
@@ -150,7 +151,7 @@ async def test_what_is_under_way_arrives_whole_and_the_close_frame_behind_it(ser
     await wire.read_until(b"welcome")
     stop_reading(wire)
     await wire.send(frame(1, proto.encode("go").encode()))
-    await until(lambda: served.router.connections and served.router.connections[0]._tornadio_session._writing_channel)
+    await until(lambda: served.router.connections and is_writing(served.router.connections[0]))
     await wire.send(last)
     if half_closed:
         wire.writer.write_eof()
@@ -172,6 +173,5 @@ async def test_a_websocket_of_an_application_with_slots_is_told(serve, caplog):
     served = serve(Slotted)
     peer = await connect(served)
     assert await peer.ended() == 1011
-    assert len(served.router._sessions) == 0
-    assert served.router._sessions._expiry_check is not None
-    assert served.router._sessions._expiry_check._handle is None
+    assert sessions_of(served.router) == []
+    assert not checks_expiry(served.router)

@@ -22,6 +22,7 @@ import pytest
 import tornadio
 from tests.chaos.cutting_proxy import BUFFER, CuttingProxy, Fate, Passage, Way
 from tests.clients import Client, open_client
+from tests.internals import listeners
 from tests.support import POLLING, SOCKETS, STREAMING, Recorder, Served, Wire, payload_of, until
 from tornadio.settings import PROTOCOLS
 
@@ -233,7 +234,7 @@ async def test_messages_arrive_once_and_in_order_or_their_connection_has_visibly
     Talker.dice = dice
     Talker.opened.clear()
     served = serve(Talker)
-    for listener in served.server._sockets.values():
+    for listener in listeners(served.server):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     turnstile = asyncio.Semaphore(AT_ONCE)
     lives: list[tuple[Life, list[Passage]]] = []
@@ -324,7 +325,7 @@ async def test_of_two_polls_the_second_gets_the_news_also_when_its_connection_di
 async def test_an_answer_that_was_taken_just_before_another_poll_takes_over_does_not_come_again(serve, transport):
     """Whichever turn of the loop the second poll comes in: the news are in one whole answer."""
     served = serve()
-    for listener in served.server._sockets.values():
+    for listener in listeners(served.server):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     session_id, _ = await served.open(transport)
     async with CuttingProxy.to(served.port) as proxy:

@@ -39,6 +39,7 @@ from tests.chaos.test_endings import (
     wait_for_something_cancelled,
 )
 from tests.clients import KEYS, UPGRADE, Client, greeted, open_client
+from tests.internals import body_of, handler_of
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
 from tornadio.logs import _Window
 from tornadio.net.hangups import Hangups
@@ -87,8 +88,8 @@ def left_behind() -> dict[str, int]:
 def tornados_circles() -> list[Any]:
     """Handlers of requests whose body broke off, with nothing of size."""
     delegates = [each for each in ours() if isinstance(each, TornadoMessageDelegate)]
-    assert [bytes(each._body) for each in delegates] == [b""] * len(delegates)
-    return [each._handler for each in delegates]
+    assert [body_of(each) for each in delegates] == [b""] * len(delegates)
+    return [handler_of(each) for each in delegates]
 
 
 class Watched:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients import Client, SocketClient, frame, greeted, open_client
 from tests.conftest import shut_down
+from tests.internals import sessions_of
 from tests.support import (
     HTTP_TRANSPORTS,
     PERSISTENT,
@@ -342,7 +343,7 @@ async def assert_that_it_ended_once(served: Served, clock: MovedLoop, recorder: 
     await clock.wait_for(served.server.shutdown(timeout=1))
     assert recorder.events.count(("close",)) == 1
     assert recorder.events[-1] == ("close",)
-    assert len(served.router._sessions) == 0
+    assert sessions_of(served.router) == []
 
 
 async def assert_that_others_go_on(served: Served, other: Client, last: Deed) -> None:

@@ -17,6 +17,7 @@ import trustme
 import tornadio
 from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import Client, greeted
+from tests.internals import resource_of, settings_of
 from tests.readme import code_blocks
 from tests.redis_fixtures import RedisServer, eventually
 from tests.support import Elsewhere, Recorder, Served, brief, limit, until
@@ -223,8 +224,8 @@ async def test_resources_stay_apart(serve, redis_server):
     routers[0].router.group("tea").send("hello")
     routers[0].router.broadcast("hello")
     for served in routers[1:]:
-        session_id, _ = await served.open(resource=served.router._endpoint.resource)
-        path = f"/{served.router._endpoint.resource}/xhr-polling/{session_id}/1290000000000"
+        session_id, _ = await served.open(resource=resource_of(served.router))
+        path = f"/{resource_of(served.router)}/xhr-polling/{session_id}/1290000000000"
         served.router.broadcast("own")
         assert (await served.request("GET", path)).text == "~m~3~m~own"
 
@@ -261,7 +262,7 @@ def test_what_is_no_text_is_no_url(url):
 
 def test_the_password_is_not_shown():
     router = tornadio.get_router(Recorder, {"bus": "redis://:secret@127.0.0.1"})
-    assert "secret" not in repr(router._endpoint.settings)
+    assert "secret" not in repr(settings_of(router))
     assert "secret" not in repr(tornadio.RedisBus("redis://:secret@127.0.0.1:7000"))
     assert "127.0.0.1:7000" in repr(tornadio.RedisBus("redis://:secret@127.0.0.1:7000"))
 

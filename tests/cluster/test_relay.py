@@ -16,6 +16,7 @@ import tornado.web
 import tornadio
 from tests.clients import greeted, received
 from tests.conftest import shut_down
+from tests.internals import is_subscribing, port_of, relay_of, sessions_of
 from tests.support import MovedLoop, Recorder, Served, brief, limit, until
 from tornadio import proto
 from tornadio.cluster.bus import channel_name, pack
@@ -105,9 +106,9 @@ async def published(bus: MemoryBus, batches: int) -> None:
 
 async def bus_is_settled(served: Served) -> None:
     """Wait until the bus was asked for all that it is to be asked for."""
-    relay = served.router._sessions.relay
+    relay = relay_of(served.router)
     assert relay is not None
-    await until(lambda: relay._sync_task is None)
+    await until(lambda: not is_subscribing(relay))
 
 
 async def listener(bus: MemoryBus, bound: int = 1 << 20) -> tuple[Relay, list[str]]:
@@ -247,8 +248,7 @@ async def test_what_is_broadcast_before_the_loop_runs_goes_out_later():
 async def test_without_our_server_the_first_session_is_where_the_bus_begins(bus):
     router = tornadio.get_router(Recorder, {"bus": bus})
     listening = tornado.web.Application([router.route()]).listen(0, "127.0.0.1")
-    [bound] = listening._sockets.values()
-    served = Served(SimpleNamespace(port=bound.getsockname()[1]), router)  # type: ignore[arg-type]
+    served = Served(SimpleNamespace(port=port_of(listening)), router)  # type: ignore[arg-type]
     assert bus.asked == []
     await served.open()
     await subscribed(bus, 1)
@@ -478,7 +478,7 @@ async def test_a_connection_that_can_not_be_delivered_to_leaves_the_bus_as_it_is
     served = serve(settings={"bus": bus})
     await subscribed(bus, 1)
     client = await greeted(served)
-    session = next(iter(served.router._sessions))
+    session = sessions_of(served.router)[0]
     with monkeypatch.context() as patch:
         patch.setattr(type(session), "send", lambda self, payload: 1 / 0)
         bus.say(pack("somebody", proto.encode("lost")))
@@ -645,5 +645,5 @@ async def test_without_a_bus_nothing_but_the_router_works(serve):
     served.router.group("blue").send("to the group")
     served.router.broadcast("last")
     assert asyncio.all_tasks() == tasks
-    assert served.router._sessions.relay is None
+    assert relay_of(served.router) is None
     assert await received(client) == ["to the group"]

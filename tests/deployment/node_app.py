@@ -11,6 +11,7 @@ import tornado.web
 import tornadio
 from tests.compatibility.official_app import HERE as OFFICIAL
 from tests.compatibility.official_app import FileHandler
+from tests.internals import has_channel, sessions_of
 
 OWN_PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
@@ -39,8 +40,8 @@ class WaitsHandler(tornado.web.RequestHandler):
     """Whether a session has a poll that waits."""
 
     def get(self, session_id: str) -> None:
-        [session] = [each for each in Connection.router._sessions if each.session_id == session_id]
-        self.write("true" if session._channel is not None else "false")
+        [session] = [each for each in sessions_of(Connection.router) if each.session_id == session_id]
+        self.write("true" if has_channel(session) else "false")
 
 
 class OwnPageHandler(tornado.web.RequestHandler):

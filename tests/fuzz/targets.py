@@ -15,6 +15,7 @@ import h11
 import simplejson
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, parse_request_start_line
 
+from tests.internals import held_by
 from tests.support import fed
 from tornadio import proto
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
@@ -198,8 +199,7 @@ def feed(framer: Framer, parts: Iterator[bytes]) -> tuple[list[str | bytes], str
     for part in parts:
         new = fed(framer, part)
         assert all(len(message.encode("utf-8") if isinstance(message, str) else message) <= LIMIT for message in new)
-        held = framer._buffer
-        assert len(held) <= MAX_HELD[type(framer)]
+        assert held_by(framer) <= MAX_HELD[type(framer)]
         messages += new
         owed += framer.data_to_send()
     return messages, reason_of(framer.error) if framer.error else None, framer.closed, owed

@@ -13,6 +13,7 @@ import pytest
 import trustme
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from tests.internals import without_watching_sockets
 from tests.support import limit, until
 from tornadio.net.linger import LingeringCloses, close_after
 from tornadio.net.socketwire import SocketWire
@@ -97,7 +98,7 @@ async def test_a_loop_that_cannot_watch_sockets_leaves_them_on_their_streams(pai
 
     assert not can_watch_sockets(Loop())  # type: ignore[abstract]
     assert can_watch_sockets(asyncio.get_running_loop())
-    monkeypatch.setattr("tornadio.net.wire.can_watch_sockets", lambda loop: False)
+    without_watching_sockets(monkeypatch)
     assert isinstance(pair.start(), StreamWire)
 
 

@@ -23,6 +23,7 @@ import tornadio.web.fastconnection
 from tests.chaos.test_cycles import left_behind, without_collector
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
 from tests.conftest import shut_down
+from tests.internals import connections_on_fast_path, without_watching_sockets
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, Wire, payload_of, until
 from tests.vitals import vitals
 from tornadio import proto
@@ -52,8 +53,8 @@ PAGE = (r"/page", Page)
 
 
 def here(served: Served) -> int:
-    """How many connections are the fast path's: neither Tornado's nor a transport's."""
-    return len(served.server._fast_path)
+    """How many connections are at the fast_path: neither Tornado's nor a transport's."""
+    return connections_on_fast_path(served.server)
 
 
 def is_here(served: Served, wire: Wire) -> bool:
@@ -1016,7 +1017,7 @@ async def test_a_connection_that_stays_holds_no_more_after_many_requests(serve):
 @pytest.mark.parametrize("transport", PROTOCOLS)
 async def test_a_loop_that_cannot_watch_sockets_serves_plain_requests_too(serve, monkeypatch, transport):
     """Windows' default loop: there the connection of a WebSocket or of a stream stays on Tornado's stream."""
-    monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+    without_watching_sockets(monkeypatch)
     served = serve()
     client = await greeted(served, transport)
     for message in ("one", "two"):

@@ -1,0 +1,210 @@
+"""What tests see and change inside the library: the only place among them that knows its private names.
+
+Tests ask here, so that a private name can change without them. What tests of one module need of that module alone (the
+heap of `Deadlines`, say) stays with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import tornado.iostream
+import tornado.tcpserver
+
+import tornadio
+import tornadio.logs
+import tornadio.net.wire
+import tornadio.transports.forms
+import tornadio.web.fastpath
+from tornadio.cluster.relay import Relay
+from tornadio.logs import FloodLimit
+from tornadio.sessions.base import Session
+from tornadio.settings import Settings
+from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
+from tornadio.web.fastpath import FastConnection
+from tornadio.websocket import hixie, rfc6455
+
+if TYPE_CHECKING:
+    import pytest
+
+# -- Sessions ----------------------------------------------------------------------------------------------------------
+
+
+def sessions_of(router: tornadio.Router) -> list[Session]:
+    """The sessions that a router knows."""
+    return list(router._sessions)
+
+
+def session_of(connection: tornadio.SocketConnection) -> Session:
+    session: Session = connection._tornadio_session
+    return session
+
+
+def callbacks_at_work(router: tornadio.Router) -> int:
+    """How many of the application's callbacks run at the moment."""
+    return router._sessions.tasks.at_work
+
+
+def sessions_by_address(router: tornadio.Router) -> dict[Any, int]:
+    """How many sessions each client address has."""
+    return dict(router._sessions._counts)
+
+
+def unflushed(router: tornadio.Router) -> int:
+    """How many sessions have something to send as soon as this turn of the loop is over."""
+    return len(router._sessions._unflushed)
+
+
+def checks_expiry(router: tornadio.Router) -> bool:
+    """Whether the timer runs that looks for expired sessions."""
+    checks = router._sessions._checks
+    return checks is not None and checks._handle is not None
+
+
+def is_writing(connection: tornadio.SocketConnection) -> bool:
+    """Whether a write of the connection's session is under way."""
+    return session_of(connection)._busy is not None
+
+
+def has_channel(session: Session) -> bool:
+    """Whether something is there that a session could write to."""
+    return session._channel is not None
+
+
+def posts_of(session: Session) -> int:
+    """How many POSTs to a session are not answered yet."""
+    return len(session._posts)
+
+
+def queue_length(session: Session) -> int:
+    """How many entries a session's send queue has."""
+    return len(session._outbox)
+
+
+def has_queued(session: Session) -> bool:
+    return session._outbox.first is not None
+
+
+def settings_of(router: tornadio.Router) -> Settings:
+    return router._resource.settings
+
+
+def resource_of(router: tornadio.Router) -> str:
+    """The first part of the router's URLs."""
+    return router._resource.name
+
+
+def relay_of(router: tornadio.Router) -> Relay | None:
+    """What carries broadcasts between the router and its bus."""
+    return router._sessions.relay
+
+
+def is_subscribing(relay: Relay) -> bool:
+    return relay._subscribing is not None
+
+
+# -- The server --------------------------------------------------------------------------------------------------------
+
+
+def connections_on_fast_path(server: tornadio.SocketServer) -> int:
+    """How many connections are neither Tornado's nor a transport's."""
+    return len(server._fast_path)
+
+
+def http_streams(server: tornadio.SocketServer) -> list[tornado.iostream.IOStream]:
+    """The streams of the server's connections that are HTTP's."""
+    tornados: Any = server._connections
+    return [each.stream for each in (*tornados, *server._fast_path._connections)]
+
+
+def listeners(server: tornado.tcpserver.TCPServer) -> list[socket.socket]:
+    """The sockets that a server listens on."""
+    return list(server._sockets.values())
+
+
+def port_of(server: tornado.tcpserver.TCPServer) -> int:
+    port: int = listeners(server)[0].getsockname()[1]
+    return port
+
+
+def flash_port(server: tornadio.SocketServer) -> int:
+    """The port of the server for Flash policies."""
+    assert server._flash_server is not None
+    return port_of(server._flash_server)
+
+
+def without_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on Tornado reads all requests."""
+    monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+
+
+def without_watching_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on connections stay on Tornado's streams, as on a loop that can't watch sockets."""
+    monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
+
+
+def count_peeks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows from now on whenever the fast path peeks at what a connection has sent."""
+    peeks: list[None] = []
+    look = FastConnection.look
+
+    def counted(connection: FastConnection) -> None:
+        peeks.append(None)
+        look(connection)
+
+    monkeypatch.setattr(FastConnection, "look", counted)
+    return peeks
+
+
+def count_body_chunks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows from now on with each chunk of a body that Tornado hands to a transport."""
+    chunks: list[None] = []
+    take = TornadoMessageDelegate._take
+
+    def counted(delegate: TornadoMessageDelegate, chunk: bytes) -> None:
+        chunks.append(None)
+        take(delegate, chunk)
+
+    monkeypatch.setattr(TornadoMessageDelegate, "_take", counted)
+    return chunks
+
+
+def fail_on_bodies(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., Any]) -> None:
+    """From now on a POST's body is read by `fail`."""
+    monkeypatch.setattr(tornadio.transports.forms, "payload_of", fail)
+
+
+def without_unsent_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system doesn't tell how much of what was written a peer has taken."""
+    monkeypatch.setattr("tornadio.web.tornadohttp.sys.platform", "other")
+
+
+def handler_of(delegate: TornadoMessageDelegate) -> TransportHandler:
+    return delegate._handler
+
+
+def body_of(delegate: TornadoMessageDelegate) -> bytes:
+    """What a delegate holds of a request's body."""
+    return bytes(delegate._body)
+
+
+# -- Framings, logs ----------------------------------------------------------------------------------------------------
+
+
+def held_by(framer: rfc6455.Framer | hixie.Framer) -> int:
+    """How many bytes a framer keeps that are no message yet."""
+    return len(framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer)
+
+
+@contextlib.contextmanager
+def later(log_limit: FloodLimit) -> Iterator[None]:
+    """For the limit of log lines it is one window later."""
+    clock = log_limit._clock
+    log_limit._clock = lambda: clock() + tornadio.logs.SECONDS
+    try:
+        yield
+    finally:
+        log_limit._clock = clock
