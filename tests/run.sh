@@ -2,10 +2,17 @@
 # Sets up all that the tests need and runs them:
 #
 #   tests/run.sh              every suite, see below
-#   tests/run.sh ARGUMENTS    the first of them alone, with these arguments for pytest (paths from the repository's root)
+#   tests/run.sh ARGUMENTS    tests on this Python with the newest dependencies, with these arguments for pytest (paths
+#                             from the repository's root)
+#   tests/run.sh --fast       in less than a minute on two cores what needs nothing but pip: the tests that start no
+#                             process, without the attacks and the chaos
+#
+# Virtual environments are made and filled by pip. Of Debian's packages all are installed for every suite, for ARGUMENTS
+# those that the selected tests need, and none for --fast (tests/programs.py says what is in which package). A test that
+# misses a program, or the right to make network namespaces, fails: skipped it is only where pytest is run by hand.
 #
 # The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
-# cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the cluster's, the
+# cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the proxies', the
 # benchmarks' and those with programs of others, and with a short soak, on the oldest Python found (3.11 or
 # newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and
 # the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the first
@@ -25,6 +32,9 @@ WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=te
 # What these attacks reach, no other test does: they are traced, too.
 COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hanging_on_open.py
     tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
+# What of the fast tests takes half of their time.
+FAST=(tests/fuzz tests/net tests/sessions tests/web tests/websocket)
+export REQUIRE_PROGRAMS=1  # what is missing is an error
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -55,44 +65,19 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# apt_install [PACKAGE...]
 apt_install() {
-    command -v apt-get >/dev/null || fail "$1 is missing and there is no apt-get to install it; please install it"
-    say "Installing $1 with apt-get"
+    if [ $# = 0 ]; then return; fi
+    command -v apt-get >/dev/null || fail "missing, and there is no apt-get to install it; please install: $*"
+    say "Installing with apt-get: $*"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
 need_python() {
     command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON"
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
     version_of "$PYTHON" >/dev/null || fail "TornadIO needs Python 3.11 or newer, $PYTHON is $("$PYTHON" --version)"
-}
-
-need_chromium() {
-    local name
-    for name in chromium chromium-browser google-chrome; do
-        if command -v "$name" >/dev/null; then return; fi
-    done
-    apt_install chromium
-}
-
-# Peers that vanish are hosts of their own, in network namespaces.
-need_ip() {
-    command -v ip >/dev/null || [ -x /usr/sbin/ip ] || apt_install iproute2
-}
-
-need_redis() {
-    command -v redis-server >/dev/null || apt_install redis-server
-}
-
-need_proxies() {
-    command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || apt_install haproxy
-    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || apt_install nginx-light
-}
-
-need_node() {
-    command -v node >/dev/null || apt_install nodejs
-    command -v npm >/dev/null || apt_install npm
 }
 
 # The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ... redis==5.0.1
@@ -127,19 +112,51 @@ print(*[f"{name} {version}" for name, version in [
     RESULTS+=("passed in $((SECONDS - started)) s: $title")
 }
 
+# beside COMMAND [ARGUMENT...]: runs it beside what comes next, on the other core. wait_beside prints what it has printed.
+beside() {
+    set -m  # a process group of its own, to be ended together
+    ("$@"; printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results") >"$OTHERS/output" 2>&1 &
+    others=$!
+    set +m
+    trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
+}
+
+wait_beside() {
+    wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
+    cat "$OTHERS/output"
+    mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
+}
+
 PYTHON=${PYTHON:-python3}
 need_python
-need_chromium
-need_node
-need_ip
-need_redis
-need_proxies
-make_venv main "$PYTHON"
+OTHERS=$(mktemp -d)  # of what runs beside the first suite
+trap 'rm -rf "$OTHERS"' EXIT
+
+if [ "${1:-}" = --fast ]; then
+    [ $# = 1 ] || fail "--fast takes no arguments"
+    make_venv main "$PYTHON"
+    # Two halves, one for each core; what the second one prints comes when it is done.
+    beside run_suite "The fast tests, second half" main pytest -q -m "pure or local" "${FAST[@]}" \
+        --basetemp "$OTHERS/fast" -p no:cacheprovider
+    run_suite "The fast tests, first half" main pytest -q -m "pure or local" "${FAST[@]/#/--ignore=}" \
+        --ignore=tests/attacks --ignore=tests/chaos
+    wait_beside
+    exit
+fi
 
 if [ $# -gt 0 ]; then
+    make_venv main "$PYTHON"
+    "$VENVS/main/bin/python" -m pytest --missing-packages="$OTHERS/packages" -q "$@" >"$OTHERS/collected" ||
+        { cat "$OTHERS/collected"; fail "the tests can't be collected: see above"; }
+    mapfile -t packages <"$OTHERS/packages"
+    apt_install "${packages[@]}"
     run_suite "Some tests" main pytest "$@"
     exit
 fi
+
+mapfile -t packages < <("$PYTHON" tests/programs.py)
+apt_install "${packages[@]}"
+make_venv main "$PYTHON"
 
 mapfile -t pythons < <(find_pythons)
 read -r oldest_version oldest <<<"${pythons[0]}"
@@ -152,22 +169,17 @@ make_venv oldest "$oldest" "${oldest_requirements[@]}"
 
 "$VENVS/main/bin/coverage" erase
 
-# Half of the suites run beside the first one, on the other core; what they print comes when it is done.
-OTHERS=$(mktemp -d)
-set -m  # a process group of their own, to be ended together
-(
+# Half of the suites run beside the first one.
+run_others() {
     run_suite "The attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}" \
         --basetemp "$OTHERS/attacks" -p no:cacheprovider
     PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
         pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
-    printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results"
-) >"$OTHERS/output" 2>&1 &
-others=$!
-set +m
-trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
+}
+beside run_others
 
 run_suite "The browsers and the programs of others" main pytest tests/browser tests/compatibility
-run_suite "The cluster" main pytest tests/deployment
+run_suite "Several processes behind proxies" main pytest tests/deployment
 run_suite "All the other tests" main coverage run -m pytest \
     --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility
 run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
@@ -178,9 +190,7 @@ if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
 else
     RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
 fi
-wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
-cat "$OTHERS/output"
-mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
+wait_beside
 "$VENVS/main/bin/coverage" combine --quiet
 "$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
 case $oldest_version in
