@@ -12,7 +12,17 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response as HandshakeResponse
 from websockets.uri import parse_uri
 
-from tests.support import STREAMING, Served, Stream, Wire, jsonp_payload, limit, until, with_defaults
+from tests.support import (
+    HTTP_TRANSPORTS,
+    STREAMING,
+    Served,
+    Stream,
+    Wire,
+    jsonp_payload,
+    limit,
+    until,
+    with_defaults,
+)
 from tornadio import proto
 
 PATH = "/socket.io/websocket"
@@ -367,3 +377,12 @@ async def leave(wire: Wire, reset: bool) -> None:
         wire.reset()
     else:
         await wire.aclose()
+
+
+def handshake(transport: str, query: str = "") -> tuple[str, dict[str, str]]:
+    """Path and headers of a request for a session."""
+    fields = {"Sec-Fetch-Site": "same-origin"}
+    if transport in HTTP_TRANSPORTS:
+        return f"/socket.io/{transport}//1290000000000/0{query}", fields
+    version = {"Sec-WebSocket-Version": "13", **NONCE} if transport == "websocket" else KEYS
+    return f"/socket.io/{transport}{query}", {**fields, **UPGRADE, **version}

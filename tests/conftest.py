@@ -16,12 +16,11 @@ import tornadio
 import tornadio.net.wire
 import tornadio.web.fastpath
 from tests.internals import without_fast_path, without_watching_sockets
-from tests.support import MovedLoop, Recorder, Served
-from tornadio.logs import RATE_LIMITER, RateLimiter
+from tests.support import MovedLoop, Recorder, Serve, Served, shut_down
+from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
-pytest_plugins = ("tests.kinds", "tests.browser_fixtures", "tests.redis_fixtures")
+pytest_plugins = ("tests.kinds", "tests.browser_fixtures", "tests.node_fixtures", "tests.redis_fixtures")
 
-Serve = Callable[..., Served]
 
 # On a busy machine an example may take its time.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -129,10 +128,3 @@ async def serve() -> AsyncIterator[Serve]:
         for wire in served.wires:
             await wire.aclose()
         await shut_down(served.server)
-
-
-async def shut_down(server: tornadio.SocketServer) -> None:
-    """Shut a server down without waiting for clients that come no more."""
-    loop = asyncio.get_running_loop()
-    shutdown = server.shutdown(timeout=0.1)
-    await (loop.wait_for(shutdown) if isinstance(loop, MovedLoop) else shutdown)

@@ -12,19 +12,31 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import tornado.iostream
+import tornado.routing
 import tornado.tcpserver
+from tornado.httputil import HTTPServerRequest
 
 import tornadio
 import tornadio.logs
 import tornadio.net.wire
 import tornadio.transports.forms
 import tornadio.web.fastpath
+from tornadio import SocketConnection
 from tornadio.cluster.relay import Relay
-from tornadio.logs import FloodLimit
+from tornadio.logs import FloodLimit, _Window
+from tornadio.net.hangups import Hangups
+from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
 from tornadio.sessions.base import Session
+from tornadio.sessions.outbox import Payload
+from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
-from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
+from tornadio.transports.base import Address, Resource, TornadoMessageDelegate, TransportHandler
+from tornadio.transports.websocket import Framer, WebSocketChannel, WebSocketHandler
+from tornadio.web.exchange import TornadoExchange
 from tornadio.web.fastpath import FastConnection
+from tornadio.web.hosts import HostRule
+from tornadio.web.origins import Origin, OriginRule
+from tornadio.web.script import _Script
 from tornadio.websocket import hixie, rfc6455
 
 if TYPE_CHECKING:
@@ -208,3 +220,46 @@ def later(log_limit: FloodLimit) -> Iterator[None]:
         yield
     finally:
         log_limit._clock = clock
+
+
+# What a router makes for its first session, and what the process makes once, or for the last message, and keep.
+KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
+
+
+# -- The WebSocket layer alone -----------------------------------------------------------------------------------------
+
+
+class EchoChannel(WebSocketChannel):
+    """Carries no session: what it receives goes back."""
+
+    def _open(self, handshake: Any) -> None:
+        self._write_head()
+        self._handshake = None
+
+    def _receive(self, data: bytes) -> None:
+        messages = self._framer.feed(data)
+        if self._framer.has_data_to_send and not self._framer.closed:
+            self._answer_pings()
+        for message in messages:
+            self._wire.write(self._framer.encode(message))
+        self._handle(iter(()))
+
+
+class EchoHandler(WebSocketHandler):
+    """Shakes hands as ever."""
+
+    def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
+        EchoChannel(self.exchange.detach(), framer, self.here, self.transport).start(head, keys, self.request, "")
+
+
+class EchoRouter(tornado.routing.Router):
+    """Every path is the echo's."""
+
+    def __init__(self) -> None:
+        settings = Settings()
+        sessions = SessionRegistry(settings)
+        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
+        exchange = TornadoExchange(request)
+        return TornadoMessageDelegate(EchoHandler(self._resource, exchange, Address()), exchange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import math
 import socket
 import ssl
@@ -418,3 +419,18 @@ class MovedLoop(asyncio.SelectorEventLoop):
         """Let everybody act on what has happened: a wakeup may pass through a socket and several tasks."""
         for _ in range(20):
             await asyncio.sleep(0)
+
+
+def is_failure(record: logging.LogRecord) -> bool:
+    """A traceback, or what asyncio says of tasks and callbacks that failed; its debug mode also says what was slow."""
+    return record.exc_info is not None or (record.name == "asyncio" and record.levelno >= logging.ERROR)
+
+
+Serve = Callable[..., Served]
+
+
+async def shut_down(server: tornadio.SocketServer) -> None:
+    """Shut a server down without waiting for clients that come no more."""
+    loop = asyncio.get_running_loop()
+    shutdown = server.shutdown(timeout=0.1)
+    await (loop.wait_for(shutdown) if isinstance(loop, MovedLoop) else shutdown)

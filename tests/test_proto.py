@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import brief
+from tests.texts import PROTOCOL_TEXTS, TEXTS, frame, json_frame
 from tornadio import proto
 from tornadio.errors import CallerError, EncodeError, PeerError
 
@@ -23,15 +24,6 @@ PROCESSOR_SECONDS = 20.0
 
 class Colour(str, enum.Enum):  # noqa: UP042  # a StrEnum has its value as its name, too
     RED = "red"
-
-
-def frame(text: str) -> str:
-    """A frame, its length counted by hand: a character behind U+FFFF has two code units."""
-    return f"~m~{sum(2 if character > chr(0xFFFF) else 1 for character in text)}~m~{text}"
-
-
-def json_frame(text: str) -> str:
-    return frame("~j~" + text)
 
 
 def nested(depth: int, message: Any) -> Any:
@@ -397,8 +389,6 @@ def test_frames_before_a_bad_one_come_out_before_its_error(bad):
 
 # -- Whatever comes ----------------------------------------------------------------------------------------------------
 
-CHARACTERS = st.one_of(st.characters(), st.characters(min_codepoint=0x10000), st.characters(categories=["Cs"]))
-TEXTS = st.one_of(st.text(CHARACTERS), st.text(st.sampled_from("~mjh0123é😀\ud83d\ude00")))
 # A text that looks like JSON or a heartbeat travels as JSON.
 PLAIN_TEXTS = TEXTS.filter(lambda text: not text.startswith(("~j~", "~h~")))
 WELL_FORMED = st.text(st.characters(exclude_categories=["Cs"]))
@@ -407,9 +397,6 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda values: st.lists(values, max_size=4) | st.dictionaries(WELL_FORMED, values, max_size=4),
     max_leaves=10,
 )
-PROTOCOL_TEXTS = st.lists(
-    st.one_of(st.sampled_from(["~m~", "~j~", "~h~", "~", "0", "3", "9" * 12, "[", '"', "\\ud83d", "1e999"]), TEXTS)
-).map("".join)
 
 
 def as_a_browser_sends_it(text: str) -> str:

@@ -24,9 +24,8 @@ from tornado.routing import HostMatches, PathMatches, Rule, RuleRouter
 import tornadio
 from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import open_client, opened_hybi, request
-from tests.conftest import shut_down
 from tests.internals import port_of
-from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, until
+from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, shut_down, until
 from tornadio.errors import CallerError, SettingsError
 from tornadio.server import SocketServer
 from tornadio.settings import PROTOCOLS

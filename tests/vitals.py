@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import ctypes
 import gc
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,20 @@ class VitalsHandler(tornado.web.RequestHandler):
     def get(self) -> None:
         self.set_header("Content-Type", "application/json")
         self.write(simplejson.dumps(vitals(self.router)))
+
+
+@contextlib.asynccontextmanager
+async def watched_memory(process: int) -> AsyncIterator[list[int]]:
+    """The process's memory, every few milliseconds."""
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(resident_bytes(process))
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()

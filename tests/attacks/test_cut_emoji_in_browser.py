@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.appserver import AppServer
-from tests.browser.test_client import APP, TRANSPORTS, Client
+from tests.browser.client_pages import APP, TRANSPORTS, Client
 
 # What a page sends, in its own words, and what arrives.
 CUT: list[tuple[str, Any]] = [

@@ -11,9 +11,9 @@ import contextlib
 
 import pytest
 
-from tests.attacks.test_slow_readers import watched_memory
 from tests.clients import Peer, connect, frame, greeted, open_client, opened, talking
 from tests.support import Elsewhere, Recorder, Served, Wire
+from tests.vitals import watched_memory
 
 LIMIT = 64 << 10
 CONNECTIONS = 200

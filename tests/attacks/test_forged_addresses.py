@@ -11,8 +11,7 @@ import tornado.netutil
 import trustme
 
 import tornadio
-from tests.attacks.test_session_floods import handshake
-from tests.clients import HixiePeer, opened, request
+from tests.clients import HixiePeer, handshake, opened, request
 from tests.internals import connections_on_fast_path, count_peeks
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
 from tornadio.errors import SettingsError

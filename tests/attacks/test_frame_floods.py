@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 import tornadio
-from tests.attacks.test_slow_readers import Roomless, stop_reading, watched_memory
 from tests.clients import SocketClient, connect, frame, next_message, open_client, opened, talking
 from tests.internals import count_body_chunks
+from tests.slow_clients import Roomless, stop_reading
 from tests.support import Elsewhere, Recorder, Served, fed, limit
+from tests.vitals import watched_memory
 from tornadio import proto
 from tornadio.transports import forms
 from tornadio.websocket import hixie, rfc6455

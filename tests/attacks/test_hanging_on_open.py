@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.test_refused_by_tornado import handshake
-from tests.clients import KEY3, exchange, greeted
+from tests.clients import KEY3, exchange, greeted, handshake
 from tests.internals import callbacks_at_work, sessions_of
 from tests.support import SOCKETS, Recorder, Served, Wire, until
 from tornadio.settings import PROTOCOLS

@@ -12,9 +12,9 @@ from urllib.parse import unquote
 import pytest
 import tornado.web
 
-from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import frame, open_client, opened
 from tests.internals import fail_on_bodies
+from tests.slow_clients import connect_without_room, stop_reading
 from tests.support import HTTP_TRANSPORTS, POLLING, SOCKETS, Recorder, Served, until
 from tornadio.settings import PROTOCOLS
 

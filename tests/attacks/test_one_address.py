@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import tornado.netutil
 
-from tests.attacks.test_session_floods import handshake
-from tests.clients import ANSWER, KEY3, open_client, request
+from tests.clients import ANSWER, KEY3, handshake, open_client, request
 from tests.internals import sessions_by_address, sessions_of
 from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
 from tornadio.logs import MAX_LINES

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 from collections.abc import Callable
 
@@ -18,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
 from tests.internals import flash_port
-from tests.support import Served, Wire, brief, fed, limit
-from tests.test_proto import PROTOCOL_TEXTS
+from tests.support import Served, Wire, brief, fed, is_failure, limit
+from tests.texts import PROTOCOL_TEXTS
 from tornadio import proto
 from tornadio.errors import ProtocolError
 from tornadio.transports import forms
@@ -166,11 +165,6 @@ HOSTILE = {
     "half a policy request": b"<policy",
     "a policy request and more": POLICY_REQUEST * 100,
 }  # fmt: skip
-
-
-def is_failure(record: logging.LogRecord) -> bool:
-    """A traceback, or what asyncio says of tasks and callbacks that failed; its debug mode also says what was slow."""
-    return record.exc_info is not None or (record.name == "asyncio" and record.levelno >= logging.ERROR)
 
 
 async def with_session(served: Served, packet: bytes) -> bytes:

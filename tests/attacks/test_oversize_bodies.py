@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.appserver import AppServer
-from tests.attacks.test_slow_readers import watched_memory
-from tests.attacks.test_waiting_posts import each_server
-from tests.attacks.test_waiting_posts import running as running_posts
+from tests.attacks.posts_server import each_server
+from tests.attacks.posts_server import running as running_posts
 from tests.clients import Client, exchange, open_client
 from tests.support import HTTP_TRANSPORTS, Elsewhere, Served, Wire, limit
+from tests.vitals import watched_memory
 from tornadio.settings import PROTOCOLS
 
 APP = Path(__file__).with_name("echo_app.py")

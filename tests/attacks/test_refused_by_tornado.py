@@ -18,7 +18,7 @@ import pytest
 import tornado.httputil
 import tornado.web
 
-from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
+from tests.clients import exchange, greeted, handshake
 from tests.internals import callbacks_at_work, sessions_of
 from tests.support import HTTP_TRANSPORTS, SOCKETS, Elsewhere, Recorder, Served, Wire, until
 from tornadio.sessions.state import State
@@ -79,15 +79,6 @@ class Counted(Recorder):
     def __init__(self) -> None:
         super().__init__()
         Counted.made += 1
-
-
-def handshake(transport: str, query: str = "") -> tuple[str, dict[str, str]]:
-    """Path and headers of a request for a session."""
-    fields = {"Sec-Fetch-Site": "same-origin"}
-    if transport in HTTP_TRANSPORTS:
-        return f"/socket.io/{transport}//1290000000000/0{query}", fields
-    version = {"Sec-WebSocket-Version": "13", **NONCE} if transport == "websocket" else KEYS
-    return f"/socket.io/{transport}{query}", {**fields, **UPGRADE, **version}
 
 
 async def status_of(served: Served, path: str, fields: dict[str, str]) -> int:

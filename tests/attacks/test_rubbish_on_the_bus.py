@@ -14,9 +14,9 @@ import logging
 import pytest
 
 from tests.clients import greeted, received
-from tests.cluster.test_relay import NO_JSON, json_frame
 from tests.redis_fixtures import RedisServer
 from tests.support import Recorder, brief
+from tests.texts import NO_JSON, json_frame
 from tornadio import proto
 from tornadio.cluster.bus import pack
 from tornadio.settings import PROTOCOLS

@@ -18,8 +18,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.appserver import AppServer
+from tests.attacks.bad_requests import REQUESTS
 from tests.attacks.injection_app import HOSTILE, MESSAGES
-from tests.attacks.test_log_floods import REQUESTS
 from tests.support import HTTP_TRANSPORTS, Response, Served
 from tornadio import proto
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.appserver import AppServer
-from tests.clients import KEYS, NONCE, UPGRADE, exchange, greeted
-from tests.support import HTTP_TRANSPORTS, POLLING, Elsewhere, Recorder, Response, Served, Wire
+from tests.clients import exchange, greeted, handshake
+from tests.support import POLLING, Elsewhere, Recorder, Response, Served, Wire
 from tornadio.net.timers import _Entry
 from tornadio.settings import PROTOCOLS
 
@@ -30,14 +30,6 @@ SLACK = 2 << 20
 GROWTH = 3 << 19
 
 MAX_SESSIONS = 50
-
-
-def handshake(transport: str) -> tuple[str, dict[str, str]]:
-    """Path and headers of a request for a session."""
-    if transport in HTTP_TRANSPORTS:
-        return f"/socket.io/{transport}//1290000000000/0", {}
-    version = {"Sec-WebSocket-Version": "13", **NONCE} if transport == "websocket" else KEYS
-    return f"/socket.io/{transport}", {**UPGRADE, **version}
 
 
 async def refusal(served: Served, transport: str) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -19,8 +18,9 @@ import pytest
 from tests.appserver import AppServer
 from tests.clients import Client, greeted, open_client
 from tests.internals import has_queued, queue_length, sessions_of
+from tests.slow_clients import Roomless, connect_without_room, stop_reading
 from tests.support import PERSISTENT, POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
-from tests.vitals import resident_bytes
+from tests.vitals import watched_memory
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -36,31 +36,6 @@ READERS = 3
 # What the server may need for its readers and its log, and what the allocator keeps. Together with ten times the bound
 # it is well below what 10,000 broadcasts are, which is what it would cost to keep them even once.
 SLACK = 12 << 20
-
-SMALL_BUFFER = 4096
-
-
-async def connect_without_room(port: int) -> Wire:
-    """A connection whose client can hold little of what comes."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-    connection.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-    return Wire(*await asyncio.open_connection(sock=connection, limit=SMALL_BUFFER))
-
-
-def stop_reading(wire: Wire) -> None:
-    """From here on what comes stays in the socket: asyncio would read ahead."""
-    cast(asyncio.ReadTransport, wire.writer.transport).pause_reading()
-
-
-class Roomless(Elsewhere):
-    """A server in a process of its own, for clients without room."""
-
-    async def connect(self) -> Wire:
-        wire = await connect_without_room(self.port)
-        self.wires.append(wire)
-        return wire
 
 
 @pytest.fixture
@@ -113,23 +88,6 @@ async def read_all(client: Client) -> list[int]:
 def number_of(message: str) -> int:
     assert len(message) == MESSAGE_BYTES
     return int(message.split(" ")[0])
-
-
-@contextlib.asynccontextmanager
-async def watched_memory(process: int) -> AsyncIterator[list[int]]:
-    """The process's memory, every few milliseconds."""
-    seen: list[int] = []
-
-    async def watch() -> None:
-        while True:
-            seen.append(resident_bytes(process))
-            await asyncio.sleep(0.01)
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield seen
-    finally:
-        watching.cancel()
 
 
 # -- Broadcasts --------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import pytest
 import tornado.iostream
 import tornado.web
 
-from tests.attacks.test_slow_readers import stop_reading
 from tests.clients import request
 from tests.internals import http_streams, listeners, posts_of, sessions_of, without_unsent_sizes
+from tests.slow_clients import stop_reading
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, Wire, until
 
 PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room

@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import trustme
 
-from tests.appserver import AppServer
-from tests.attacks.test_slow_readers import watched_memory
+from tests.attacks.posts_server import each_server, running
 from tests.internals import sessions_of
-from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Elsewhere, Recorder, Served, Wire, limit, until
+from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Elsewhere, Recorder, Served, limit, until
+from tests.vitals import watched_memory
 from tornadio import proto
-
-APP = Path(__file__).with_name("posts_app.py")
 
 POSTS = 150
 MEBIBYTE = 1 << 20
@@ -39,43 +35,6 @@ PAYLOADS = {
     "ASCII": proto.encode((MEBIBYTE - 100) * "x"),
     "an emoji": proto.encode((MEBIBYTE - 100) * "x" + "😀"),
 }
-
-
-class Encrypted(Elsewhere):
-    """A server in a process of its own, over TLS."""
-
-    async def connect(self) -> Wire:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=MEBIBYTE, ssl=context))
-        self.wires.append(wire)
-        return wire
-
-    async def aclose(self) -> None:
-        for wire in self.wires:
-            wire.reset()
-
-
-@contextlib.asynccontextmanager
-async def running(directory: Path, http: str, **options: Any) -> AsyncIterator[Elsewhere]:
-    """The server in a process of its own, over "plain" HTTP or "TLS"."""
-    kind: type[Elsewhere] = Elsewhere
-    if http == "TLS":
-        kind = Encrypted
-        certificate = directory / "certificate.pem"
-        trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
-        options["certificate"] = certificate
-    server = AppServer(APP, tuple(f"--{name}={value}" for name, value in options.items()), directory / "output.txt")
-    try:
-        server.start()
-        async with contextlib.aclosing(kind.of(server)) as served:
-            yield served
-    finally:
-        server.kill()
-
-
-each_server = pytest.mark.parametrize("http", ["plain", "TLS"])
 
 
 async def resident(served: Served) -> int:

@@ -23,10 +23,9 @@ from typing import Any, TypeVar
 import pytest
 import tornado
 
-from tests.attacks.test_one_packet import is_failure
 from tests.clients import KEY3, KEYS, NONCE, frame, greeted
 from tests.internals import unflushed
-from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served
+from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served, is_failure
 from tests.vitals import vitals
 from tornadio.errors import CallerError
 from tornadio.logs import RATE_LIMITER

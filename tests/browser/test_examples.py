@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.appserver import AppServer
+from tests.browser.chatroom_pages import expect_connected, expect_messages, expect_people, join, messages, say
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
@@ -42,38 +43,6 @@ def ping(app_server: StartServer) -> AppServer:
 @pytest.fixture
 def transports(app_server: StartServer) -> AppServer:
     return app_server(EXAMPLES / "transports" / "transports.py")
-
-
-def join(page: Page, server: AppServer, name: str, transport: str = "websocket") -> Page:
-    page.goto(f"{server.url}/?transport={transport}")
-    page.get_by_label("What shall the others call you?").fill(name)
-    page.get_by_role("button", name="Join").click()
-    expect_connected(page, transport)
-    expect(page.locator("#people .me")).to_have_text(re.compile(f"^{name}"))
-    return page
-
-
-def say(page: Page, text: str) -> None:
-    page.get_by_label("Message", exact=True).fill(text)
-    page.get_by_label("Message", exact=True).press("Enter")
-
-
-def expect_connected(page: Page, transport: str) -> None:
-    expect(page.locator("#state")).to_have_text(f"Connected · {transport}")
-
-
-def expect_people(page: Page, *names: str) -> None:
-    expect(page.locator("#people li")).to_have_count(len(names))
-    assert sorted(page.locator("#people li").all_text_contents()) == sorted(names)
-
-
-def messages(page: Page) -> Locator:
-    return page.locator("#log .message .text")
-
-
-def expect_messages(page: Page, *texts: str) -> None:
-    expect(messages(page)).to_have_count(len(texts))
-    assert messages(page).all_text_contents() == list(texts)
 
 
 # Chatroom

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.test_slow_readers import connect_without_room, stop_reading
 from tests.clients import connect, frame, greeted, open_client
 from tests.internals import checks_expiry, is_writing, sessions_of
+from tests.slow_clients import connect_without_room, stop_reading
 from tests.support import HTTP_TRANSPORTS, PERSISTENT, Recorder, Wire, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS

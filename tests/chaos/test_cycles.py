@@ -8,18 +8,12 @@ waited, and the frame the handler. There we see to it that nothing of size hangs
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
 import gc
-import logging
-import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import tornadio
-from tests.chaos.test_endings import (
+from tests.chaos.endings import (
     ENDINGS,
     FORM,
     SETTINGS,
@@ -39,74 +33,8 @@ from tests.chaos.test_endings import (
     wait_for_something_cancelled,
 )
 from tests.clients import KEYS, UPGRADE, Client, greeted, open_client
-from tests.internals import body_of, handler_of
+from tests.leaks import Watched, hang_up, left_behind, tornados_circles, without_collector
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
-from tornadio.logs import _Window
-from tornadio.net.hangups import Hangups
-from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
-from tornadio.sessions.base import BaseSession
-from tornadio.sessions.outbox import Payload
-from tornadio.transports.base import TransportHandler
-from tornadio.transports.streaming import StreamChannel
-from tornadio.transports.websocketchannel import WebSocketChannel
-from tornadio.web.origins import Origin
-from tornadio.web.script import _Script
-from tornadio.web.tornadohttp import TornadoMessageDelegate
-
-# What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
-
-
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-    """Nothing is collected, and the log is off: its records hold tracebacks, as long as pytest holds them."""
-    gc.disable()
-    gc.freeze()
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        gc.unfreeze()
-        gc.enable()
-
-
-def ours() -> list[Any]:
-    """The objects of the library's classes, and of the application's connection class, made `without_collector`."""
-    return [
-        each
-        for each in gc.get_objects()
-        if (type(each).__module__.startswith("tornadio.") or isinstance(each, tornadio.SocketConnection))
-        and not isinstance(each, KEPT)
-    ]
-
-
-def left_behind() -> dict[str, int]:
-    return dict(collections.Counter(type(each).__name__ for each in ours()))
-
-
-def tornados_circles() -> list[Any]:
-    """Handlers of requests whose body broke off, with nothing of size."""
-    delegates = [each for each in ours() if isinstance(each, TornadoMessageDelegate)]
-    assert [body_of(each) for each in delegates] == [b""] * len(delegates)
-    return [handler_of(each) for each in delegates]
-
-
-class Watched:
-    """Weak references to all that carries a connection now."""
-
-    def __init__(self) -> None:
-        kinds = (tornadio.SocketConnection, BaseSession, TransportHandler, StreamChannel, WebSocketChannel)
-        self._references = [(type(each).__name__, weakref.ref(each)) for each in ours() if isinstance(each, kinds)]
-
-    @property
-    def names(self) -> set[str]:
-        return {name for name, _ in self._references}
-
-    @property
-    def alive(self) -> list[str]:
-        return [name for name, reference in self._references if reference() is not None]
-
 
 EXPECTED = {
     "websocket": {"Connection", "PersistentSession", "WebSocketChannel"},
@@ -116,17 +44,6 @@ EXPECTED = {
     "xhr-polling": {"Connection", "PollingSession"},
     "jsonp-polling": {"Connection", "PollingSession"},
 }
-
-
-async def hang_up(served: Served, clock: MovedLoop) -> None:
-    """Close the clients' sides of all connections, and wait until the server has seen it."""
-    for wire in served.wires:
-        await wire.aclose()
-    served.wires.clear()
-    with contextlib.suppress(ConnectionRefusedError):  # by a server that has shut down
-        await served.barrier()
-    served.wires.clear()
-    await clock.advance(60)  # whoever waits for a peer's last bytes, or last poll, has given up
 
 
 class DoingInFutures(DoingLater):

@@ -15,9 +15,9 @@ import tornado.web
 
 import tornadio
 from tests.clients import greeted, received
-from tests.conftest import shut_down
 from tests.internals import is_subscribing, port_of, relay_of, sessions_of
-from tests.support import MovedLoop, Recorder, Served, brief, limit, until
+from tests.support import MovedLoop, Recorder, Served, brief, limit, shut_down, until
+from tests.texts import NO_JSON, json_frame
 from tornadio import proto
 from tornadio.cluster.bus import channel_name, pack
 from tornadio.cluster.relay import Relay
@@ -362,31 +362,6 @@ async def test_what_can_not_be_encoded_or_is_nothing_is_not_published(serve, bus
 
 
 # -- In ----------------------------------------------------------------------------------------------------------------
-
-
-def json_frame(text: str) -> str:
-    return f"~m~{len(text) + 3}~m~~j~{text}"
-
-
-# What JSON.parse refuses; and what a client may not send, either.
-NO_JSON = [
-    *("", " ", "{", "{a: 1}", "{'a': 1}", '{"a": 1,}', "[1,]", "[1 2]", "1 2", "01", "1.", ".5", "+1", "0x10", "NaN"),
-    *(
-        "Infinity",
-        "-Infinity",
-        "undefined",
-        "True",
-        '"a',
-        '"\t"',
-        r'"\x"',
-        r'"\u12"',
-        "\ufeff{}",
-        "\xa0{}",
-        "// a\n1",
-        "hello",
-    ),
-    *("[" * 100_000, "1e999", "9" * 5000),
-]
 
 
 GOOD = {"v": 1, "from": "somebody", "frames": proto.encode("hello")}

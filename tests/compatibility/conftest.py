@@ -5,69 +5,18 @@
     the scenario the test's own name. Keywords of a marker on the module or class count too.
 `scenario(name, transport=None)`
     For a test that shows several things at once: `with scenario("echo"):` is a row of its own.
-`node_modules`
-    The directory with the npm packages of package.json.
-`browser`, `page`, `app_server` and so on
-    See tests/browser_fixtures.py.
+`browser`, `page`, `node_modules` and so on
+    See tests/browser_fixtures.py and tests/node_fixtures.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.programs import path_of
-
-Scenario = Callable[..., contextlib.AbstractContextManager[None]]
-
-HERE: Final = Path(__file__).resolve().parent
-VENVS: Final = HERE.parents[1] / ".venvs"
-NPM_SECONDS: Final = 300
-
-
-# The table
-
-
-class Table:
-    """What each client showed, transport by transport."""
-
-    WORDS: Final = {"passed": "ok", "skipped": "skipped", "failed": "FAILED"}  # the better before the worse
-
-    def __init__(self) -> None:
-        self._clients: dict[str, dict[str, dict[str, str]]] = {}  # client, scenario, transport, outcome
-        self._reasons: dict[str, None] = {}
-
-    def add(self, client: str, transport: str, scenario: str, outcome: str, reason: str = "") -> None:
-        """Where there are several results for one cell, the worst stands."""
-        cells = self._clients.setdefault(client, {}).setdefault(scenario, {})
-        ranks = list(self.WORDS)
-        cells[transport] = max(cells.get(transport, outcome), outcome, key=ranks.index)
-        if reason:
-            self._reasons[f"{client}, {transport}, {scenario}: {reason}"] = None
-
-    def lines(self) -> Iterator[str]:
-        for client, scenarios in self._clients.items():
-            transports = list(dict.fromkeys(transport for cells in scenarios.values() for transport in cells))
-            width = max(map(len, scenarios))
-            columns = [max(len(transport), len("skipped")) for transport in transports]
-            yield ""
-            yield client
-            yield "  ".join([" " * width, *map(str.ljust, transports, columns)]).rstrip()
-            for scenario, cells in scenarios.items():
-                words = (self.WORDS.get(cells.get(transport, ""), "") for transport in transports)
-                yield "  ".join([scenario.ljust(width), *map(str.ljust, words, columns)]).rstrip()
-        if self._reasons:
-            yield ""
-            yield from self._reasons
-
+from tests.compatibility.table import Scenario, Table
 
 table_key = pytest.StashKey[Table]()
 shown_key = pytest.StashKey[str]()  # what the rows of a test that uses `scenario` say already
@@ -131,47 +80,3 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
             table.add(place["client"], transport or place["transport"], name, outcome)
 
     return scenario
-
-
-# Programs from npm
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """The path of Node."""
-    path = path_of("node")
-    assert path is not None
-    return path
-
-
-@pytest.fixture(scope="session")
-def node_modules(node: str) -> Path:
-    """The directory with the npm packages of package.json. They stay as long as package-lock.json does."""
-    target = VENVS / "npm"
-    stamp = target / "stamp"
-    wanted = (HERE / "package-lock.json").read_text(encoding="utf-8")
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        npm = path_of("npm")
-        assert npm is not None
-        VENVS.mkdir(exist_ok=True)
-        # Aside, and into place when it is whole: another run may look for it.
-        with tempfile.TemporaryDirectory(dir=VENVS, prefix="npm-") as aside:
-            fresh = Path(aside, "npm")
-            install(npm, fresh)
-            (fresh / "stamp").write_text(wanted, encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            fresh.rename(target)
-    return target / "node_modules"
-
-
-def install(npm: str, directory: Path) -> None:
-    directory.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, directory)
-    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--no-update-notifier"]
-    environment = os.environ | {"NO_COLOR": "1"}
-    npm_run = subprocess.run(
-        command, cwd=directory, env=environment, text=True, capture_output=True, timeout=NPM_SECONDS, check=False
-    )
-    if npm_run.returncode != 0:
-        pytest.fail(f"{' '.join(command)} failed:\n{npm_run.stdout}{npm_run.stderr}", pytrace=False)

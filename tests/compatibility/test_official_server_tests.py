@@ -11,8 +11,7 @@ import tornado.web
 import tornado.websocket
 
 from tests.clients import Client, connect, open_client
-from tests.conftest import Serve
-from tests.support import HTTP_TRANSPORTS, POLLING, SECONDS, MovedLoop, Recorder, until
+from tests.support import HTTP_TRANSPORTS, POLLING, SECONDS, MovedLoop, Recorder, Serve, until
 
 TRANSPORTS: Final = ("websocket", "flashsocket", *HTTP_TRANSPORTS)
 PERSISTENT: Final = tuple(transport for transport in TRANSPORTS if transport not in POLLING)

@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, Page, Request
 
 from tests.appserver import AppServer
 from tests.browser_fixtures import ACTION_MILLISECONDS
-from tests.compatibility.conftest import Scenario
 from tests.compatibility.page_socket import (
     BOUNDARY_TEXT,
     HOSTILE_TEXTS,
@@ -24,6 +23,7 @@ from tests.compatibility.page_socket import (
     PageSocket,
     sockets_in,
 )
+from tests.compatibility.table import Scenario
 
 HERE = Path(__file__).resolve().parent
 

@@ -15,8 +15,7 @@ import pytest
 import tornadio
 from tests.compatibility.differences import DIFFERENCES, NODE, ORIGINAL
 from tests.compatibility.replay import Replay, load
-from tests.conftest import Serve
-from tests.support import MovedLoop
+from tests.support import MovedLoop, Serve
 
 TRANSPORTS: Final = ("websocket", "flashsocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.compatibility.conftest import node, node_modules
-from tests.compatibility.test_official_client import CLIENT
+from tests.compatibility.official_client import CLIENT
 from tests.deployment.fleet import Fleet, Proxy, Visit
-
-__all__ = ["fleet", "node", "node_modules", "proxy", "visit"]
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.appserver import START_SECONDS
+from tests.compatibility.official_client import Socket as OfficialSocket
 from tests.compatibility.page_socket import PageSocket
-from tests.compatibility.test_official_client import Socket as OfficialSocket
 from tests.deployment.fleet import NODES, Fleet, Proxy
 
 TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")

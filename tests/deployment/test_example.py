@@ -18,7 +18,7 @@ from room import SharedRoom
 
 from examples.cluster.cluster import program
 from tests.appserver import AppServer
-from tests.browser.test_examples import expect_messages, expect_people, join, say
+from tests.browser.chatroom_pages import expect_messages, expect_people, join, say
 from tests.deployment.fleet import NODES, Fleet, with_own_places
 from tests.support import until
 

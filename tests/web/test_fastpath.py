@@ -19,12 +19,11 @@ from tornado.routing import HostMatches, Matcher, PathMatches, Rule
 
 import tornadio
 import tornadio.net.wire
-import tornadio.web.fastconnection
-from tests.chaos.test_cycles import left_behind, without_collector
+import tornadio.web.fastpath
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
-from tests.conftest import shut_down
 from tests.internals import connections_on_fast_path, without_watching_sockets
-from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, Wire, payload_of, until
+from tests.leaks import left_behind, without_collector
+from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, Wire, payload_of, shut_down, until
 from tests.vitals import vitals
 from tornadio import proto
 from tornadio.net.hangups import peer_has_closed

@@ -15,8 +15,7 @@ import tornado.web
 
 import tornadio
 from tests.appserver import free_port
-from tests.conftest import shut_down
-from tests.support import Recorder, Wire
+from tests.support import Recorder, Wire, shut_down
 
 REQUEST = b"<policy-file-request/>\0"
 
