@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 import os
 from typing import Any
 
-import tornado.options
-import tornado.web
-
 import tornadio
-from tests.vitals import VitalsHandler
-
-# Of every session that has ended: how often its on_close has run.
-closed: collections.Counter[str] = collections.Counter()
+from tests.app import Echo, closed, options_of, report_at, serve, vitals_of
 
 
 class Broadcaster:
@@ -35,7 +28,7 @@ class Broadcaster:
                 self._sent += 1
 
 
-class Connection(tornadio.SocketConnection):
+class Connection(Echo):
     """Of a client that reads if it says `ready`, for which it then has all that was sent before."""
 
     broadcaster: Broadcaster
@@ -45,35 +38,16 @@ class Connection(tornadio.SocketConnection):
         if message == "ready":
             self.broadcaster.acknowledge(self.router)
 
-    def on_close(self) -> None:
-        closed[self.session_id] += 1
-
-
-class ReportHandler(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.write({"process": os.getpid(), "closed": closed})
-
 
 def main() -> None:
-    for name in ("port", "readers", "broadcasts", "batch", "size", "max_send_buffer"):
-        tornado.options.define(name, type=int)
-    tornado.options.parse_command_line()
-    options = tornado.options.options
+    options = options_of(readers=0, broadcasts=0, batch=0, size=0, max_send_buffer=0)
     router = tornadio.get_router(
         Connection, {"max_send_buffer": options.max_send_buffer, "session_expiry": 600, "heartbeat_timeout": 600}
     )
     Connection.broadcaster = Broadcaster(options.readers, options.broadcasts, options.batch, options.size)
     Connection.router = router
-    application = tornado.web.Application(
-        [
-            router.route(),
-            (r"/vitals", VitalsHandler, {"router": router}),
-            (r"/report", ReportHandler),
-        ],
-        socket_io_port=options.port,
-        socket_io_address="127.0.0.1",
-    )
-    tornadio.SocketServer(application)
+    report = report_at("/report", lambda: {"process": os.getpid(), "closed": closed})
+    serve(router.route(), vitals_of(router), report, port=options.port)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve, vitals_of
 from tests.support import MovedLoop
-from tests.vitals import VitalsHandler
-
-
-class Connection(tornadio.SocketConnection):
-    def on_message(self, message: Any) -> None:
-        self.send(message)
 
 
 class AdvanceHandler(tornado.web.RequestHandler):
@@ -28,24 +22,12 @@ class AdvanceHandler(tornado.web.RequestHandler):
 
 
 def main() -> None:
-    for name in ("port", "max_sessions"):
-        tornado.options.define(name, type=int)
-    tornado.options.parse_command_line()
-    options = tornado.options.options
+    options = options_of(max_sessions=0)
     loop = MovedLoop()
     loop.set_debug(False)  # debugging keeps a traceback with each session
     asyncio.set_event_loop(loop)
-    router = tornadio.get_router(Connection, {"max_sessions": options.max_sessions})
-    application = tornado.web.Application(
-        [
-            router.route(),
-            (r"/vitals", VitalsHandler, {"router": router}),
-            (r"/advance", AdvanceHandler),
-        ],
-        socket_io_port=options.port,
-        socket_io_address="127.0.0.1",
-    )
-    tornadio.SocketServer(application)
+    router = tornadio.get_router(tornadio.SocketConnection, {"max_sessions": options.max_sessions})
+    serve(router.route(), vitals_of(router), (r"/advance", AdvanceHandler), port=options.port)
 
 
 if __name__ == "__main__":

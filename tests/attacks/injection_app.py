@@ -8,6 +8,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve
 
 RUN = "window.hacked = 1; top.hacked = 1; alert(1)"
 
@@ -117,19 +118,15 @@ class PlainHandler(tornado.web.RequestHandler):
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.parse_command_line()
-    application = tornado.web.Application(
-        [
-            (r"/", PageHandler, {"page": PAGE}),
-            (r"/client", PageHandler, {"page": CLIENT_PAGE}),
-            (r"/plain", PlainHandler),
-            tornadio.get_router(Connection).route(),
-            tornadio.get_router(ShortConnection, resource="short").route(),
-        ],
-        socket_io_port=tornado.options.options.port,
+    serve(
+        (r"/", PageHandler, {"page": PAGE}),
+        (r"/client", PageHandler, {"page": CLIENT_PAGE}),
+        (r"/plain", PlainHandler),
+        tornadio.get_router(Connection).route(),
+        tornadio.get_router(ShortConnection, resource="short").route(),
+        port=options_of().port,
+        address="",
     )
-    tornadio.SocketServer(application)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, report_at, serve
 
 PAGE = """<!DOCTYPE html>
 <meta charset="utf-8"><title>a page</title><link rel="icon" href="data:,">
@@ -68,30 +69,21 @@ class LoginHandler(tornado.web.RequestHandler):
         self.set_cookie("user", "visitor", httponly=True, samesite="Lax")
 
 
-class SeenHandler(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.write({"opened": opened, "messages": messages, "answers": answers})
-
-
 def log(handler: Any) -> None:
     answers.append((handler.request.uri, handler.get_status()))
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("settings", type=str)
-    tornado.options.parse_command_line()
-    application = tornado.web.Application(
-        [
-            (r"/", PageHandler),
-            (r"/login", LoginHandler),
-            (r"/seen", SeenHandler),
-            tornadio.get_router(Connection, json.loads(tornado.options.options.settings)).route(),
-        ],
-        socket_io_port=tornado.options.options.port,
-        log_function=log,
+    options = options_of(settings="{}")
+    serve(
+        (r"/", PageHandler),
+        (r"/login", LoginHandler),
+        report_at("/seen", lambda: {"opened": opened, "messages": messages, "answers": answers}),
+        tornadio.get_router(Connection, json.loads(options.settings)).route(),
+        port=options.port,
+        address="",
+        settings={"log_function": log},
     )
-    tornadio.SocketServer(application)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from typing import Any
 
-import tornado.options
-import tornado.web
-
 import tornadio
-from tests.vitals import VitalsHandler
+from tests.app import options_of, report_at, serve, vitals_of
 
 
 class Connection(tornadio.SocketConnection):
@@ -28,18 +24,8 @@ class Connection(tornadio.SocketConnection):
             await asyncio.sleep(0.05)
 
 
-class ReportHandler(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.write({"process": os.getpid()})
-
-
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("max_message_size", type=int, default=1 << 20)
-    tornado.options.define("session_expiry", type=float, default=600.0)
-    tornado.options.define("certificate", type=str, default="")
-    tornado.options.parse_command_line()
-    options = tornado.options.options
+    options = options_of(max_message_size=1 << 20, session_expiry=600.0, certificate="")
     settings = {
         "max_message_size": options.max_message_size,
         "session_expiry": options.session_expiry,
@@ -47,21 +33,9 @@ def main() -> None:
         "heartbeat_timeout": 600,
     }
     router = tornadio.get_router(Connection, settings)
-    application = tornado.web.Application(
-        [
-            router.route(),
-            (r"/vitals", VitalsHandler, {"router": router}),
-            (r"/report", ReportHandler),
-            (r"/health", tornadio.HealthHandler),
-        ],
-        socket_io_port=options.port,
-        socket_io_address="127.0.0.1",
-    )
-    context = None
-    if options.certificate:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(options.certificate)
-    tornadio.SocketServer(application, ssl_options=context, body_timeout=600)
+    report, health = report_at("/report", lambda: {"process": os.getpid()}), (r"/health", tornadio.HealthHandler)
+    rules = router.route(), vitals_of(router), report, health
+    serve(*rules, port=options.port, certificate=options.certificate, body_timeout=600)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve
 
 PAGE = Path(__file__).with_name("client_page.html")
 
@@ -76,21 +77,21 @@ def router(resource: str, settings: dict[str, Any] | None = None, **kwargs: Any)
     return tornadio.get_router(Connection, settings, resource, **kwargs).route()
 
 
-if __name__ == "__main__":
-    tornado.options.define("port", type=int)
-    tornado.options.parse_command_line()
-    application = tornado.web.Application(
-        [
-            router("socket.io"),
-            router("chat", extra_re=r"\d+", extra_sep="/"),
-            router("impatient", {"heartbeat_interval": 0.3, "xhr_polling_timeout": 0.3}),
-            router("plain", {"enabled_protocols": ["xhr-polling"]}),
-            tornadio.get_router(SilentConnection, resource="silent").route(),
-            router("never", {"enabled_protocols": ["flashsocket"]}),
-            (r"/trickle/xhr-multipart/.*", TrickleHandler),
-            (r"/sessions/(\w+)", SessionHandler),
-            (r"/", PageHandler),
-        ],
-        socket_io_port=tornado.options.options.port,
+def main() -> None:
+    serve(
+        router("socket.io"),
+        router("chat", extra_re=r"\d+", extra_sep="/"),
+        router("impatient", {"heartbeat_interval": 0.3, "xhr_polling_timeout": 0.3}),
+        router("plain", {"enabled_protocols": ["xhr-polling"]}),
+        tornadio.get_router(SilentConnection, resource="silent").route(),
+        router("never", {"enabled_protocols": ["flashsocket"]}),
+        (r"/trickle/xhr-multipart/.*", TrickleHandler),
+        (r"/sessions/(\w+)", SessionHandler),
+        (r"/", PageHandler),
+        port=options_of().port,
+        address="",
     )
-    tornadio.SocketServer(application)
+
+
+if __name__ == "__main__":
+    main()

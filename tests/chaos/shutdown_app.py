@@ -13,6 +13,7 @@ import tornado.web
 from tornado.ioloop import IOLoop
 
 import tornadio
+from tests.app import options_of, report_at, serve
 
 FAREWELL = 100
 SLOW_SECONDS = 2.5  # more than what is left to whoever has been cancelled
@@ -70,31 +71,23 @@ class Server(tornadio.SocketServer):
         await super().shutdown(timeout or tornado.options.options.deadline)
 
 
-class ReportHandler(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.write(report())
-
-
 def report() -> dict[str, Any]:
     return {"opened": opened, "closed": closed, "begun": begun, "handled": handled}
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("report", type=str)
-    tornado.options.define("deadline", type=float)
     tornado.options.options.logging = None  # so that warnings and errors go to stderr, as they do by default
-    tornado.options.parse_command_line()
+    options = options_of(report="", deadline=0.0)
     # asyncio's debugging tells of callbacks that are slow, as they are on a busy machine.
     IOLoop.current().asyncio_loop.slow_callback_duration = 60  # type: ignore[attr-defined]
-    router = tornadio.get_router(Connection, SETTINGS)
-    application = tornado.web.Application(
-        [router.route(), (r"/report", ReportHandler)],
-        socket_io_port=tornado.options.options.port,
-        socket_io_address="127.0.0.1",
+    serve(
+        *(tornadio.get_router(Connection, SETTINGS).route(), report_at("/report", report)),
+        port=options.port,
+        server_class=Server,
+        header_timeout=PATIENCE,
+        body_timeout=PATIENCE,
     )
-    Server(application, header_timeout=PATIENCE, body_timeout=PATIENCE)
-    Path(tornado.options.options.report).write_text(simplejson.dumps(report()), encoding="utf-8")
+    Path(options.report).write_text(simplejson.dumps(report()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,8 @@ import asyncio
 import collections
 from typing import Any
 
-import tornado.options
-import tornado.web
-
 import tornadio
-from tests.vitals import VitalsHandler
+from tests.app import options_of, report_at, serve, vitals_of
 
 MAX_MESSAGE_SIZE = 30_000
 SETTINGS = {
@@ -57,21 +54,11 @@ class Connection(tornadio.SocketConnection):
         counts["closed"] += 1
 
 
-class CountsHandler(tornado.web.RequestHandler):
-    def get(self) -> None:
-        self.write(counts)
-
-
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.parse_command_line()
+    options = options_of()
     router = tornadio.get_router(Connection, SETTINGS)
-    application = tornado.web.Application(
-        [router.route(), (r"/vitals", VitalsHandler, {"router": router}), (r"/counts", CountsHandler)],
-        socket_io_port=tornado.options.options.port,
-        socket_io_address="127.0.0.1",
-    )
-    tornadio.SocketServer(application, header_timeout=REQUEST_SECONDS, body_timeout=REQUEST_SECONDS)
+    rules = router.route(), vitals_of(router), report_at("/counts", lambda: dict(counts))
+    serve(*rules, port=options.port, header_timeout=REQUEST_SECONDS, body_timeout=REQUEST_SECONDS)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve
 
 HERE = Path(__file__).resolve().parent
 BURST = ["one", {"two": 2}, "é中😀", "four"]
@@ -42,22 +43,18 @@ class PageHandler(tornado.web.RequestHandler):
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("modules", type=str)
-    tornado.options.parse_command_line()
-    modules = Path(tornado.options.options.modules)
-    application = tornado.web.Application(
-        [
-            tornadio.get_router(Connection).route(),
-            tornadio.get_router(Connection, LIVELY, resource="lively").route(),
-            tornadio.get_router(Connection, resource="chat", extra_re=r"\d+", extra_sep="/").route(),
-            (r"/client/(.*)", tornado.web.StaticFileHandler, {"path": modules / "socket.io/support/socket.io-client"}),
-            (r"/ruffle/(.*)", tornado.web.StaticFileHandler, {"path": modules / "@ruffle-rs/ruffle"}),
-            (r"/", PageHandler),
-        ],
-        socket_io_port=tornado.options.options.port,
+    options = options_of(modules="")
+    modules = Path(options.modules)
+    serve(
+        tornadio.get_router(Connection).route(),
+        tornadio.get_router(Connection, LIVELY, resource="lively").route(),
+        tornadio.get_router(Connection, resource="chat", extra_re=r"\d+", extra_sep="/").route(),
+        (r"/client/(.*)", tornado.web.StaticFileHandler, {"path": modules / "socket.io/support/socket.io-client"}),
+        (r"/ruffle/(.*)", tornado.web.StaticFileHandler, {"path": modules / "@ruffle-rs/ruffle"}),
+        (r"/", PageHandler),
+        port=options.port,
+        address="",
     )
-    tornadio.SocketServer(application)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve
 
 HERE = Path(__file__).parent
 BURST = 100
@@ -77,29 +78,21 @@ class FileHandler(tornado.web.RequestHandler):
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("client", type=Path)
-    tornado.options.parse_command_line()
-    options = tornado.options.options
-    application = tornado.web.Application(
-        [
-            (r"/", FileHandler, {"file": HERE / "official_page.html", "content_type": "text/html"}),
-            (
-                r"/emulation.js",
-                FileHandler,
-                {"file": HERE / "official_emulation.js", "content_type": "text/javascript"},
-            ),
-            (r"/client.js", FileHandler, {"file": options.client, "content_type": "text/javascript"}),
-            (r"/received/(\w+)", ReceivedHandler),
-            (r"/release/(\w+)", ReleaseHandler),
-            (r"/say/(\w+)/(\w+)", SayHandler),
-            tornadio.get_router(Connection, {"max_message_size": 4 << 20}).route(),
-            tornadio.get_router(Connection, {"heartbeat_interval": 0.2}, resource="lively").route(),
-            tornadio.get_router(Connection, resource="chat", extra_re=r"\d+", extra_sep="/").route(),
-        ],
-        socket_io_port=options.port,
+    options = options_of(client="")
+    javascript, html = "text/javascript", "text/html"
+    serve(
+        (r"/", FileHandler, {"file": HERE / "official_page.html", "content_type": html}),
+        (r"/emulation.js", FileHandler, {"file": HERE / "official_emulation.js", "content_type": javascript}),
+        (r"/client.js", FileHandler, {"file": Path(options.client), "content_type": javascript}),
+        (r"/received/(\w+)", ReceivedHandler),
+        (r"/release/(\w+)", ReleaseHandler),
+        (r"/say/(\w+)/(\w+)", SayHandler),
+        tornadio.get_router(Connection, {"max_message_size": 4 << 20}).route(),
+        tornadio.get_router(Connection, {"heartbeat_interval": 0.2}, resource="lively").route(),
+        tornadio.get_router(Connection, resource="chat", extra_re=r"\d+", extra_sep="/").route(),
+        port=options.port,
+        address="",
     )
-    tornadio.SocketServer(application)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tornado.options
 import tornado.web
 
 import tornadio
+from tests.app import options_of, serve
 from tests.compatibility.official_app import HERE as OFFICIAL
 from tests.compatibility.official_app import FileHandler
 from tests.internals import has_channel, sessions_of
@@ -50,32 +51,28 @@ class OwnPageHandler(tornado.web.RequestHandler):
 
 
 def main() -> None:
-    tornado.options.define("port", type=int)
-    tornado.options.define("bus", type=str)
-    tornado.options.define("node", type=str)
-    tornado.options.define("client", type=Path, default=None)
-    tornado.options.define("max_sessions_per_address", type=int, default=None)
-    options = tornado.options.options
-    options.logging = "warning"
-    tornado.options.parse_command_line()
-    settings = {"bus": options.bus, "node": options.node, "max_sessions_per_address": options.max_sessions_per_address}
+    tornado.options.options.logging = "warning"
+    options = options_of(bus="", node="", client="", max_sessions_per_address=0)
+    settings = {
+        "bus": options.bus,
+        "node": options.node,
+        "max_sessions_per_address": options.max_sessions_per_address or None,
+    }
     router = tornadio.get_router(Connection, settings)
     Connection.router = router
     javascript, html = "text/javascript", "text/html"
-    application = tornado.web.Application(
-        [
-            router.route(),
-            (r"/health", tornadio.HealthHandler),
-            (r"/waits/(\w+)", WaitsHandler),
-            (r"/own", OwnPageHandler),
-            (r"/official", FileHandler, {"file": OFFICIAL / "official_page.html", "content_type": html}),
-            (r"/emulation.js", FileHandler, {"file": OFFICIAL / "official_emulation.js", "content_type": javascript}),
-            (r"/client.js", FileHandler, {"file": options.client, "content_type": javascript}),
-        ],
-        socket_io_port=options.port,
-        socket_io_address="127.0.0.1",
+    serve(
+        router.route(),
+        (r"/health", tornadio.HealthHandler),
+        (r"/waits/(\w+)", WaitsHandler),
+        (r"/own", OwnPageHandler),
+        (r"/official", FileHandler, {"file": OFFICIAL / "official_page.html", "content_type": html}),
+        (r"/emulation.js", FileHandler, {"file": OFFICIAL / "official_emulation.js", "content_type": javascript}),
+        (r"/client.js", FileHandler, {"file": Path(options.client), "content_type": javascript}),
+        port=options.port,
+        xheaders=["127.0.0.1"],
+        drain_delay=2,
     )
-    tornadio.SocketServer(application, xheaders=["127.0.0.1"], drain_delay=2)
 
 
 if __name__ == "__main__":
