@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -186,14 +187,6 @@ def request(headers: dict[str, str], path: str = PATH) -> bytes:
     given = with_defaults("GET", path, headers)
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
     return "\r\n".join([*lines, "", ""]).encode()
-
-
-def frame(opcode: int, payload: bytes, final: bool = True) -> bytes:
-    """A frame as a client sends it, masked."""
-    mask = b"\x01\x02\x03\x04"
-    masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-    length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
-    return bytes([final << 7 | opcode]) + length + mask + masked
 
 
 class Client(Protocol):
@@ -386,3 +379,23 @@ def handshake(transport: str, query: str = "") -> tuple[str, dict[str, str]]:
         return f"/socket.io/{transport}//1290000000000/0{query}", fields
     version = {"Sec-WebSocket-Version": "13", **NONCE} if transport == "websocket" else KEYS
     return f"/socket.io/{transport}{query}", {**fields, **UPGRADE, **version}
+
+
+MASK = bytes.fromhex("37fa213d")  # the RFC's, section 5.7
+
+
+def header(opcode: int, length: int, final: bool = True, mask: bytes = MASK) -> bytes:
+    """The header of a client's frame, section 5.2."""
+    first = 0x80 * final | opcode
+    if length < 126:
+        return bytes([first, 0x80 | length]) + mask
+    if length < 1 << 16:
+        return bytes([first, 0x80 | 126]) + length.to_bytes(2, "big") + mask
+    return bytes([first, 0x80 | 127]) + length.to_bytes(8, "big") + mask
+
+
+def frame(opcode: int, payload: bytes | str, final: bool = True, mask: bytes = MASK) -> bytes:
+    """A client's frame."""
+    data = payload.encode() if isinstance(payload, str) else payload
+    masked = bytes(byte ^ key for byte, key in zip(data, itertools.cycle(mask), strict=False))
+    return header(opcode, len(data), final, mask) + masked

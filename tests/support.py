@@ -27,11 +27,22 @@ if TYPE_CHECKING:
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 SECONDS = 30.0
 
+# Bounds cost, not speed: what takes the square of its data would need minutes of the processor.
+PROCESSOR_SECONDS = 20.0
+
 SOCKETS = ("websocket", "flashsocket")
 STREAMING = ("xhr-multipart", "htmlfile")
 POLLING = ("xhr-polling", "jsonp-polling")
 PERSISTENT = SOCKETS + STREAMING
 HTTP_TRANSPORTS = STREAMING + POLLING
+OF_BROWSERS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")  # without Flash
+
+# The headers of a POST as a script sends it, and as a form does, for which browsers name no charset.
+FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+BARE_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+# More than the kernel keeps for a client that does not read, less than max_send_buffer.
+LARGE = "0123456789abcdef" * (14 << 16)
 
 T = TypeVar("T")
 
@@ -87,8 +98,7 @@ class Served:
     async def post_data(self, session_id: str, data: str, transport: str = "xhr-polling") -> Response:
         """POST a payload, whatever it is."""
         body = b"data=" + quote(data, safe="~!*()'").encode()
-        charset = "" if transport == "jsonp-polling" else "; charset=utf-8"  # a form names none
-        headers = {"Content-Type": f"application/x-www-form-urlencoded{charset}"}
+        headers = BARE_FORM if transport == "jsonp-polling" else FORM
         return await self.request("POST", f"/socket.io/{transport}/{session_id}/send", headers, body)
 
     async def poll(self, session_id: str, transport: str = "xhr-polling") -> Response:

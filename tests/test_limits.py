@@ -5,12 +5,11 @@ import logging
 
 import pytest
 
-from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Served, Wire, jsonp_payload
+from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Served, Wire, jsonp_payload
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 PAGE = {"Origin": "http://127.0.0.1:8080"}
 # A body may have 9 bytes for each byte of the payload, and its name.
 SMALL = {"max_message_size": 1000}

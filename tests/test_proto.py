@@ -13,13 +13,10 @@ import simplejson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief
+from tests.support import PROCESSOR_SECONDS, brief
 from tests.texts import PROTOCOL_TEXTS, TEXTS, frame, json_frame
 from tornadio import proto
 from tornadio.errors import CallerError, EncodeError, PeerError
-
-# Bounds cost, not speed: what takes the square of its data would need minutes of the processor.
-PROCESSOR_SECONDS = 20.0
 
 
 class Colour(str, enum.Enum):  # noqa: UP042  # a StrEnum has its value as its name, too

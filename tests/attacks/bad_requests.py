@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.clients import KEY3, NONCE, UPGRADE
+from tests.support import BARE_FORM
 
 LONG = 60_000
 VERSION_13 = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
     "a path of newer clients": ("GET", "/socket.io/1/", {}, b""),
@@ -25,12 +25,12 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
     "a session id that is not UTF-8": ("GET", "/socket.io/xhr-polling/%ff/1", {}, b""),
     "a long session id that is not UTF-8": ("GET", f"/socket.io/xhr-polling/%ff{'x' * LONG}/1", {}, b""),
     "no index": ("GET", "/socket.io/jsonp-polling//1/alert(1)", {}, b""),
-    "a POST without a session": ("POST", "/socket.io/xhr-polling//send", FORM, b"data="),
-    "a POST to an unknown session": ("POST", "/socket.io/xhr-polling/0123456789/send", FORM, b"data="),
+    "a POST without a session": ("POST", "/socket.io/xhr-polling//send", BARE_FORM, b"data="),
+    "a POST to an unknown session": ("POST", "/socket.io/xhr-polling/0123456789/send", BARE_FORM, b"data="),
     "an unknown method": ("BREW", "/socket.io/xhr-polling//1", {}, b""),
     "a long method": ("X" * LONG, "/socket.io/xhr-polling//1", {}, b""),
-    "frames that are none": ("POST", "/socket.io/htmlfile/{session_id}/send", FORM, b"data=nonsense"),
-    "JSON that is none": ("POST", "/socket.io/htmlfile/{session_id}/send", FORM, b"data=~m~5~m~~j~{x"),
+    "frames that are none": ("POST", "/socket.io/htmlfile/{session_id}/send", BARE_FORM, b"data=nonsense"),
+    "JSON that is none": ("POST", "/socket.io/htmlfile/{session_id}/send", BARE_FORM, b"data=~m~5~m~~j~{x"),
     "a form that is none": (
         "POST",
         "/socket.io/htmlfile/{session_id}/send",

@@ -16,6 +16,7 @@ import tornado
 
 from tests.clients import NONCE, UPGRADE
 from tests.support import (
+    FORM,
     HTTP_TRANSPORTS,
     POLLING,
     STREAMING,
@@ -37,7 +38,6 @@ SESSIONS = 5
 LIMIT = 1000
 BODY_LIMIT = 9 * LIMIT + len("data=")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=XX"}
 CHUNKED = {**FORM, "Transfer-Encoding": "chunked"}
 UNKNOWN = "0123456789abcdef0123456789abcdef"

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import Recorder
+from tests.support import BARE_FORM, Recorder
+from tests.texts import json_frame
 from tornadio import proto
 from tornadio.errors import ProtocolError
 from tornadio.transports import forms
@@ -29,7 +30,7 @@ PATIENCE = 3
 # As the session does: so many frames, then it is the others' turn.
 FRAMES_A_TURN = 100
 
-FORM = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=XX"
 
 
@@ -39,11 +40,7 @@ def fill(piece: Any, size: int = MIB) -> Any:
 
 def array(piece: str, last: str = "1") -> str:
     """A frame with a list of so many pieces that it is a megabyte."""
-    return frame(f"[{fill(piece)}{last}]")
-
-
-def frame(json: str) -> str:
-    return f"~m~{len(json) + 3}~m~~j~{json}"
+    return json_frame(f"[{fill(piece)}{last}]")
 
 
 def through_a_form(*texts: str) -> str:
@@ -77,18 +74,18 @@ def longest_turn(steps: Callable[[], Iterator[object]]) -> float:
 
 
 BODIES: dict[str, tuple[str, bytes]] = {
-    "letters": (FORM, b"data=" + fill(b"a")),
-    "escapes": (FORM, b"data=" + fill(b"%41")),
-    "letters and escapes": (FORM, b"data=" + fill(b"a%41")),
+    "letters": (FORM_TYPE, b"data=" + fill(b"a")),
+    "escapes": (FORM_TYPE, b"data=" + fill(b"%41")),
+    "letters and escapes": (FORM_TYPE, b"data=" + fill(b"a%41")),
     "escapes of an XDomainRequest": ("", b"data=" + fill(b"a%41")),
-    "equals signs and escapes": (FORM, b"data=" + fill(b"=%41")),
-    "percent signs": (FORM, b"data=" + fill(b"%")),
-    "escapes that are none": (FORM, b"data=" + fill(b"%z")),
-    "halves of escapes": (FORM, b"data=" + fill(b"%41%4")),
-    "pluses": (FORM, b"data=" + fill(b"+")),
-    "empty fields": (FORM, fill(b"&") + b"&data=x"),
-    "fields": (FORM, fill(b"data&") + b"data=x"),
-    "fields data": (FORM, fill(b"data=&")),
+    "equals signs and escapes": (FORM_TYPE, b"data=" + fill(b"=%41")),
+    "percent signs": (FORM_TYPE, b"data=" + fill(b"%")),
+    "escapes that are none": (FORM_TYPE, b"data=" + fill(b"%z")),
+    "halves of escapes": (FORM_TYPE, b"data=" + fill(b"%41%4")),
+    "pluses": (FORM_TYPE, b"data=" + fill(b"+")),
+    "empty fields": (FORM_TYPE, fill(b"&") + b"&data=x"),
+    "fields": (FORM_TYPE, fill(b"data&") + b"data=x"),
+    "fields data": (FORM_TYPE, fill(b"data=&")),
     "a large part": (MULTIPART, multipart(b'form-data; name="data"', fill(b"a"))),
     "a part of boundaries": (MULTIPART, multipart(b'form-data; name="data"', fill(b"--X\r\n"))),
     "parts": (MULTIPART, fill(b"--XX\r\n") + b"--XX--"),
@@ -139,19 +136,19 @@ FRAMES: dict[str, str] = {
     "integers and one too large": array("1,", "1e999"),
     "fractions and a text that is none": array("1.5,", '"1e999"'),
     "long integers": array("9" * 4300 + ","),
-    "a long fraction": frame("0." + "3" * MIB),
+    "a long fraction": json_frame("0." + "3" * MIB),
     "texts": array('"",'),
     "texts and a number": array('"",', "1e300"),
     "lists": array("[],"),
     "lists in lists": array("[" * 500 + "]" * 500 + ","),
     "objects": array("{},"),
-    "keys": frame("{" + ",".join(f'"{number:x}":1' for number in range(100_000)) + "}"),
-    "brackets": frame("[" * MIB),
-    "pairs of surrogates": frame('"' + fill(r"\ud83d\ude00") + '"'),
-    "halves of pairs": frame('"' + fill(r"\ud83d") + '"'),
-    "second halves of pairs": frame('"' + fill(r"\ude00") + '"'),
-    "backslashes and half a pair": frame('"' + fill("\\\\") + r'\ud83d"'),
-    "quotes and half a pair": frame('"' + fill(r"\"") + r'\ud83d"'),
+    "keys": json_frame("{" + ",".join(f'"{number:x}":1' for number in range(100_000)) + "}"),
+    "brackets": json_frame("[" * MIB),
+    "pairs of surrogates": json_frame('"' + fill(r"\ud83d\ude00") + '"'),
+    "halves of pairs": json_frame('"' + fill(r"\ud83d") + '"'),
+    "second halves of pairs": json_frame('"' + fill(r"\ude00") + '"'),
+    "backslashes and half a pair": json_frame('"' + fill("\\\\") + r'\ud83d"'),
+    "quotes and half a pair": json_frame('"' + fill(r"\"") + r'\ud83d"'),
     "texts of half a pair": array(r'"\ud83d",'),
 }
 
@@ -183,9 +180,7 @@ async def test_others_have_their_turns_while_a_megabyte_is_read(serve, kind):
     for _ in range(3):
         longest, last = 0.0, time.process_time()
         waiting = [loop.call_soon(turn)]
-        response = await served.request(
-            "POST", f"/socket.io/jsonp-polling/{session_id}/1/0", {"Content-Type": FORM}, body
-        )
+        response = await served.request("POST", f"/socket.io/jsonp-polling/{session_id}/1/0", BARE_FORM, body)
         waiting[0].cancel()
         assert response.status in (200, 400)
         best = min(best, longest)

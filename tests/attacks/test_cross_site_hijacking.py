@@ -15,11 +15,10 @@ import pytest
 import tornado.web
 
 from tests.clients import HIXIE, HYBI, KEY3, KEYS, NONCE, UPGRADE, frame
-from tests.support import HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
+from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
 from tornadio.web.flash import POLICY_REQUEST
 from tornadio.web.origins import parse_origin
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 REFUSED = "this origin may not connect: see the setting 'origins'"
 
 every_transport = pytest.mark.parametrize("transport", HTTP_TRANSPORTS)

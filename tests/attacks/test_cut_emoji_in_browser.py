@@ -15,7 +15,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.appserver import AppServer
-from tests.browser.client_pages import APP, TRANSPORTS, Client
+from tests.browser.client_pages import APP, Client
+from tests.support import OF_BROWSERS
 
 # What a page sends, in its own words, and what arrives.
 CUT: list[tuple[str, Any]] = [
@@ -33,7 +34,7 @@ CUT: list[tuple[str, Any]] = [
 ARRIVING = [message for _, message in CUT]
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", OF_BROWSERS)
 def test_half_an_emoji_arrives_as_a_replacement_character(
     page: Page, app_server: Callable[..., AppServer], transport: str
 ) -> None:
@@ -51,7 +52,7 @@ def test_half_an_emoji_arrives_as_a_replacement_character(
     assert client.type == transport
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", OF_BROWSERS)
 def test_what_others_send_of_it_reaches_the_page(
     page: Page, app_server: Callable[..., AppServer], transport: str
 ) -> None:

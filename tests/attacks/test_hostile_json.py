@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients import HixiePeer, HybiPeer, SocketClient, greeted, opened, received
 from tests.support import POLLING, Recorder, jsonp_payload
+from tests.texts import json_frame
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -27,10 +28,6 @@ GROWTH = 4
 MAX_COST = 8
 
 
-def frame(json: str) -> str:
-    return f"~m~{len(json) + 3}~m~~j~{json}"
-
-
 def nested(depth: int, message: object) -> object:
     for _ in range(depth):
         message = {"a": message}
@@ -39,30 +36,39 @@ def nested(depth: int, message: object) -> object:
 
 # Payloads, and what their sender is told.
 HOSTILE: dict[str, tuple[str, str]] = {
-    "open brackets": (frame("[" * DEEP), "JSON is nested too deeply"),
-    "brackets": (frame("[" * DEEP + "]" * DEEP), "JSON is nested too deeply"),
-    "open objects": (frame('{"a":' * DEEP), "JSON is nested too deeply"),
-    "objects": (frame('{"a":' * DEEP + "1" + "}" * DEEP), "JSON is nested too deeply"),
-    "objects in brackets": (frame('[{"a":' * DEEP + "1" + "}]" * DEEP), "JSON is nested too deeply"),
-    "brackets around a pair": (frame("[" * DEEP + r'"\ud83d\ude00"' + "]" * DEEP), "JSON is nested too deeply"),
-    "an integer of a million digits": (frame("9" * MILLION), "bad JSON: a number of 1000000 digits is too long"),
-    "a negative one": (frame("-" + "9" * MILLION), "bad JSON: a number of 1000001 digits is too long"),
-    "an integer of 4301 digits": (frame("9" * 4301), "bad JSON: a number of 4301 digits is too long"),
-    "one behind others": (frame('{"a": [1, ' + "9" * 5000 + "]}"), "bad JSON: a number of 5000 digits is too long"),
-    "an exponent": (frame("1e999"), "bad JSON: 1e999 is too large for a number"),
-    "a negative number's exponent": (frame("[-1E+999]"), "bad JSON: -1E+999 is too large for a number"),
-    "an exponent of a million digits": (frame("1e" + "9" * MILLION), "bad JSON: 1e999999999999999999 is too large"),
-    "a million digits and a fraction": (frame("1" * MILLION + ".5"), "bad JSON: 11111111111111111111 is too large"),
-    "NaN": (frame("NaN"), "bad JSON: NaN is not JSON"),
-    "Infinity": (frame('{"a": [Infinity]}'), "bad JSON: Infinity is not JSON"),
-    "-Infinity": (frame("-Infinity"), "bad JSON: -Infinity is not JSON"),
-    "a string without end": (frame('"' + "a" * MILLION), "bad JSON: Unterminated string"),
-    "backslashes without end": (frame('"' + "\\\\" * (MILLION // 2)), "bad JSON: Unterminated string"),
-    "a list without end": (frame("[" + "1," * (MILLION // 2)), "bad JSON: "),
-    "a million blanks": (frame(" " * MILLION), "bad JSON: "),
-    "a million lines": (frame("\n" * MILLION + "x"), "bad JSON: "),
-    "a byte order mark": (frame("\ufeff{}"), "bad JSON: it starts with a byte order mark"),
-    "nothing": (frame(""), "bad JSON: "),
+    "open brackets": (json_frame("[" * DEEP), "JSON is nested too deeply"),
+    "brackets": (json_frame("[" * DEEP + "]" * DEEP), "JSON is nested too deeply"),
+    "open objects": (json_frame('{"a":' * DEEP), "JSON is nested too deeply"),
+    "objects": (json_frame('{"a":' * DEEP + "1" + "}" * DEEP), "JSON is nested too deeply"),
+    "objects in brackets": (json_frame('[{"a":' * DEEP + "1" + "}]" * DEEP), "JSON is nested too deeply"),
+    "brackets around a pair": (json_frame("[" * DEEP + r'"\ud83d\ude00"' + "]" * DEEP), "JSON is nested too deeply"),
+    "an integer of a million digits": (json_frame("9" * MILLION), "bad JSON: a number of 1000000 digits is too long"),
+    "a negative one": (json_frame("-" + "9" * MILLION), "bad JSON: a number of 1000001 digits is too long"),
+    "an integer of 4301 digits": (json_frame("9" * 4301), "bad JSON: a number of 4301 digits is too long"),
+    "one behind others": (
+        json_frame('{"a": [1, ' + "9" * 5000 + "]}"),
+        "bad JSON: a number of 5000 digits is too long",
+    ),
+    "an exponent": (json_frame("1e999"), "bad JSON: 1e999 is too large for a number"),
+    "a negative number's exponent": (json_frame("[-1E+999]"), "bad JSON: -1E+999 is too large for a number"),
+    "an exponent of a million digits": (
+        json_frame("1e" + "9" * MILLION),
+        "bad JSON: 1e999999999999999999 is too large",
+    ),
+    "a million digits and a fraction": (
+        json_frame("1" * MILLION + ".5"),
+        "bad JSON: 11111111111111111111 is too large",
+    ),
+    "NaN": (json_frame("NaN"), "bad JSON: NaN is not JSON"),
+    "Infinity": (json_frame('{"a": [Infinity]}'), "bad JSON: Infinity is not JSON"),
+    "-Infinity": (json_frame("-Infinity"), "bad JSON: -Infinity is not JSON"),
+    "a string without end": (json_frame('"' + "a" * MILLION), "bad JSON: Unterminated string"),
+    "backslashes without end": (json_frame('"' + "\\\\" * (MILLION // 2)), "bad JSON: Unterminated string"),
+    "a list without end": (json_frame("[" + "1," * (MILLION // 2)), "bad JSON: "),
+    "a million blanks": (json_frame(" " * MILLION), "bad JSON: "),
+    "a million lines": (json_frame("\n" * MILLION + "x"), "bad JSON: "),
+    "a byte order mark": (json_frame("\ufeff{}"), "bad JSON: it starts with a byte order mark"),
+    "nothing": (json_frame(""), "bad JSON: "),
     "a length of a million digits": ("~m~" + "9" * MILLION + "~m~x", "expected ~m~LENGTH~m~ at 0"),
     "a length of zeros": ("~m~" + "0" * MILLION + "~m~", "expected ~m~LENGTH~m~ at 0"),
     "a length of ten digits": ("~m~9999999999~m~x", "frame at 16 says 9999999999 UTF-16 code units, only 1 follow"),
@@ -70,15 +76,15 @@ HOSTILE: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 # What is only large is a message.
-LARGE: dict[str, tuple[str, object]] = {
-    "a key a hundred thousand times": (frame("{" + '"a": 1, ' * DEEP + '"a": 2}'), {"a": 2}),
-    "many keys": (frame("{" + ", ".join(f'"{n}": {n}' for n in MANY) + "}"), {str(n): n for n in MANY}),
-    "an integer of 4300 digits": (frame("[" + "9" * 4300 + "]"), [10**4300 - 1]),
-    "many long integers": (frame("[" + ", ".join(["9" * 4300] * 200) + "]"), [10**4300 - 1] * 200),
-    "a fraction of a million digits": (frame("[0." + "3" * MILLION + "]"), [1 / 3]),
-    "a negative exponent of many digits": (frame("[1e-" + "9" * MILLION + "]"), [0.0]),
-    "a string of escapes": (frame('"' + r"\"" * 400_000 + '"'), '"' * 400_000),
-    "a million blanks": (frame(" " * MILLION + "[]" + " "), []),
+LARGE_JSON: dict[str, tuple[str, object]] = {
+    "a key a hundred thousand times": (json_frame("{" + '"a": 1, ' * DEEP + '"a": 2}'), {"a": 2}),
+    "many keys": (json_frame("{" + ", ".join(f'"{n}": {n}' for n in MANY) + "}"), {str(n): n for n in MANY}),
+    "an integer of 4300 digits": (json_frame("[" + "9" * 4300 + "]"), [10**4300 - 1]),
+    "many long integers": (json_frame("[" + ", ".join(["9" * 4300] * 200) + "]"), [10**4300 - 1] * 200),
+    "a fraction of a million digits": (json_frame("[0." + "3" * MILLION + "]"), [1 / 3]),
+    "a negative exponent of many digits": (json_frame("[1e-" + "9" * MILLION + "]"), [0.0]),
+    "a string of escapes": (json_frame('"' + r"\"" * 400_000 + '"'), '"' * 400_000),
+    "a million blanks": (json_frame(" " * MILLION + "[]" + " "), []),
 }  # fmt: skip
 
 # What a page has cut in the middle of a character, and how it arrives.
@@ -102,9 +108,9 @@ async def test_half_a_character_arrives_as_a_replacement_character(serve, caplog
     served = serve()
     client = await greeted(served, transport)
     if isinstance(client, SocketClient):
-        await client.peer.send(frame(text) + proto.encode("behind it"))
+        await client.peer.send(json_frame(text) + proto.encode("behind it"))
     else:
-        response = await served.post_data(client.session_id, frame(text) + proto.encode("behind it"), transport)
+        response = await served.post_data(client.session_id, json_frame(text) + proto.encode("behind it"), transport)
         assert (response.status, response.text) == (200, "ok")
     assert await received(client, "behind it") == [message]
     assert Recorder.opened[0].events == [("open", ""), ("message", message), ("message", "behind it")]
@@ -149,13 +155,13 @@ async def test_a_hostile_websocket_message_ends_its_connection_with_1007_and_no_
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("kind", LARGE_JSON)
 async def test_json_that_is_only_large_is_a_message(serve, kind):
     class Silent(Recorder):
         def on_message(self, message: object) -> None:
             self.events.append(("message", message))
 
-    payload, message = LARGE[kind]
+    payload, message = LARGE_JSON[kind]
     served = serve(Silent)
     session_id, _ = await served.open()
     assert (await served.post_data(session_id, payload)).text == "ok"
@@ -176,21 +182,21 @@ def unlimited_digits() -> Iterator[None]:
 
 
 REPEATED: dict[str, Callable[[int], str]] = {
-    "brackets": lambda number: frame("[" * number),
-    "objects": lambda number: frame('{"a":' * number),
-    "digits": lambda number: frame("9" * number),
-    "integers": lambda number: frame("[" + ",".join(["9" * 4000] * (number // 4000)) + "]"),
-    "short integers": lambda number: frame("[" + "1," * (number // 2) + "1]"),
-    "digits of a fraction": lambda number: frame("0." + "3" * number),
-    "digits of an exponent": lambda number: frame("1e" + "9" * number),
-    "a key": lambda number: frame("{" + '"a":1,' * (number // 6) + '"a":1}'),
-    "halves of characters": lambda number: frame('"' + r"\ud800" * (number // 6) + '"'),
-    "whole characters": lambda number: frame('"' + r"\ud83d\ude00" * (number // 12) + '"'),
-    "lines": lambda number: frame("\n" * number + "x"),
-    "quotes": lambda number: frame('"' * number),
+    "brackets": lambda number: json_frame("[" * number),
+    "objects": lambda number: json_frame('{"a":' * number),
+    "digits": lambda number: json_frame("9" * number),
+    "integers": lambda number: json_frame("[" + ",".join(["9" * 4000] * (number // 4000)) + "]"),
+    "short integers": lambda number: json_frame("[" + "1," * (number // 2) + "1]"),
+    "digits of a fraction": lambda number: json_frame("0." + "3" * number),
+    "digits of an exponent": lambda number: json_frame("1e" + "9" * number),
+    "a key": lambda number: json_frame("{" + '"a":1,' * (number // 6) + '"a":1}'),
+    "halves of characters": lambda number: json_frame('"' + r"\ud800" * (number // 6) + '"'),
+    "whole characters": lambda number: json_frame('"' + r"\ud83d\ude00" * (number // 12) + '"'),
+    "lines": lambda number: json_frame("\n" * number + "x"),
+    "quotes": lambda number: json_frame('"' * number),
     "digits of a length": lambda number: "~m~" + "9" * number + "~m~",
-    "frames of brackets": lambda number: frame("[" * 50 + "]" * 50) * (number // 100),
-    "frames behind an astral one": lambda number: "~m~2~m~😀" + frame("1") * (number // 10),
+    "frames of brackets": lambda number: json_frame("[" * 50 + "]" * 50) * (number // 100),
+    "frames behind an astral one": lambda number: "~m~2~m~😀" + json_frame("1") * (number // 10),
 }
 
 
@@ -210,5 +216,5 @@ def test_its_cost_is_in_proportion_to_its_bytes(unlimited_digits, kind):
 async def test_whatever_limit_the_interpreter_has_long_integers_are_refused(serve, unlimited_digits):
     served = serve()
     session_id, _ = await served.open()
-    response = await served.post_data(session_id, frame("9" * 4301))
+    response = await served.post_data(session_id, json_frame("9" * 4301))
     assert (response.status, response.text) == (400, "frame 1: bad JSON: a number of 4301 digits is too long")

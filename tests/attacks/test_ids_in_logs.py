@@ -15,10 +15,8 @@ import tornado.web
 from tests.clients import frame, open_client, opened
 from tests.internals import fail_on_bodies
 from tests.slow_clients import connect_without_room, stop_reading
-from tests.support import HTTP_TRANSPORTS, POLLING, SOCKETS, Recorder, Served, until
+from tests.support import BARE_FORM, HTTP_TRANSPORTS, POLLING, SOCKETS, Recorder, Served, until
 from tornadio.settings import PROTOCOLS
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Quoting(Recorder):
@@ -74,7 +72,7 @@ Fault = Callable[[Served, str, str], Awaitable[Any]]
 
 async def bad_frames(served: Served, transport: str, session_id: str) -> int:
     data = b"data=nonsense" + session_id.encode()
-    return (await served.request("POST", path_of(transport, session_id), FORM, data)).status
+    return (await served.request("POST", path_of(transport, session_id), BARE_FORM, data)).status
 
 
 async def bad_form(served: Served, transport: str, session_id: str) -> int:
@@ -83,7 +81,7 @@ async def bad_form(served: Served, transport: str, session_id: str) -> int:
 
 
 async def bad_origin(served: Served, transport: str, session_id: str) -> int:
-    fields = {**FORM, "Origin": f"http://{session_id}.example"}
+    fields = {**BARE_FORM, "Origin": f"http://{session_id}.example"}
     return (await served.request("POST", path_of(transport, session_id), fields, b"data=")).status
 
 
@@ -106,19 +104,21 @@ async def of_newer_clients(served: Served, transport: str, session_id: str) -> i
 
 async def percent_encoded(served: Served, transport: str, session_id: str) -> int:
     encoded = "".join(f"%{ord(digit):x}" for digit in session_id)
-    return (await served.request("POST", path_of(transport, encoded), FORM, b"data=nonsense")).status
+    return (await served.request("POST", path_of(transport, encoded), BARE_FORM, b"data=nonsense")).status
 
 
 async def bad_method(served: Served, transport: str, session_id: str) -> int:
-    return (await served.request("PUT", path_of(transport, session_id), FORM, b"data=")).status
+    return (await served.request("PUT", path_of(transport, session_id), BARE_FORM, b"data=")).status
 
 
 async def too_large(served: Served, transport: str, session_id: str) -> int:
-    return (await served.request("POST", path_of(transport, session_id), {**FORM, "Content-Length": "1" * 12})).status
+    return (
+        await served.request("POST", path_of(transport, session_id), {**BARE_FORM, "Content-Length": "1" * 12})
+    ).status
 
 
 async def chunks_too_large(served: Served, transport: str, session_id: str) -> int:
-    fields = {**FORM, "Transfer-Encoding": "chunked"}
+    fields = {**BARE_FORM, "Transfer-Encoding": "chunked"}
     body = b"4e20\r\n" + b"x" * 20_000 + b"\r\n0\r\n\r\n"
     return (await served.request("POST", path_of(transport, session_id), fields, body)).status
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
 from tests.internals import flash_port
-from tests.support import Served, Wire, brief, fed, is_failure, limit
+from tests.support import FORM, Served, Wire, brief, fed, is_failure, limit
 from tests.texts import PROTOCOL_TEXTS
 from tornadio import proto
 from tornadio.errors import ProtocolError
@@ -29,7 +29,6 @@ from tornadio.websocket import hixie, rfc6455
 SMALL = {"max_message_size": 1000}
 ENDINGS = ("close", "half-close", "reset")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 BARE = {"Content-Type": "application/x-www-form-urlencoded"}  # browsers name no charset for a form
 CHUNKED = {**FORM, "Transfer-Encoding": "chunked"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=XX"}

@@ -17,7 +17,7 @@ from tests.appserver import AppServer
 from tests.attacks.posts_server import each_server
 from tests.attacks.posts_server import running as running_posts
 from tests.clients import Client, exchange, open_client
-from tests.support import HTTP_TRANSPORTS, Elsewhere, Served, Wire, limit
+from tests.support import FORM, HTTP_TRANSPORTS, Elsewhere, Served, Wire, limit
 from tests.vitals import watched_memory
 from tornadio.settings import PROTOCOLS
 
@@ -32,7 +32,6 @@ PIECE = b"x" * (1 << 20)
 # What the server may need for its answers and its log, what is read at once from each socket, what the allocator keeps.
 SLACK = 12 << 20
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 
 # Headers, what stands around each piece of the body, and what is left of the body for ever.
 BODIES: dict[str, tuple[dict[str, str], bytes, bytes]] = {

@@ -27,7 +27,7 @@ LITTLE = 1 << 16  # bytes that the client's system has room for
 # room for, and then what acknowledges its own requests, so that the server may see none for a long time.
 LESS = 1 << 12
 ROOM = 1 << 18  # where a client does read
-LARGE = 40 << 20
+DOWNLOAD_BYTES = 40 << 20
 
 
 class LargeHandler(tornado.web.RequestHandler):
@@ -35,7 +35,7 @@ class LargeHandler(tornado.web.RequestHandler):
 
     async def get(self) -> None:
         with contextlib.suppress(tornado.iostream.StreamClosedError):
-            for _ in range(LARGE >> 16):
+            for _ in range(DOWNLOAD_BYTES >> 16):
                 self.write(bytes(1 << 16))
                 await self.flush()
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.attacks.posts_server import each_server, running
 from tests.internals import sessions_of
-from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Elsewhere, Recorder, Served, limit, until
+from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, Elsewhere, Recorder, Served, limit, until
 from tests.vitals import watched_memory
 from tornadio import proto
 
@@ -26,7 +26,6 @@ MEBIBYTE = 1 << 20
 # the allocator keeps.
 SLACK = 16 << 20
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 FULL = "too many POSTs of this session wait: send the next one when they are answered"
 SHUTTING_DOWN = "shutting down, not all of this was handled"
 ENDED = "the session has ended, and not all of this was handled"

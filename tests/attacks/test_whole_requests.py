@@ -218,7 +218,9 @@ class Maker:
             return dice.choice(("multipart/form-data; boundary=XX", "multipart/form-data")), body
         encoded = b"".join(b"%%%02x" % byte if byte in b"%&+\r\n" or byte > 126 else b"%c" % byte for byte in data)
         field = self.rarely((b"", b"dat", b"x=&data=", b"data=&data="), b"data=")
-        return dice.choice((FORM, FORM, FORM, "text/plain", "", None, "application/json")), field + encoded
+        return dice.choice(
+            (FORM_TYPE, FORM_TYPE, FORM_TYPE, "text/plain", "", None, "application/json")
+        ), field + encoded
 
     def frames(self) -> str:
         dice = self.dice
@@ -250,7 +252,7 @@ class Maker:
         return data
 
 
-FORM = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 METHODS = ("OPTIONS", "OPTIONS", "HEAD", "PUT", "DELETE", "POST", "get", "TRACE", "CONNECT", "G\xffT", "x" * 5000, "")
 HOSTS = (
     "localhost:80",
@@ -321,7 +323,7 @@ FIELDS = (
     ("Content-Length", LENGTHS),
     ("Transfer-Encoding", CODINGS),
     ("Content-Encoding", ("gzip", "x")),
-    ("Content-Type", (FORM, "multipart/form-data; boundary=", "\xff", "")),
+    ("Content-Type", (FORM_TYPE, "multipart/form-data; boundary=", "\xff", "")),
     ("Cookie", ("a=b", "a=" + "\xff" * 50, '"' * 3000, "; ;=;", "a=b; a=b")),
     ("X-Forwarded-For", ADDRESSES),
     ("X-Real-Ip", ADDRESSES),

@@ -9,8 +9,6 @@ from playwright.sync_api import Page
 
 APP = Path(__file__).with_name("client_app.py")
 
-TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
-
 
 class Client:
     """A socket in a page."""

@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, Route, WebSocket, WebSocketRoute
 
 from tests.appserver import AppServer
-from tests.browser.client_pages import APP, TRANSPORTS, Client
+from tests.browser.client_pages import APP, Client
+from tests.support import OF_BROWSERS, POLLING
 
 PERSISTENT = ("websocket", "xhr-multipart", "htmlfile")
-POLLING = ("xhr-polling", "jsonp-polling")
 POSTING = ("xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 
 # What the browser itself notes on the console about a request that failed. Exceptions are never allowed for.
@@ -27,11 +27,11 @@ AT_ONCE_SECONDS = 5
 EVENTUALLY_SECONDS = 30
 
 over = pytest.mark.parametrize
-over_each_transport = over("transport", TRANSPORTS)
+over_each_transport = over("transport", OF_BROWSERS)
 over_each_transport_and_origin = over(
     ("transport", "origin"),
-    [(transport, "same origin") for transport in TRANSPORTS]
-    + [(transport, "other port") for transport in TRANSPORTS if transport != "htmlfile"],
+    [(transport, "same origin") for transport in OF_BROWSERS]
+    + [(transport, "other port") for transport in OF_BROWSERS if transport != "htmlfile"],
 )
 provokes_network_errors = pytest.mark.page_errors(NETWORK_ERRORS)
 
@@ -587,7 +587,7 @@ def test_connect_in_a_disconnect_listener_reconnects_now(open_client: OpenClient
 
 
 @provokes_network_errors
-@over("transport", [transport for transport in TRANSPORTS if transport != "xhr-polling"])
+@over("transport", [transport for transport in OF_BROWSERS if transport != "xhr-polling"])
 def test_the_next_transport_is_tried_when_one_is_refused(open_client: OpenClient, transport: str) -> None:
     client = open_client(transport, "xhr-polling", resource="plain").connect()
     client.send("hello")
@@ -610,7 +610,7 @@ def test_the_next_transport_is_tried_when_one_does_not_answer(
 def test_connect_fails_when_all_transports_were_tried(open_client: OpenClient) -> None:
     client = open_client(resource="never").connect()
     client.wait_for("connect_failed")
-    assert client.log == [*(["connecting", transport] for transport in TRANSPORTS), ["connect_failed"]]
+    assert client.log == [*(["connecting", transport] for transport in OF_BROWSERS), ["connect_failed"]]
     assert client.state == [False, False, False]
 
 

@@ -13,9 +13,9 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.appserver import AppServer
 from tests.browser.chatroom_pages import expect_connected, expect_messages, expect_people, join, messages, say
+from tests.support import OF_BROWSERS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 HOSTILE = """é中😀 </script><b>b</b> <img src=x onerror=alert(1)> "double" 'single' \\ &amp;\n\n  indented\u2028end"""
 PHONE = {"width": 375, "height": 812}
 CONNECTION_ERRORS = (
@@ -48,7 +48,7 @@ def transports(app_server: StartServer) -> AppServer:
 # Chatroom
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", OF_BROWSERS)
 def test_two_people_chat(transport: str, chatroom: AppServer, new_context: NewContext) -> None:
     ann = join(new_context().new_page(), chatroom, "Ann", transport)
     bob = join(new_context().new_page(), chatroom, "Bob", transport)
@@ -76,20 +76,20 @@ def test_two_people_chat(transport: str, chatroom: AppServer, new_context: NewCo
 
 def test_who_closes_the_page_has_left(chatroom: AppServer, page: Page, new_context: NewContext) -> None:
     join(page, chatroom, "Ann")
-    contexts = {transport: new_context() for transport in TRANSPORTS}
+    contexts = {transport: new_context() for transport in OF_BROWSERS}
     for transport, context in contexts.items():
         join(context.new_page(), chatroom, transport, transport)
         expect(page.get_by_text(f"{transport} joined")).to_be_visible()
     for context in contexts.values():
         context.close()
-    for transport in TRANSPORTS:
+    for transport in OF_BROWSERS:
         expect(page.get_by_text(f"{transport} left")).to_be_visible()
     expect_people(page, "Ann")
 
 
 @pytest.mark.page_errors(*CONNECTION_ERRORS)
 def test_pages_go_on_when_the_server_was_killed_and_started_again(chatroom: AppServer, new_context: NewContext) -> None:
-    pages = {transport: join(new_context().new_page(), chatroom, transport, transport) for transport in TRANSPORTS}
+    pages = {transport: join(new_context().new_page(), chatroom, transport, transport) for transport in OF_BROWSERS}
     say(pages["websocket"], "before")
     for page in pages.values():
         expect_messages(page, "before")
@@ -147,14 +147,14 @@ def test_newcomers_get_the_history_and_a_name_of_their_own(chatroom: AppServer, 
 def test_another_transport_is_picked_within_the_page(chatroom: AppServer, new_context: NewContext) -> None:
     ann = join(new_context().new_page(), chatroom, "Ann", "websocket")
     bob = join(new_context().new_page(), chatroom, "Bob", "websocket")
-    for transport in TRANSPORTS[1:]:
+    for transport in OF_BROWSERS[1:]:
         ann.get_by_label("Transport").select_option(transport)
         expect_connected(ann, transport)
         say(ann, transport)
         expect(messages(bob).last).to_have_text(transport)
         expect_people(bob, "Ann", "Bob")
-    assert f"transport={TRANSPORTS[-1]}" in ann.url
-    expect_messages(ann, *TRANSPORTS[1:])
+    assert f"transport={OF_BROWSERS[-1]}" in ann.url
+    expect_messages(ann, *OF_BROWSERS[1:])
     expect(bob.get_by_text("Ann left")).to_have_count(0)
 
 
@@ -247,7 +247,7 @@ def number(page: Page, name: str) -> float:
 
 def test_ping_measures_each_transport(ping: AppServer, page: Page) -> None:
     page.goto(f"{ping.url}/?size=1000&pace=0")
-    for transport in TRANSPORTS:
+    for transport in OF_BROWSERS:
         page.get_by_label("Transport").select_option(transport)
         expect_connected(page, transport)
         expect(page.locator("#count")).to_have_text(re.compile(r"^([2-9]\d|\d{3}|\d+,\d+)$"))
@@ -258,7 +258,7 @@ def test_ping_measures_each_transport(ping: AppServer, page: Page) -> None:
         assert statistics[-1] > 0
         assert number(page, "rate") > 0
         page.get_by_role("button", name="Resume").click()
-    assert f"transport={TRANSPORTS[-1]}" in page.url
+    assert f"transport={OF_BROWSERS[-1]}" in page.url
 
 
 def test_ping_pauses_resumes_and_resets(ping: AppServer, page: Page) -> None:
@@ -284,7 +284,7 @@ def test_ping_sends_the_size_that_was_picked(ping: AppServer, page: Page) -> Non
 
 @pytest.mark.page_errors(*CONNECTION_ERRORS)
 def test_ping_goes_on_when_the_server_was_killed_and_started_again(ping: AppServer, new_context: NewContext) -> None:
-    pages = {transport: new_context().new_page() for transport in TRANSPORTS}
+    pages = {transport: new_context().new_page() for transport in OF_BROWSERS}
     for transport, page in pages.items():
         page.goto(f"{ping.url}/?transport={transport}&pace=1")
         expect(page.locator("#count")).not_to_have_text("0")
@@ -307,7 +307,7 @@ def test_all_transports_are_tested(transports: AppServer, page: Page) -> None:
     page.goto(transports.url)
     page.get_by_role("button", name="Test all").click()
     expect(page.locator("#progress")).to_have_text(re.compile(r"^5 of 5 work\. The fastest is "), timeout=60_000)
-    for transport in TRANSPORTS:
+    for transport in OF_BROWSERS:
         row = page.locator("#table tbody", has=page.get_by_role("rowheader", name=transport, exact=True))
         expect(row.locator(".here")).to_have_text("yes")
         expect(row.locator(".connect")).to_have_text(re.compile(r"^\d+(\.\d)? ms$"))
@@ -320,17 +320,17 @@ def test_all_transports_are_tested(transports: AppServer, page: Page) -> None:
 
 
 def test_echo_over_each_transport(transports: AppServer, page: Page) -> None:
-    page.goto(f"{transports.url}/?transport={TRANSPORTS[0]}")
+    page.goto(f"{transports.url}/?transport={OF_BROWSERS[0]}")
     line = HOSTILE.replace("\n", " ")
-    for transport in TRANSPORTS:
-        if transport != TRANSPORTS[0]:
+    for transport in OF_BROWSERS:
+        if transport != OF_BROWSERS[0]:
             page.get_by_label("Transport").select_option(transport)
         expect(messages(page).last).to_have_text(re.compile(rf"^Hello! This connection is {transport}\."))
         page.get_by_label("Message", exact=True).fill(line)
         page.get_by_role("button", name="Send").click()
         expect(page.locator("#log .message").last.locator(".byline")).to_have_text(re.compile("^back after "))
         assert messages(page).last.text_content() == line
-    expect(messages(page)).to_have_count(3 * len(TRANSPORTS))
+    expect(messages(page)).to_have_count(3 * len(OF_BROWSERS))
     expect(messages(page).locator("*")).to_have_count(0)
 
 
@@ -338,7 +338,7 @@ def test_echo_over_each_transport(transports: AppServer, page: Page) -> None:
 def test_echo_goes_on_when_the_server_was_killed_and_started_again(
     transports: AppServer, new_context: NewContext
 ) -> None:
-    pages = {transport: new_context().new_page() for transport in TRANSPORTS}
+    pages = {transport: new_context().new_page() for transport in OF_BROWSERS}
     for transport, page in pages.items():
         page.goto(f"{transports.url}/?transport={transport}")
         expect(messages(page)).to_have_count(1)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.clients import Client, SocketClient, frame
 from tests.support import (
+    BARE_FORM,
     HTTP_TRANSPORTS,
     PERSISTENT,
     POLLING,
@@ -30,8 +31,6 @@ every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
 broken_by = pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 
 SETTINGS = {"max_message_size": 1000, "max_send_buffer": 1_000_000}
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 # What a handler does of which a connection may end, or after which it must not end again.
@@ -244,13 +243,13 @@ async def the_client_sends_too_much(served: Served, client: Client, clock: Moved
 
 async def the_client_announces_too_much(served: Served, client: Client, clock: MovedLoop) -> None:
     path = f"/socket.io/{transport_of(client)}/{client.session_id}/send"
-    assert (await served.request("POST", path, {**FORM, "Content-Length": "1000000"})).status == 413
+    assert (await served.request("POST", path, {**BARE_FORM, "Content-Length": "1000000"})).status == 413
 
 
 async def the_client_sends_chunk_after_chunk(served: Served, client: Client, clock: MovedLoop) -> None:
     path = f"/socket.io/{transport_of(client)}/{client.session_id}/send"
     wire = await served.connect()
-    await wire.send_request("POST", path, {**FORM, "Transfer-Encoding": "chunked"})
+    await wire.send_request("POST", path, {**BARE_FORM, "Transfer-Encoding": "chunked"})
     for _ in range(10):
         await wire.send(b"3e8\r\n" + 1000 * b"x" + b"\r\n")
     assert (await wire.read_response()).status == 413

@@ -30,7 +30,7 @@ from tornadio.settings import PROTOCOLS
 BROKEN = (ConnectionError, EOFError)
 
 NUMBERS = 30  # messages in each direction of a session
-LARGE = 6 * BUFFER  # more than the kernel keeps for a reader that has stopped
+LARGE_BYTES = 6 * BUFFER  # more than the kernel keeps for a reader that has stopped
 LIVES = {**dict.fromkeys(SOCKETS, 600), **dict.fromkeys(STREAMING, 350), **dict.fromkeys(POLLING, 200)}
 # How many connections are cut. A socket and a stream end with that, their POSTs should live a while.
 ODDS = {**dict.fromkeys(SOCKETS, 0.9), **dict.fromkeys(STREAMING, 0.5), **dict.fromkeys(POLLING, 0.6)}
@@ -42,7 +42,7 @@ TURNS = 30  # of the loop: more than a request needs to be read, or a large answ
 
 def numbered(number: int, dice: random.Random) -> str:
     """A message, a few of them long."""
-    return f"{number} " + "x" * (LARGE if dice.random() < 0.01 else dice.randrange(20))
+    return f"{number} " + "x" * (LARGE_BYTES if dice.random() < 0.01 else dice.randrange(20))
 
 
 def numbers_in(payload: str) -> list[int]:
@@ -332,7 +332,7 @@ async def test_an_answer_that_was_taken_just_before_another_poll_takes_over_does
         for turns in range(1, TURNS):
             first = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
             second = await served.connect()
-            served.router.broadcast(f"{turns} " + "x" * LARGE)
+            served.router.broadcast(f"{turns} " + "x" * LARGE_BYTES)
             for _ in range(turns):
                 await asyncio.sleep(0)
             await second.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")

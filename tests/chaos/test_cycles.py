@@ -15,7 +15,6 @@ import pytest
 
 from tests.chaos.endings import (
     ENDINGS,
-    FORM,
     SETTINGS,
     Doing,
     DoingLater,
@@ -34,7 +33,7 @@ from tests.chaos.endings import (
 )
 from tests.clients import KEYS, UPGRADE, Client, greeted, open_client
 from tests.leaks import Watched, hang_up, left_behind, tornados_circles, without_collector
-from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
+from tests.support import BARE_FORM, HTTP_TRANSPORTS, MovedLoop, Recorder, Served, until
 
 EXPECTED = {
     "websocket": {"Connection", "PersistentSession", "WebSocketChannel"},
@@ -129,12 +128,17 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
     "a preflight": ("OPTIONS", "/socket.io/{transport}//1/0", {}, b""),
     "a refused preflight": ("OPTIONS", "/socket.io/{transport}//1/0", ORIGIN, b""),
     "an upgrade": ("GET", "/socket.io/{transport}//1/0", UPGRADE, b""),
-    "a POST without a session": ("POST", "/socket.io/{transport}//send", FORM, b"data="),
-    "a POST to an unknown session": ("POST", "/socket.io/{transport}/0123456789/send", FORM, b"data="),
-    "a POST of frames that are none": ("POST", "/socket.io/{transport}/{session_id}/send", FORM, b"data=nonsense"),
-    "a POST that is no form": ("POST", "/socket.io/{transport}/{session_id}/send", FORM, b"x"),
+    "a POST without a session": ("POST", "/socket.io/{transport}//send", BARE_FORM, b"data="),
+    "a POST to an unknown session": ("POST", "/socket.io/{transport}/0123456789/send", BARE_FORM, b"data="),
+    "a POST of frames that are none": ("POST", "/socket.io/{transport}/{session_id}/send", BARE_FORM, b"data=nonsense"),
+    "a POST that is no form": ("POST", "/socket.io/{transport}/{session_id}/send", BARE_FORM, b"x"),
     "a body too large": ("POST", "/socket.io/{transport}/0123456789/send", {"Content-Length": "99999999"}, b""),
-    "half a body": ("POST", "/socket.io/{transport}/{session_id}/send", {**FORM, "Content-Length": "100"}, b"data="),
+    "half a body": (
+        "POST",
+        "/socket.io/{transport}/{session_id}/send",
+        {**BARE_FORM, "Content-Length": "100"},
+        b"data=",
+    ),
 }
 HANDSHAKES: dict[str, dict[str, str]] = {
     "no upgrade": {},

@@ -17,13 +17,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.clients import Client, Peer, connect, frame, open_client
-from tests.support import HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Served, Wire, limit, until
+from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Served, Wire, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
 T = TypeVar("T")
-
-FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
 
 class Waiting(Recorder):
@@ -94,7 +92,8 @@ class Post:
         data = proto.encode(self.messages) + ("~m~9~m~cut" if self.lot is Lot.BAD else "")
         body = b"data=" + quote(data, safe="~!*()'").encode()
         self.missing = body[-dice.randrange(1, len(body)) :]
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
+        fields = {"Host": "127.0.0.1", **FORM, "Content-Length": len(body)}
+        head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
         await self.wire.send(head.encode() + body.removesuffix(self.missing))
 
     async def complete(self) -> None:

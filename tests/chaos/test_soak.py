@@ -20,7 +20,7 @@ import pytest
 from tests.appserver import AppServer
 from tests.chaos.soak_app import MAX_MESSAGE_SIZE
 from tests.clients import KEYS, UPGRADE, Client, SocketClient, open_client
-from tests.support import HTTP_TRANSPORTS, PERSISTENT, POLLING, SOCKETS, Elsewhere, Wire
+from tests.support import FORM, HTTP_TRANSPORTS, PERSISTENT, POLLING, SOCKETS, Elsewhere, Wire
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -35,7 +35,6 @@ LIFE_SECONDS = 60.0
 MESSAGES_A_SECOND = 40
 
 TOO_MUCH = "x" * (MAX_MESSAGE_SIZE + 1)
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 
 
 class Life:

@@ -26,7 +26,7 @@ import pytest
 from tests.appserver import REPOSITORY
 from tests.chaos.faithful_peer import ANSWERED, live
 from tests.programs import path_of
-from tests.support import PERSISTENT, POLLING, MovedLoop, Recorder, Served, Wire, until
+from tests.support import LARGE, PERSISTENT, POLLING, MovedLoop, Recorder, Served, Wire, until
 from tornadio.settings import Settings
 
 PEER = Path(__file__).with_name("faithful_peer.py")
@@ -34,7 +34,6 @@ PEER = Path(__file__).with_name("faithful_peer.py")
 SETTINGS = Settings()
 GIVEN_UP = SETTINGS.heartbeat_interval + SETTINGS.heartbeat_timeout
 # More than the kernel keeps for a client that takes nothing, less than max_send_buffer.
-LARGE = "0123456789abcdef" * (14 << 16)
 
 
 class Listener(Recorder):

@@ -6,12 +6,9 @@ import json
 import re
 from typing import Any
 
+from tests.texts import frame
+
 HEADER = re.compile("~m~([0-9]+)~m~")
-
-
-def frame(text: str) -> str:
-    """A frame; its length is JavaScript's, in UTF-16 code units."""
-    return f"~m~{len(text.encode('utf-16-le')) // 2}~m~{text}"
 
 
 def encode(*messages: Any) -> str:

@@ -32,15 +32,14 @@ from playwright.sync_api import Browser, Page, Request, WebSocket
 from tests.appserver import AppServer
 from tests.compatibility.official_client import CLIENT, Socket
 from tests.compatibility.table import Scenario
+from tests.support import OF_BROWSERS, STREAMING
 
 APP = Path(__file__).with_name("official_app.py")
 
-STREAMING = ("xhr-multipart", "htmlfile")
 PERSISTENT = ("websocket", *STREAMING)
-TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 ORIGINS = ("own origin", "other port")
 
-PLACES = [(t, origin) for t in TRANSPORTS for origin in ORIGINS if (t, origin) != ("htmlfile", "other port")]
+PLACES = [(t, origin) for t in OF_BROWSERS for origin in ORIGINS if (t, origin) != ("htmlfile", "other port")]
 
 pytestmark = pytest.mark.compatibility(client="official browser client 0.6.3")
 # What the browser itself notes on the console about a request that failed.

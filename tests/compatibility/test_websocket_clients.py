@@ -9,10 +9,11 @@ from typing import Any, Final
 import pytest
 
 from tests.compatibility import autobahn_testsuite, websocket_clients
-from tests.compatibility.frames import decode, encode, frame
+from tests.compatibility.frames import decode, encode
 from tests.compatibility.messages import HOSTILE, MEGABYTE, NESTED
 from tests.compatibility.websocket_clients import Aiohttp, Client, Refused, Websockets, Wsproto
 from tests.support import Recorder, Served, limit
+from tests.texts import frame
 
 VERSIONS: Final = {
     "websockets": ("13", "8", "7"),

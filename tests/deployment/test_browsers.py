@@ -13,8 +13,8 @@ from tests.appserver import START_SECONDS
 from tests.compatibility.official_client import Socket as OfficialSocket
 from tests.compatibility.page_socket import PageSocket
 from tests.deployment.fleet import NODES, Fleet, Proxy
+from tests.support import OF_BROWSERS
 
-TRANSPORTS = ("websocket", "xhr-multipart", "xhr-polling", "jsonp-polling", "htmlfile")
 MESSAGES = 20
 
 AnySocket = PageSocket | OfficialSocket
@@ -65,8 +65,8 @@ def open_at(node: str, transport: str, open_socket: OpenSocket) -> AnySocket:
 
 
 def test_all_clients_hear_all_messages_once_and_in_order(fleet: Fleet, open_socket: OpenSocket) -> None:
-    names = [*TRANSPORTS, *NODES]
-    sockets = [open_socket(transport) for transport in TRANSPORTS]
+    names = [*OF_BROWSERS, *NODES]
+    sockets = [open_socket(transport) for transport in OF_BROWSERS]
     sockets += [open_at(node, "websocket", open_socket) for node in NODES]
     for name, socket in zip(names, sockets, strict=True):
         socket.send(*({"by": name, "number": number, "text": "é中😀"} for number in range(MESSAGES)))
@@ -89,7 +89,7 @@ def test_a_process_is_killed_and_its_clients_go_on_over_another(
 ) -> None:
     # The official client takes 15 seconds to see that a stream has ended, and over jsonp-polling posts to its first
     # session for ever.
-    transports = TRANSPORTS if kind == "own" else ("websocket", "xhr-polling")
+    transports = OF_BROWSERS if kind == "own" else ("websocket", "xhr-polling")
     bystander = open_at("a", "websocket", open_socket)
     sockets = [open_at("b", transport, open_socket) for transport in transports]
     fleet.nodes["b"].kill()

@@ -20,7 +20,7 @@ from tornadio.net.socketwire import SocketWire
 from tornadio.net.streamwire import StreamWire
 from tornadio.net.wire import Wire, can_watch_sockets, open_wire
 
-LARGE = b"0123456789abcdef" * (1 << 18)
+DATA = b"0123456789abcdef" * (1 << 18)
 
 
 class Told:
@@ -103,7 +103,7 @@ async def test_a_loop_that_cannot_watch_sockets_leaves_them_on_their_streams(pai
 
 
 async def test_a_stream_with_unsent_bytes_is_kept(pair):
-    pair.stream.write(LARGE)
+    pair.stream.write(DATA)
     assert isinstance(pair.start(), StreamWire)
 
 
@@ -139,9 +139,9 @@ async def test_what_the_socket_takes_at_once_needs_no_future(pair, each_wire):
 
 async def test_what_it_does_not_take_comes_later_and_in_order(pair, each_wire):
     wire = pair.start()
-    taken = [wire.write(LARGE), wire.write(b"more"), wire.write(b"")]
+    taken = [wire.write(DATA), wire.write(b"more"), wire.write(b"")]
     assert wire.is_writing
-    assert await pair.read(len(LARGE) + 4) == LARGE + b"more"
+    assert await pair.read(len(DATA) + 4) == DATA + b"more"
     async with limit():
         for each in taken:
             assert each is not None
@@ -152,7 +152,7 @@ async def test_what_it_does_not_take_comes_later_and_in_order(pair, each_wire):
 
 async def test_what_is_not_taken_by_the_end_fails(pair, each_wire):
     wire = pair.start()
-    taken = wire.write(LARGE)
+    taken = wire.write(DATA)
     wire.close()
     with pytest.raises(StreamClosedError):
         await taken
@@ -184,7 +184,7 @@ async def test_a_peer_that_is_gone_shows_when_it_is_written_to(pair, each_wire):
     wire.pause_reading()
     pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     pair.peer.close()
-    taken = wire.write(LARGE)
+    taken = wire.write(DATA)
     assert taken is not None
     with pytest.raises(StreamClosedError):
         await taken
@@ -242,12 +242,12 @@ async def test_what_a_peer_sent_before_it_closed_during_a_pause_comes_right_befo
     pair.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     wire = pair.start()
     wire.pause_reading()
-    await asyncio.get_running_loop().sock_sendall(pair.peer, LARGE[:size])
+    await asyncio.get_running_loop().sock_sendall(pair.peer, DATA[:size])
     await asyncio.sleep(0)
     assert pair.told.data == b""
     pair.peer.close()
     await until(lambda: pair.told.lost)
-    assert (pair.told.data, pair.told.lost) == (LARGE[:size], 1)
+    assert (pair.told.data, pair.told.lost) == (DATA[:size], 1)
     assert wire.write(b"an answer to it") is None
 
 
@@ -255,7 +255,7 @@ async def test_what_is_too_much_of_a_peer_that_closed_during_a_pause_is_lost_wit
     pair.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
     wire = pair.start()
     wire.pause_reading()
-    await asyncio.get_running_loop().sock_sendall(pair.peer, LARGE[:500_000])
+    await asyncio.get_running_loop().sock_sendall(pair.peer, DATA[:500_000])
     pair.peer.close()
     await until(lambda: pair.told.lost)
     assert (pair.told.data, pair.told.lost) == (b"", 1)
@@ -302,11 +302,11 @@ async def test_without_epoll_a_peer_that_closes_is_noticed_when_it_is_read(pair,
 # -- Last words --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("last", [b"farewell", LARGE])
+@pytest.mark.parametrize("last", [b"farewell", DATA])
 async def test_last_words_arrive_although_the_peer_is_still_sending(pair, each_wire, last):
     lingering = LingeringCloses()
     wire = pair.start()
-    sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(pair.peer, LARGE))
+    sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(pair.peer, DATA))
     close_after(wire, last, lingering)
     assert await pair.read(len(last) + 1) == last
     await sending
@@ -319,7 +319,7 @@ async def test_a_peer_that_never_stops_sending_is_cut_off(pair, each_wire):
     lingering = LingeringCloses()
     close_after(pair.start(), b"farewell", lingering)
     with pytest.raises(ConnectionError):
-        await asyncio.get_running_loop().sock_sendall(pair.peer, LARGE * 16)
+        await asyncio.get_running_loop().sock_sendall(pair.peer, DATA * 16)
     assert len(lingering) == 0
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-import tornadio
-from tests.clients import Client, StreamClient, frame, open_client, opened_hybi
-from tests.support import POLLING, STREAMING, MovedLoop, Recorder, Served, limit
+from tests.clients import StreamClient, frame, greeted, opened_hybi
+from tests.support import PERSISTENT, POLLING, MovedLoop, Recorder, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
 from tornadio.sessions.base import BaseSession
@@ -23,8 +22,6 @@ from tornadio.sessions.persistent import PersistentSession
 from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import make_settings
-
-PERSISTENT = ("websocket", "flashsocket", *STREAMING)
 
 every_transport = pytest.mark.parametrize("transport", PERSISTENT + POLLING)
 every_persistent_transport = pytest.mark.parametrize("transport", PERSISTENT)
@@ -35,14 +32,7 @@ def heartbeat(number: int) -> list[str]:
     return [f"~h~{number}"]
 
 
-async def greeted(served: Served, transport: str) -> Client:
-    """A client that has had its session id and the Recorder's welcome."""
-    client = await open_client(served, transport)
-    assert await client.receive() == ["welcome"]
-    return client
-
-
-# -- The registry -----------------------------------------------------------------------------------------------------
+# -- The container -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

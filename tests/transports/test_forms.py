@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief
+from tests.support import PROCESSOR_SECONDS, brief
 from tornadio import proto
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.transports.forms import decode_form_frames, parse_post_body
@@ -18,8 +18,6 @@ from tornadio.transports.forms import decode_form_frames, parse_post_body
 URLENCODED = "application/x-www-form-urlencoded; charset=utf-8"
 MULTIPART = "multipart/form-data; boundary=b"
 LIMIT = 1 << 20
-# Bounds cost, not speed: what takes the square of its data would need minutes of the processor.
-PROCESSOR_SECONDS = 20.0
 
 
 # -- The field -------------------------------------------------------------------------------------------------------

@@ -5,12 +5,10 @@ from urllib.parse import quote
 import pytest
 import simplejson
 
-from tests.support import Recorder, jsonp_payload
+from tests.support import BARE_FORM, Recorder, jsonp_payload
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_http")
-
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # browsers name no charset for a form
 
 
 # -- Polls -------------------------------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ async def test_a_form_is_answered_with_something_that_an_iframe_can_show(serve):
     served = serve()
     session_id, _ = await served.open("jsonp-polling")
     path = f"/socket.io/jsonp-polling/{session_id}/1290000000000/0"
-    response = await served.request("POST", path, FORM, b"data=%7Em%7E5%7Em%7Ehello")
+    response = await served.request("POST", path, BARE_FORM, b"data=%7Em%7E5%7Em%7Ehello")
     assert (response.status, response.text) == (200, "ok")
     assert response.headers["content-type"] == "text/plain; charset=UTF-8"
     assert jsonp_payload((await served.poll(session_id, "jsonp-polling")).text) == "~m~5~m~hello"
@@ -124,7 +122,7 @@ async def test_a_form_is_answered_with_something_that_an_iframe_can_show(serve):
 async def test_a_message_keeps_its_newlines_although_the_form_changed_them(serve, body, messages):
     served = serve()
     session_id, _ = await served.open("jsonp-polling")
-    response = await served.request("POST", f"/socket.io/jsonp-polling/{session_id}/1290000000000/0", FORM, body)
+    response = await served.request("POST", f"/socket.io/jsonp-polling/{session_id}/1290000000000/0", BARE_FORM, body)
     assert (response.status, response.text) == (200, "ok")
     assert [event for event in Recorder.opened[0].events if event[0] == "message"] == [
         ("message", message) for message in messages
@@ -155,7 +153,9 @@ async def test_a_form_may_be_multipart(serve):
 async def test_a_form_without_frames_that_fit_is_400(serve):
     served = serve()
     session_id, _ = await served.open("jsonp-polling")
-    response = await served.request("POST", f"/socket.io/jsonp-polling/{session_id}/1/0", FORM, b"data=~m~9~m~a%0D%0Ab")
+    response = await served.request(
+        "POST", f"/socket.io/jsonp-polling/{session_id}/1/0", BARE_FORM, b"data=~m~9~m~a%0D%0Ab"
+    )
     assert response.status == 400
     assert response.text == "frame at 7 says 9 UTF-16 code units, but no frame ends there"
     assert (await served.post(session_id, "x", transport="jsonp-polling")).text == "ok"

@@ -7,15 +7,12 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, payload_of, until
+from tests.support import FORM, HTTP_TRANSPORTS, LARGE, POLLING, Recorder, Served, payload_of, until
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_http")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-# More than the kernel keeps for a client that does not read, less than max_send_buffer.
 OWN_PAGE = "Host: 127.0.0.1\r\nReferer: http://127.0.0.1/\r\n"
-LARGE = "0123456789abcdef" * (14 << 16)
 
 
 def connection_of(served: Served, session_id: str) -> Any:

@@ -5,12 +5,11 @@ import logging
 
 import pytest
 
-from tests.support import HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Response
+from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Response
 from tornadio.settings import PROTOCOLS
 
 pytestmark = pytest.mark.usefixtures("each_http")
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 HOST = "Host: 127.0.0.1\r\n"
 # A page on another port, which is allowed, but would see status 0 without CORS headers.
 PAGE = {"Origin": "http://127.0.0.1:8080"}

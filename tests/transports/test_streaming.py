@@ -4,15 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.support import STREAMING, Recorder, Served, Stream, until
+from tests.support import LARGE, STREAMING, Recorder, Served, Stream, until
 from tornadio import proto
 
 pytestmark = [pytest.mark.parametrize("transport", STREAMING), pytest.mark.usefixtures("each_way")]
 
-LARGE = "0123456789abcdef" * (12 << 16)
 
-
-async def greeted(served: Served, transport: str) -> tuple[Stream, str]:
+async def greeted_stream(served: Served, transport: str) -> tuple[Stream, str]:
     """A session whose greeting has been read."""
     stream, session_id = await served.open_stream(transport)
     assert await stream.read_payload() == "~m~7~m~welcome"
@@ -47,7 +45,7 @@ async def test_nothing_on_the_way_may_keep_it_back(serve, transport):
 
 async def test_messages_arrive_as_they_are_sent(serve, transport):
     served = serve()
-    stream, session_id = await greeted(served, transport)
+    stream, session_id = await greeted_stream(served, transport)
     for message in ["hello", "é中😀", {"a": [1, None]}, "</script><b>\u2028'\"\\&", "--socketio\n~m~3~m~abc", " \n"]:
         assert (await served.post(session_id, message, transport=transport)).text == "ok"
         assert await stream.read_payload() == proto.encode(message)
@@ -55,7 +53,7 @@ async def test_messages_arrive_as_they_are_sent(serve, transport):
 
 async def test_everything_sent_in_one_turn_of_the_loop_travels_together(serve, transport):
     served = serve()
-    stream, _ = await greeted(served, transport)
+    stream, _ = await greeted_stream(served, transport)
     messages = [str(number) for number in range(100)]
     for message in messages:
         served.router.broadcast(message)
@@ -64,7 +62,7 @@ async def test_everything_sent_in_one_turn_of_the_loop_travels_together(serve, t
 
 async def test_a_large_message_arrives_whole(serve, transport):
     served = serve()
-    stream, _ = await greeted(served, transport)
+    stream, _ = await greeted_stream(served, transport)
     served.router.broadcast(LARGE)
     served.router.broadcast("after")
     assert await stream.read_payload() == proto.encode(LARGE)
@@ -101,7 +99,7 @@ async def test_an_application_that_compresses_its_responses_leaves_streams_alone
 
 async def test_a_connection_is_closed_after_a_stream(serve, transport):
     served = serve()
-    stream, session_id = await greeted(served, transport)
+    stream, session_id = await greeted_stream(served, transport)
     assert stream.head.headers["connection"] == "close"
     await stream.wire.send_request("GET", "/socket.io/socket.io.js")  # which nobody reads as a request
     await served.post(session_id, "close", transport=transport)
@@ -116,7 +114,7 @@ async def test_a_connection_is_closed_after_a_stream(serve, transport):
 async def test_the_session_ends_with_its_connection(serve, clock, transport, end):
     # Time stands still: no heartbeat finds out.
     served = serve()
-    stream, session_id = await greeted(served, transport)
+    stream, session_id = await greeted_stream(served, transport)
     connection = served.router.connections[0]
     if end == "RST":
         stream.wire.reset()
@@ -131,7 +129,7 @@ async def test_the_session_ends_with_its_connection(serve, clock, transport, end
 
 async def test_the_session_ends_with_its_connection_also_in_the_middle_of_a_payload(serve, clock, transport):
     served = serve()
-    stream, _ = await greeted(served, transport)
+    stream, _ = await greeted_stream(served, transport)
     connection = served.router.connections[0]
     connection.send(LARGE)
     await stream.wire.read_until(b"\r\n")
@@ -142,7 +140,7 @@ async def test_the_session_ends_with_its_connection_also_in_the_middle_of_a_payl
 
 async def test_close_ends_the_stream_with_what_was_queued(serve, transport):
     served = serve()
-    stream, session_id = await greeted(served, transport)
+    stream, session_id = await greeted_stream(served, transport)
     connection = served.router.connections[0]
     connection.send("bye")
     connection.close()
@@ -158,7 +156,7 @@ async def test_close_ends_the_stream_with_what_was_queued(serve, transport):
 
 async def test_close_waits_for_a_slow_reader(serve, transport):
     served = serve()
-    stream, _ = await greeted(served, transport)
+    stream, _ = await greeted_stream(served, transport)
     connection = served.router.connections[0]
     connection.send(LARGE)
     connection.send("bye")
@@ -189,9 +187,9 @@ async def test_an_ended_stream_leaves_no_task_behind(serve, transport):
     await served.barrier()
     before = len(asyncio.all_tasks())
     for _ in range(5):
-        stream, _ = await greeted(served, transport)
+        stream, _ = await greeted_stream(served, transport)
         await stream.aclose()
-        stream, session_id = await greeted(served, transport)
+        stream, session_id = await greeted_stream(served, transport)
         await served.post(session_id, "close", transport=transport)
         assert await stream.read_payload() == ""
         await stream.aclose()
@@ -203,7 +201,7 @@ async def test_an_ended_stream_leaves_no_task_behind(serve, transport):
 
 async def test_a_second_get_takes_over_and_the_first_is_ended(serve, transport):
     served = serve()
-    first, session_id = await greeted(served, transport)
+    first, session_id = await greeted_stream(served, transport)
     second = await served.stream(transport, session_id)
     assert await first.read_payload() == ""
     served.router.broadcast("news")
@@ -213,7 +211,7 @@ async def test_a_second_get_takes_over_and_the_first_is_ended(serve, transport):
 
 async def test_after_a_takeover_the_end_of_the_first_connection_means_nothing(serve, transport):
     served = serve()
-    first, session_id = await greeted(served, transport)
+    first, session_id = await greeted_stream(served, transport)
     second = await served.stream(transport, session_id)
     first.wire.reset()
     await served.barrier()
@@ -223,7 +221,7 @@ async def test_after_a_takeover_the_end_of_the_first_connection_means_nothing(se
 
 async def test_after_a_takeover_the_end_of_the_second_connection_ends_the_session(serve, clock, transport):
     served = serve()
-    _, session_id = await greeted(served, transport)
+    _, session_id = await greeted_stream(served, transport)
     await (await served.stream(transport, session_id)).aclose()
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
@@ -231,7 +229,7 @@ async def test_after_a_takeover_the_end_of_the_second_connection_ends_the_sessio
 
 async def test_what_the_first_stream_did_not_take_comes_on_the_second(serve, transport):
     served = serve()
-    first, session_id = await greeted(served, transport)
+    first, session_id = await greeted_stream(served, transport)
     served.router.broadcast(LARGE)
     await first.wire.read_until(b"\r\n")
     served.router.broadcast("after")
@@ -243,7 +241,7 @@ async def test_what_the_first_stream_did_not_take_comes_on_the_second(serve, tra
 
 async def test_streams_that_take_over_from_each_other_lose_nothing(serve, transport):
     served = serve()
-    stream, session_id = await greeted(served, transport)
+    stream, session_id = await greeted_stream(served, transport)
     received = ""
     for number in range(20):
         served.router.broadcast(str(number))

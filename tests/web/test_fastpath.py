@@ -23,7 +23,7 @@ import tornadio.web.fastpath
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
 from tests.internals import connections_on_fast_path, without_watching_sockets
 from tests.leaks import left_behind, without_collector
-from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, Wire, payload_of, shut_down, until
+from tests.support import HTTP_TRANSPORTS, LARGE, POLLING, Recorder, Served, Wire, payload_of, shut_down, until
 from tests.vitals import vitals
 from tornadio import proto
 from tornadio.net.hangups import peer_has_closed
@@ -34,7 +34,6 @@ from tornadio.web.fastpath import missing_interfaces
 
 LOOK = 1 << 14
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
-LARGE = "0123456789abcdef" * (14 << 16)
 UNKNOWN = "/socket.io/xhr-polling/0123456789/1"  # answered at once, and nothing comes of it
 ENTERED = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
 

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief, fed
+from tests.support import PROCESSOR_SECONDS, brief, fed
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.websocket import hixie
 from tornadio.websocket.hixie import Framer
 
 LIMIT = 1 << 20
-# Bounds cost, not speed: what takes the square of its data would need minutes of the processor.
-PROCESSOR_SECONDS = 20.0
 
 
 def frame(text: str) -> bytes:

@@ -10,32 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import brief, fed
+from tests.clients import MASK, frame, header
+from tests.support import PROCESSOR_SECONDS, brief, fed
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.websocket import rfc6455
 from tornadio.websocket.rfc6455 import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Framer
 
 LIMIT = 1 << 20
-MASK = bytes.fromhex("37fa213d")  # the RFC's, section 5.7
-# Bounds cost, not speed: what takes the square of its data would need minutes of the processor.
-PROCESSOR_SECONDS = 20.0
-
-
-def header(opcode: int, length: int, final: bool = True, mask: bytes = MASK) -> bytes:
-    """The header of a client's frame, section 5.2."""
-    first = 0x80 * final | opcode
-    if length < 126:
-        return bytes([first, 0x80 | length]) + mask
-    if length < 1 << 16:
-        return bytes([first, 0x80 | 126]) + length.to_bytes(2, "big") + mask
-    return bytes([first, 0x80 | 127]) + length.to_bytes(8, "big") + mask
-
-
-def frame(opcode: int, payload: bytes | str, final: bool = True, mask: bytes = MASK) -> bytes:
-    """A client's frame."""
-    data = payload.encode() if isinstance(payload, str) else payload
-    masked = bytes(byte ^ key for byte, key in zip(data, itertools.cycle(mask), strict=False))
-    return header(opcode, len(data), final, mask) + masked
 
 
 def fragments(opcode: int, *parts: bytes | str) -> bytes:
