@@ -15,7 +15,7 @@ import tornado.web
 import tornadio
 import tornadio.net.wire
 import tornadio.web.fastpath
-from tests.internals import without_fast_path, without_watching_sockets
+from tests.internals import serve_by, without_watching_sockets
 from tests.support import MovedLoop, Recorder, Serve, Served, shut_down
 from tornadio.logs import FLOOD_LIMIT, FloodLimit
 
@@ -62,19 +62,15 @@ def without_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["plain", "tornado"])
 def each_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: on the fast path, and with all requests read by Tornado's HTTP."""
-    if request.param == "tornado":
-        without_fast_path(monkeypatch)
+    serve_by(request.param, monkeypatch)
     return str(request.param)
 
 
-@pytest.fixture(params=["plain", "socket", "stream"])
+@pytest.fixture(params=["plain", "tornado", "stream"])
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """For tests to run three times: with plain requests read at the fast_path, with all of them read by Tornado's HTTP,
+    """For tests to run three times: with plain requests read on the fast path, with all of them read by Tornado's HTTP,
     and so on a loop that can't watch sockets, where connections stay on Tornado's streams."""
-    if request.param != "plain":
-        without_fast_path(monkeypatch)
-    if request.param == "stream":
-        without_watching_sockets(monkeypatch)
+    serve_by(request.param, monkeypatch)
     return str(request.param)
 
 

@@ -158,6 +158,14 @@ def without_watching_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tornadio.net.wire, "can_watch_sockets", lambda loop: False)
 
 
+def serve_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on Tornado reads all requests ("tornado"), and connections stay on its streams ("stream")."""
+    if way in ("tornado", "stream"):
+        without_fast_path(monkeypatch)
+    if way == "stream":
+        without_watching_sockets(monkeypatch)
+
+
 def count_peeks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Grows from now on whenever the fast path peeks at what a connection has sent."""
     peeks: list[None] = []

@@ -207,10 +207,6 @@ class Wire:
     async def connect_unix(cls, path: str) -> Wire:
         return cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
 
-    @classmethod
-    async def connect_tls(cls, port: int, context: ssl.SSLContext) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, ssl=context))
-
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from tests.appserver import AppServer
-from tests.internals import without_fast_path, without_watching_sockets
-from tests.support import Served, Wire
+from tests.internals import serve_by
+from tests.support import Serve
+from tests.tls import Certificate, OverTls
 
 APP = Path(__file__).with_name("echo_app.py")
 
@@ -37,40 +34,17 @@ def echo(tmp_path: Path) -> Iterator[Echo]:
         server.kill()
 
 
-@dataclasses.dataclass(frozen=True)
-class Secure(Served):
-    """A server that is reached over TLS."""
-
-    context: ssl.SSLContext | None = None
-
-    async def connect(self) -> Wire:
-        streams = await asyncio.open_connection(
-            "127.0.0.1", self.port, limit=1 << 20, ssl=self.context, server_hostname="localhost"
-        )
-        self.wires.append(Wire(*streams))
-        return self.wires[-1]
-
-
 @pytest.fixture(params=["plain", "tornado", "stream", "tls"])
-def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve: Any) -> Any:
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve: Serve) -> Serve:
     """`serve` for tests to run with plain requests, with Tornado's HTTP, on its streams alone, and over TLS."""
+    serve_by(request.param, monkeypatch)
+    if request.param != "tls":
+        return serve
 
-    def start(*args: Any, **kwargs: Any) -> Served:
-        served: Served
-        if request.param != "tls":
-            served = serve(*args, **kwargs)
-            return served
-        authority = trustme.CA()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost").configure_cert(context)
-        trusting = ssl.create_default_context()
-        authority.configure_trust(trusting)
-        server = {"ssl_options": context, **kwargs.pop("server", {})}
+    def serve_over_tls(*args: Any, **kwargs: Any) -> OverTls:
+        certificate = Certificate()
+        server = {"ssl_options": certificate.server, **kwargs.pop("server", {})}
         served = serve(*args, server=server, **kwargs)
-        return Secure(served.server, served.router, served.wires, trusting)
+        return OverTls(served.server, served.router, served.wires, certificate)
 
-    if request.param in ("tornado", "stream"):
-        without_fast_path(monkeypatch)
-    if request.param == "stream":
-        without_watching_sockets(monkeypatch)
-    return start
+    return serve_over_tls

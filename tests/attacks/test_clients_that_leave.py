@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import socket
-import ssl
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
-import tornadio.net.wire
 from tests.appserver import AppServer
 from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
-from tests.internals import without_fast_path, without_watching_sockets
-from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Served, Wire, payload_of, until
+from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Wire, payload_of, until
+from tests.tls import Certificate, ElsewhereOverTls
 from tornadio import proto
 
 APP = Path(__file__).with_name("slow_app.py")
@@ -33,79 +28,6 @@ DESCRIPTORS = 256
 CLIENTS = 300
 
 VERSIONS = ("13", "76")
-
-
-class Context:
-    """Both sides of TLS."""
-
-    def __init__(self) -> None:
-        authority = trustme.CA()
-        self.certificate = authority.issue_cert("localhost")
-        self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.certificate.configure_cert(self.server)
-        self.client = ssl.create_default_context()
-        authority.configure_trust(self.client)
-
-
-class TlsWire(Wire):
-    """An encrypted connection. To a FIN without a word of TLS the server's side answers with an alert."""
-
-    async def read_to_end(self) -> bytes:
-        with contextlib.suppress(ssl.SSLError):
-            return await super().read_to_end()
-        return b""
-
-    async def aclose(self) -> None:
-        with contextlib.suppress(ssl.SSLError):
-            await super().aclose()
-
-
-async def connect_over_tls(port: int, context: Context) -> Wire:
-    return TlsWire(*await asyncio.open_connection("127.0.0.1", port, ssl=context.client, server_hostname="localhost"))
-
-
-@dataclasses.dataclass(frozen=True)
-class OverTls(Served):
-    """A server inside the test whose connections are encrypted."""
-
-    context: Any = None
-
-    async def connect(self) -> Wire:
-        self.wires.append(await connect_over_tls(self.port, self.context))
-        return self.wires[-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class ElsewhereOverTls(Elsewhere):
-    """A server in a process of its own, whose connections are encrypted."""
-
-    context: Any = None
-
-    async def connect(self) -> Wire:
-        self.wires.append(await connect_over_tls(self.port, self.context))
-        return self.wires[-1]
-
-
-Begin = Callable[[type[tornadio.SocketConnection]], Served]
-
-
-@pytest.fixture(params=["plain", "tornado", "stream", "tls"])
-def begin(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    """Starts a server: with plain requests, on Tornado's HTTP, there on a loop that can't watch sockets, over TLS."""
-    if request.param in ("tornado", "stream"):
-        without_fast_path(monkeypatch)
-    if request.param == "stream":
-        without_watching_sockets(monkeypatch)
-
-    def begin(connection_class: type[tornadio.SocketConnection]) -> Served:
-        if request.param != "tls":
-            served: Served = serve(connection_class)
-            return served
-        context = Context()
-        plain = serve(connection_class, server={"ssl_options": context.server})
-        return OverTls(plain.server, plain.router, plain.wires, context)
-
-    return begin
 
 
 class Busy(Recorder):
@@ -180,8 +102,8 @@ every_leaving = pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leav
 
 @every_version
 @every_leaving
-async def test_who_leaves_during_on_message_is_gone_at_once(begin, go_on, version, leave):
-    served = begin(Busy)
+async def test_who_leaves_during_on_message_is_gone_at_once(site, go_on, version, leave):
+    served = site(Busy)
     await greeted(served)  # whoever stays, stays
     before = open_descriptors()
     peer = await connect(served, version)
@@ -199,8 +121,8 @@ async def test_who_leaves_during_on_message_is_gone_at_once(begin, go_on, versio
 
 @every_version
 @every_leaving
-async def test_who_leaves_during_on_open_is_gone_at_once(begin, go_on, version, leave):
-    served = begin(SlowToOpen)
+async def test_who_leaves_during_on_open_is_gone_at_once(site, go_on, version, leave):
+    served = site(SlowToOpen)
     before = open_descriptors()
     peer = await connect(served, version)
     recorder = await at_work(("open", ""))
@@ -228,8 +150,8 @@ async def freed(wire: Wire, descriptors: int) -> None:
 
 @every_version
 @pytest.mark.parametrize("closes", [False, True], ids=["FIN", "close frame"])
-async def test_what_came_before_is_handled_in_order_although_the_client_has_gone(begin, go_on, version, closes):
-    served = begin(Busy)
+async def test_what_came_before_is_handled_in_order_although_the_client_has_gone(site, go_on, version, closes):
+    served = site(Busy)
     peer = await connect(served, version)
     await peer.send(proto.encode("work"), proto.encode("one"))
     recorder = await at_work(("message", "work"))
@@ -256,8 +178,8 @@ class Echo(Busy):
 
 
 @every_version
-async def test_what_is_answered_meanwhile_is_no_reason_to_drop_what_came_before(begin, version):
-    served = begin(Echo)
+async def test_what_is_answered_meanwhile_is_no_reason_to_drop_what_came_before(site, version):
+    served = site(Echo)
     peer = await connect(served, version)
     messages = [f"number {number}" for number in range(30)]
     await peer.send(*map(proto.encode, messages))
@@ -268,8 +190,8 @@ async def test_what_is_answered_meanwhile_is_no_reason_to_drop_what_came_before(
     assert recorder.events[1:] == [*(("message", message) for message in messages), ("close",)]
 
 
-async def test_what_came_together_is_handled_together_although_the_client_has_gone(begin, go_on):
-    served = begin(Busy)
+async def test_what_came_together_is_handled_together_although_the_client_has_gone(site, go_on):
+    served = site(Busy)
     peer = await connect(served)
     await peer.send(proto.encode(["work", "one"]))
     recorder = await at_work(("message", "work"))
@@ -281,8 +203,8 @@ async def test_what_came_together_is_handled_together_although_the_client_has_go
 
 
 @every_version
-async def test_a_reset_behind_messages_frees_the_descriptor_at_once(begin, go_on, version):
-    served = begin(Busy)
+async def test_a_reset_behind_messages_frees_the_descriptor_at_once(site, go_on, version):
+    served = site(Busy)
     before = open_descriptors()
     peer = await connect(served, version)
     await peer.send(proto.encode("work"))
@@ -300,8 +222,8 @@ async def test_a_reset_behind_messages_frees_the_descriptor_at_once(begin, go_on
 
 
 @every_version
-async def test_what_came_during_on_open_is_handled_although_the_client_has_gone(begin, go_on, version):
-    served = begin(SlowToOpen)
+async def test_what_came_during_on_open_is_handled_although_the_client_has_gone(site, go_on, version):
+    served = site(SlowToOpen)
     peer = await connect(served, version)
     recorder = await at_work(("open", ""))
     await peer.send(proto.encode("one"), proto.encode("two"))
@@ -313,8 +235,8 @@ async def test_what_came_during_on_open_is_handled_although_the_client_has_gone(
     assert recorder.events == [("open", ""), ("message", "one"), ("message", "two"), ("close",)]
 
 
-async def test_what_was_wrong_behind_the_last_messages_changes_nothing(begin, go_on):
-    served = begin(Busy)
+async def test_what_was_wrong_behind_the_last_messages_changes_nothing(site, go_on):
+    served = site(Busy)
     peer = await connect(served)
     await peer.send(proto.encode("work"))
     recorder = await at_work(("message", "work"))
@@ -326,8 +248,8 @@ async def test_what_was_wrong_behind_the_last_messages_changes_nothing(begin, go
     assert recorder.events[3:] == [("message", "one"), ("close",)]
 
 
-async def test_who_stays_is_not_taken_for_gone(begin, go_on):
-    served = begin(Busy)
+async def test_who_stays_is_not_taken_for_gone(site, go_on):
+    served = site(Busy)
     client = await greeted(served)
     for number in range(5):
         go_on.clear()
@@ -349,8 +271,8 @@ behind = pytest.mark.parametrize("behind", [b"", b"G"], ids=["", "with a byte be
 
 @pytest.mark.parametrize("transport", POLLING)
 @behind
-async def test_the_message_for_a_poll_whose_client_has_gone_goes_to_the_next(begin, transport, behind):
-    served = begin(Recorder)
+async def test_the_message_for_a_poll_whose_client_has_gone_goes_to_the_next(site, transport, behind):
+    served = site(Recorder)
     session_id, _ = await served.open(transport)
     wire = await served.start_poll(session_id, transport)
     await wire.send(behind)
@@ -364,8 +286,8 @@ async def test_the_message_for_a_poll_whose_client_has_gone_goes_to_the_next(beg
 
 @pytest.mark.parametrize("transport", POLLING)
 @behind
-async def test_the_descriptor_of_a_poll_whose_client_has_gone_is_free_at_once(begin, transport, behind):
-    served = begin(Recorder)
+async def test_the_descriptor_of_a_poll_whose_client_has_gone_is_free_at_once(site, transport, behind):
+    served = site(Recorder)
     session_id, _ = await served.open(transport)
     wire = await served.start_poll(session_id, transport)
     await wire.send(behind)
@@ -378,8 +300,8 @@ async def test_the_descriptor_of_a_poll_whose_client_has_gone_is_free_at_once(be
 
 @pytest.mark.parametrize("transport", POLLING)
 @behind
-async def test_polls_one_after_the_other_on_a_connection_are_answered(begin, transport, behind):
-    served = begin(Recorder)
+async def test_polls_one_after_the_other_on_a_connection_are_answered(site, transport, behind):
+    served = site(Recorder)
     session_id, _ = await served.open(transport)
     wire = await served.connect()
     index = "/0" if transport == "jsonp-polling" else ""
@@ -398,8 +320,8 @@ async def test_polls_one_after_the_other_on_a_connection_are_answered(begin, tra
 @pytest.mark.parametrize("transport", STREAMING)
 @behind
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
-async def test_who_leaves_during_the_on_open_of_a_stream_is_gone_at_once(begin, go_on, transport, behind, reset):
-    served = begin(SlowToOpen)
+async def test_who_leaves_during_the_on_open_of_a_stream_is_gone_at_once(site, go_on, transport, behind, reset):
+    served = site(SlowToOpen)
     before = open_descriptors()
     wire = await served.connect()
     await wire.send_request("GET", f"/socket.io/{transport}//1290000000000")
@@ -419,8 +341,8 @@ async def test_who_leaves_during_the_on_open_of_a_stream_is_gone_at_once(begin, 
 
 @pytest.mark.parametrize("transport", [*STREAMING, *POLLING])
 @behind
-async def test_the_descriptor_of_a_post_whose_client_has_gone_is_free_at_once(begin, go_on, transport, behind):
-    served = begin(Busy)
+async def test_the_descriptor_of_a_post_whose_client_has_gone_is_free_at_once(site, go_on, transport, behind):
+    served = site(Busy)
     session_id = await served.start(transport)
     wire = await served.connect()
     body = b"data=" + proto.encode("work").encode()
@@ -442,18 +364,16 @@ async def test_the_descriptor_of_a_post_whose_client_has_gone_is_free_at_once(be
 @pytest.mark.external
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
 async def test_hundreds_that_reset_during_a_handler_leave_the_descriptors_to_others(tmp_path, encrypted):
-    context = Context()
+    certificate = Certificate()
     arguments: tuple[str, ...] = ()
     if encrypted:
-        certificate = tmp_path / "certificate.pem"
-        certificate.write_bytes(context.certificate.private_key_and_cert_chain_pem.bytes())
-        arguments = (f"--certificate={certificate}",)
+        certificate.write(tmp_path / "certificate.pem")
+        arguments = (f"--certificate={tmp_path / 'certificate.pem'}",)
     limited = ("bash", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" "$@"', sys.executable)
     server = AppServer(APP, arguments, tmp_path / "output.txt", limited)
     server.start()
     try:
-        kind = ElsewhereOverTls if encrypted else Elsewhere
-        served = kind(server, None, [], context) if encrypted else kind.of(server)  # type: ignore[call-arg,arg-type]
+        served = ElsewhereOverTls.at(server, certificate) if encrypted else Elsewhere.of(server)
         async with contextlib.aclosing(served):
             before = (await served.read_json("/report"))["descriptors"]
             for _ in range(CLIENTS):

@@ -7,18 +7,17 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.appserver import AppServer, free_port
 from tests.clients import KEYS, NONCE, UPGRADE, request
 from tests.support import Elsewhere, Wire, until
+from tests.tls import Certificate
 
 APP = Path(__file__).with_name("descriptor_app.py")
 DESCRIPTORS = 128
@@ -98,10 +97,9 @@ async def test_the_policy_port_takes_no_spare_descriptor_either(server, served, 
 
 
 async def test_connections_that_are_reset_before_their_tls_handshake_leave_nothing(tmp_path):
-    authority = trustme.CA()
-    certificate = tmp_path / "certificate.pem"
-    certificate.write_bytes(authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
-    server = AppServer(APP, (f"--certificate={certificate}",), tmp_path / "output.txt")
+    certificate = Certificate()
+    certificate.write(tmp_path / "certificate.pem")
+    server = AppServer(APP, (f"--certificate={tmp_path / 'certificate.pem'}",), tmp_path / "output.txt")
     server.start()
     try:
         before = open_files(server)
@@ -110,11 +108,9 @@ async def test_connections_that_are_reset_before_their_tls_handshake_leave_nothi
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if number % 2:
                     connection.sendall(b"x")
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
         with (
             socket.create_connection(("127.0.0.1", server.port)) as connection,
-            context.wrap_socket(connection, server_hostname="127.0.0.1") as encrypted,
+            certificate.client.wrap_socket(connection, server_hostname="localhost") as encrypted,
         ):
             encrypted.sendall(request({"Connection": "close"}, "/socket.io/xhr-polling//1"))
             assert encrypted.recv(100).startswith(b"HTTP/1.1 200")

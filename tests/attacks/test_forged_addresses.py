@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
 
 import pytest
 import tornado.netutil
-import trustme
 
 import tornadio
 from tests.clients import HixiePeer, handshake, opened, request
 from tests.internals import connections_on_fast_path, count_peeks
 from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
+from tests.tls import Certificate, TlsWire
 from tornadio.errors import SettingsError
 from tornadio.settings import PROTOCOLS
 from tornadio.web.peers import Peers
@@ -267,16 +266,12 @@ async def test_only_the_first_bytes_of_a_connection_are_a_proxy_line(serve):
 
 
 async def test_over_tls_nobody_is_announced(serve, caplog):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority = trustme.CA()
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    served = serve(server={"xheaders": ["127.0.0.1"], "ssl_options": context})
+    certificate = Certificate()
+    served = serve(server={"xheaders": ["127.0.0.1"], "ssl_options": certificate.server})
     assert not (await ask(served, LINE + request({}, "/socket.io/xhr-polling//1"))).startswith(b"HTTP")
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
     for line, fields, expected in [(LINE, {}, None), (b"", FORGED, "192.0.2.66"), (b"", {}, "127.0.0.1")]:
         Recorder.opened.clear()
-        async with contextlib.aclosing(await Wire.connect_tls(served.port, client)) as wire:
+        async with contextlib.aclosing(await TlsWire.connect_to(served.port, certificate)) as wire:
             await wire.send(line + request(fields, "/socket.io/xhr-polling//1"))
             assert (await wire.read_head()).status == (400 if expected is None else 200)
         assert [recorder.request.remote_ip for recorder in Recorder.opened] == ([expected] if expected else [])

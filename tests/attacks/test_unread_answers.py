@@ -20,6 +20,7 @@ from tests.clients import request
 from tests.internals import http_streams, listeners, posts_of, sessions_of, without_unsent_sizes
 from tests.slow_clients import stop_reading
 from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, Wire, until
+from tests.tls import OverTls
 
 PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room
 LITTLE = 1 << 16  # bytes that the client's system has room for
@@ -63,7 +64,7 @@ async def connect(served: Served, room: int = ROOM) -> Wire:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
     connection.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", served.port))
-    context = getattr(served, "context", None)
+    context = served.certificate.client if isinstance(served, OverTls) else None
     name = None if context is None else "localhost"
     wire = Wire(*await asyncio.open_connection(sock=connection, limit=4096, ssl=context, server_hostname=name))
     served.wires.append(wire)

@@ -7,11 +7,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from typing import Any
 
 import pytest
-import trustme
 from tornado.netutil import bind_sockets
 from websockets.frames import Opcode
 
@@ -34,6 +32,7 @@ from tests.clients import (
     request,
 )
 from tests.support import Recorder, Response, Served, Wire, limit, until
+from tests.tls import Certificate, TlsWire
 from tornadio import proto
 from tornadio.net.socketwire import SocketWire
 from tornadio.net.streamwire import StreamWire
@@ -175,15 +174,9 @@ async def test_a_client_that_leaves_before_key3_was_never_there(serve, caplog):
 
 
 async def test_wss_in_the_location_behind_tls_and_behind_a_proxy_that_ends_it(serve):
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
-
-    served = serve(server={"ssl_options": server_context})
-    streams = await asyncio.open_connection("127.0.0.1", served.port, ssl=client_context, server_hostname="localhost")
-    served.wires.append(Wire(*streams))
+    certificate = Certificate()
+    served = serve(server={"ssl_options": certificate.server})
+    served.wires.append(await TlsWire.connect_to(served.port, certificate))
     peer = HixiePeer(served.wires[-1])
     await peer.wire.send(request({"Host": "localhost", **UPGRADE, **KEYS}) + KEY3)
     head = await peer.wire.read_head()
