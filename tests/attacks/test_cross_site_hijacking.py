@@ -15,9 +15,9 @@ import pytest
 import tornado.web
 
 from tests.clients import HIXIE, HYBI, KEY3, KEYS, NONCE, UPGRADE, frame
-from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
+from tests.support import FORM, HTTP_TRANSPORTS, POLLING, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
 from tornadio.web.flash import POLICY_REQUEST
-from tornadio.web.origins import parse_origin
+from tornadio.web.origins import OriginRule, parse_origin
 
 REFUSED = "this origin may not connect: see the setting 'origins'"
 
@@ -84,7 +84,27 @@ MATRIX: dict[tuple[str, ...] | None, list[tuple[str | None, bool]]] = {
 }
 RULES = [(origins, origin, allowed) for origins, cases in MATRIX.items() for origin, allowed in cases]
 
-every_setting = pytest.mark.parametrize("origins", MATRIX)
+# The rows with which each request of each transport shows that it asks the rule, with its own settings and headers: of
+# each setting one that may connect and one that may not, where there is one, and a header that is none or two.
+ROWS: list[tuple[tuple[str, ...] | None, list[tuple[str | None, bool]]]] = [
+    (
+        None,
+        [
+            ("http://good.com:8080", True),
+            ("http://evil.com:8001", False),
+            ("http://good.com,http://evil.com", False),
+            ("null", False),
+            ("", False),
+            (None, True),
+        ],
+    ),
+    (
+        ("listed.com:80", "any.com:*", "*:9999", "https://full.com"),
+        [("http://listed.com", True), ("http://good.com:8001", False), (None, True)],
+    ),
+    (("*:*",), [("http://evil.com", True), ("null", True)]),
+    ((), [("http://good.com:8001", False), (None, True)]),
+]
 
 
 def here(origins: Iterable[str] | None = None) -> dict[str, Any]:
@@ -123,55 +143,74 @@ def assert_refused(response: Response) -> None:
     assert response.headers["vary"] == "Origin"
 
 
-@every_transport
-@pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
-async def test_a_new_session(serve, transport, origins, origin, allowed):
-    served = serve(settings=here(origins))
-    response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", {"Origin": origin})
-    assert len(Recorder.opened) == (1 if allowed else 0)
-    if allowed:
-        assert response.status == 200
-        assert_readable_by(response, origin)
-    else:
-        assert_refused(response)
+# -- The rule ----------------------------------------------------------------------------------------------------------
 
 
-@every_transport
+@pytest.mark.pure
 @pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
-async def test_a_post(serve, transport, origins, origin, allowed):
-    served = serve(settings=here(origins))
-    session_id = await served.start(transport)
-    path = f"/socket.io/{transport}/{session_id}/send"
-    response = await ask(served, "POST", path, {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
-    if allowed:
-        assert (response.status, response.text) == (200, "ok")
-        assert_readable_by(response, origin)
-        assert Recorder.opened[0].events == [("open", ""), ("message", "hello")]
-    else:
-        assert_refused(response)
-        assert response.text == REFUSED
-        assert Recorder.opened[0].events == [("open", "")]
+def test_the_rule_for_an_origin(origins, origin, allowed):
+    headers = {} if origin is None else {"Origin": origin}
+    refusal = OriginRule(origins).refusal(headers, "good.com:8001", is_script=False)
+    assert refusal == (None if allowed else REFUSED)
+
+
+# -- Each request asks it ----------------------------------------------------------------------------------------------
 
 
 @every_transport
-@pytest.mark.parametrize(("origins", "origin", "allowed"), RULES)
-async def test_a_preflight(serve, transport, origins, origin, allowed):
-    served = serve(settings=here(origins))
-    headers = {
-        "Origin": origin,
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "content-type",
-    }
-    response = await ask(served, "OPTIONS", f"/socket.io/{transport}/0123/send", headers)
-    if allowed:
-        assert (response.status, response.body) == (200, b"")
-        assert_readable_by(response, origin)
-        assert response.headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
-        assert response.headers["access-control-allow-headers"] == "Content-Type"
-        assert int(response.headers["access-control-max-age"]) > 0
-    else:
-        assert_refused(response)
-        assert "access-control-allow-methods" not in response.headers
+async def test_a_new_session(serve, transport):
+    for origins, rows in ROWS:
+        served = serve(settings=here(origins))
+        for origin, allowed in rows:
+            Recorder.opened.clear()
+            response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", {"Origin": origin})
+            assert len(Recorder.opened) == (1 if allowed else 0), (origins, origin)
+            if allowed:
+                assert response.status == 200
+                assert_readable_by(response, origin)
+            else:
+                assert_refused(response)
+
+
+@every_transport
+async def test_a_post(serve, transport):
+    for origins, rows in ROWS:
+        served = serve(settings=here(origins))
+        for origin, allowed in rows:
+            Recorder.opened.clear()
+            session_id = await served.start(transport)
+            path = f"/socket.io/{transport}/{session_id}/send"
+            response = await ask(served, "POST", path, {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
+            if allowed:
+                assert (response.status, response.text) == (200, "ok"), (origins, origin)
+                assert_readable_by(response, origin)
+                assert Recorder.opened[0].events == [("open", ""), ("message", "hello")]
+            else:
+                assert_refused(response)
+                assert response.text == REFUSED
+                assert Recorder.opened[0].events == [("open", "")]
+
+
+@every_transport
+async def test_a_preflight(serve, transport):
+    for origins, rows in ROWS:
+        served = serve(settings=here(origins))
+        for origin, allowed in rows:
+            headers = {
+                "Origin": origin,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "content-type",
+            }
+            response = await ask(served, "OPTIONS", f"/socket.io/{transport}/0123/send", headers)
+            if allowed:
+                assert (response.status, response.body) == (200, b""), (origins, origin)
+                assert_readable_by(response, origin)
+                assert response.headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
+                assert response.headers["access-control-allow-headers"] == "Content-Type"
+                assert int(response.headers["access-control-max-age"]) > 0
+            else:
+                assert_refused(response)
+                assert "access-control-allow-methods" not in response.headers
 
 
 async def wait_for_news(served: Served, transport: str) -> tuple[str, Wire]:
@@ -196,10 +235,14 @@ async def read_news(wire: Wire, transport: str) -> bytes:
 
 
 @every_transport
-@every_setting
-async def test_a_get_of_a_visitors_session(serve, transport, origins):
-    served = serve(settings=here(origins))
-    for origin, allowed in MATRIX[origins]:
+async def test_a_get_of_a_visitors_session(serve, transport):
+    for origins, rows in ROWS:
+        await visit(serve(settings=here(origins)), transport, rows)
+
+
+async def visit(served: Served, transport: str, rows: list[tuple[str | None, bool]]) -> None:
+    """Pages ask for what a visitor's session waits for."""
+    for origin, allowed in rows:
         session_id, visitor = await wait_for_news(served, transport)
         other = await send(served, "GET", f"/socket.io/{transport}/{session_id}/1290000000001/0", {"Origin": origin})
         if allowed:  # it takes over
@@ -304,37 +347,57 @@ SITES: list[tuple[dict[str, str | None], bool]] = [
 ]
 NOTHING: dict[str, str | None] = {"Sec-Fetch-Site": None}
 
-every_site = pytest.mark.parametrize(("headers", "allowed"), SITES)
+# Of these each transport shows that it asks for each header: what lets in and what doesn't, alone and with another.
+SITE_ROWS: list[tuple[dict[str, str | None], bool]] = [
+    ({"Sec-Fetch-Site": "same-origin"}, True),
+    ({"Sec-Fetch-Site": "cross-site"}, False),
+    ({"Referer": "https://good.com:8443/"}, True),
+    ({"Referer": "http://evil.com/http://good.com/"}, False),
+    ({"Referer": ""}, False),
+    ({"Sec-Fetch-Site": "same-site", "Referer": "http://good.com/"}, True),
+    ({"Sec-Fetch-Site": "same-origin", "Referer": "http://evil.com/"}, True),
+    ({"Origin": "http://evil.com", "Sec-Fetch-Site": "same-origin"}, False),
+    ({"Origin": "http://good.com", "Sec-Fetch-Site": "same-site"}, True),
+]
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("is_script", [False, True], ids=["", "script"])
+@pytest.mark.parametrize(("headers", "allowed"), SITES)
+def test_the_rule_for_an_image_frame_or_script(headers, allowed, is_script):
+    assert (OriginRule(None).refusal(headers, "good.com:8001", is_script) is None) == allowed
 
 
 @every_transport
-@every_site
-async def test_a_session_of_an_image_frame_or_script(serve, transport, headers, allowed):
+async def test_a_session_of_an_image_frame_or_script(serve, transport):
     served = serve(settings=here())
-    response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", headers)
-    assert response.status == (200 if allowed else 403)
-    assert len(Recorder.opened) == (1 if allowed else 0)
+    for headers, allowed in SITE_ROWS:
+        Recorder.opened.clear()
+        response = await ask(served, "GET", f"/socket.io/{transport}//1290000000000/0", headers)
+        assert response.status == (200 if allowed else 403), headers
+        assert len(Recorder.opened) == (1 if allowed else 0)
 
 
-@pytest.mark.parametrize("transport", ["xhr-polling", "jsonp-polling"])
-@every_site
-async def test_a_poll_of_an_image_frame_or_script(serve, transport, headers, allowed):
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_poll_of_an_image_frame_or_script(serve, transport):
     served = serve(settings=here())
-    session_id, _ = await served.open(transport)
-    served.router.broadcast("secret")
-    response = await ask(served, "GET", f"/socket.io/{transport}/{session_id}/1/0", headers)
-    assert (response.status, "secret" in response.text) == ((200, True) if allowed else (403, False))
+    for headers, allowed in SITE_ROWS:
+        session_id, _ = await served.open(transport)
+        served.router.broadcast("secret")
+        response = await ask(served, "GET", f"/socket.io/{transport}/{session_id}/1/0", headers)
+        assert (response.status, "secret" in response.text) == ((200, True) if allowed else (403, False)), headers
 
 
 @every_transport
-@every_site
-async def test_a_post_without_origin(serve, transport, headers, allowed):
+async def test_a_post_without_origin(serve, transport):
     served = serve(settings=here())
-    session_id = await served.start(transport)
-    body = b"data=~m~5~m~hello"
-    response = await ask(served, "POST", f"/socket.io/{transport}/{session_id}/1/0", {**FORM, **headers}, body)
-    assert response.status == (200 if allowed else 403)
-    assert (("message", "hello") in Recorder.opened[0].events) == allowed
+    for headers, allowed in SITE_ROWS:
+        Recorder.opened.clear()
+        session_id = await served.start(transport)
+        body = b"data=~m~5~m~hello"
+        response = await ask(served, "POST", f"/socket.io/{transport}/{session_id}/1/0", {**FORM, **headers}, body)
+        assert response.status == (200 if allowed else 403), headers
+        assert (("message", "hello") in Recorder.opened[0].events) == allowed
 
 
 @every_transport
@@ -400,10 +463,14 @@ def first_message(version: str) -> bytes:
 
 @every_socket
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
-@every_setting
-async def test_a_handshake(serve, transport, version, origins):
-    served = serve(settings=here(origins))
-    for origin, allowed in MATRIX[origins]:
+async def test_a_handshake(serve, transport, version):
+    for origins, rows in ROWS:
+        await shake_hands(serve(settings=here(origins)), transport, version, rows)
+
+
+async def shake_hands(served: Served, transport: str, version: str, rows: list[tuple[str | None, bool]]) -> None:
+    """Pages open a WebSocket, with a first message."""
+    for origin, allowed in rows:
         Recorder.opened.clear()
         headers = {**UPGRADE, **VERSION_HEADERS[version], ORIGIN_HEADERS[version]: origin}
         wire = await send(served, "GET", f"/socket.io/{transport}", headers)
@@ -423,25 +490,25 @@ async def test_a_handshake(serve, transport, version, origins):
 
 @every_socket
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
-@every_site
-async def test_a_handshake_without_origin(serve, transport, version, headers, allowed):
+async def test_a_handshake_without_origin(serve, transport, version):
     served = serve(settings=here())
-    response = await (
-        await send(served, "GET", f"/socket.io/{transport}", {**UPGRADE, **VERSION_HEADERS[version], **headers})
-    ).read_head()
-    assert response.status == (101 if allowed else 403)
+    for headers, allowed in SITE_ROWS:
+        given = {**UPGRADE, **VERSION_HEADERS[version], **headers}
+        response = await (await send(served, "GET", f"/socket.io/{transport}", given)).read_head()
+        assert response.status == (101 if allowed else 403), headers
 
 
 @every_socket
-@every_setting
-async def test_other_methods_at_a_websockets_address(serve, transport, origins):
-    served = serve(settings=here(origins))
-    for origin, allowed in MATRIX[origins]:
-        preflight = await ask(served, "OPTIONS", f"/socket.io/{transport}", {"Origin": origin})
-        post = await ask(served, "POST", f"/socket.io/{transport}", {**FORM, "Origin": origin}, b"data=~m~5~m~hello")
-        assert (preflight.status, post.status) == (200 if allowed else 403, 405), origin
-        for response in (preflight, post):
-            assert_readable_by(response, origin if allowed else None)
+async def test_other_methods_at_a_websockets_address(serve, transport):
+    for origins, rows in ROWS:
+        served = serve(settings=here(origins))
+        for origin, allowed in rows:
+            preflight = await ask(served, "OPTIONS", f"/socket.io/{transport}", {"Origin": origin})
+            body = b"data=~m~5~m~hello"
+            post = await ask(served, "POST", f"/socket.io/{transport}", {**FORM, "Origin": origin}, body)
+            assert (preflight.status, post.status) == (200 if allowed else 403, 405), (origins, origin)
+            for response in (preflight, post):
+                assert_readable_by(response, origin if allowed else None)
     assert Recorder.opened == []
 
 
