@@ -101,41 +101,63 @@ CUT: dict[str, tuple[str, object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("transport", PROTOCOLS)
+@pytest.mark.pure
 @pytest.mark.parametrize("kind", CUT)
-async def test_half_a_character_arrives_as_a_replacement_character(serve, caplog, kind, transport):
+def test_half_a_character_is_decoded_as_a_replacement_character(kind):
     text, message = CUT[kind]
+    assert proto.decode(json_frame(text) + proto.encode("behind it")) == [("~m~", message), ("~m~", "behind it")]
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_payload_is_an_error_that_says_what_is_wrong(kind):
+    payload, reason = HOSTILE[kind]
+    with pytest.raises(proto.ProtocolError) as raised:
+        proto.decode(payload)
+    assert str(raised.value).removeprefix("frame 1: ").startswith(reason)
+    assert len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("transport", PROTOCOLS)
+async def test_half_a_character_arrives_as_a_replacement_character(serve, caplog, transport):
     served = serve()
     client = await greeted(served, transport)
-    if isinstance(client, SocketClient):
-        await client.peer.send(json_frame(text) + proto.encode("behind it"))
-    else:
-        response = await served.post_data(client.session_id, json_frame(text) + proto.encode("behind it"), transport)
-        assert (response.status, response.text) == (200, "ok")
-    assert await received(client, "behind it") == [message]
-    assert Recorder.opened[0].events == [("open", ""), ("message", message), ("message", "behind it")]
+    for text, message in CUT.values():
+        Recorder.opened[0].events.clear()
+        if isinstance(client, SocketClient):
+            await client.peer.send(json_frame(text) + proto.encode("behind it"))
+        else:
+            data = json_frame(text) + proto.encode("behind it")
+            response = await served.post_data(client.session_id, data, transport)
+            assert (response.status, response.text) == (200, "ok")
+        assert await received(client, "behind it") == [message]
+        assert Recorder.opened[0].events == [("message", message), ("message", "behind it")]
     assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("transport", POLLING)
-@pytest.mark.parametrize("kind", HOSTILE)
-async def test_a_hostile_post_is_answered_400_and_the_session_goes_on(serve, caplog, kind, transport):
-    payload, reason = HOSTILE[kind]
+async def test_a_hostile_post_is_answered_400_and_the_session_goes_on(serve, caplog, transport):
     served = serve()
     session_id, _ = await served.open(transport)
-    response = await served.post_data(session_id, payload, transport)
-    assert response.status == 400
-    assert response.text.removeprefix("frame 1: ").startswith(reason)
-    assert len(response.text) < 200
-    assert (await served.post(session_id, "still here", transport=transport)).text == "ok"
-    answer = (await served.poll(session_id, transport)).text
-    assert proto.encode("still here") in (answer if transport == "xhr-polling" else jsonp_payload(answer))
-    assert Recorder.opened[0].events == [("open", ""), ("message", "still here")]
+    for kind, (payload, reason) in HOSTILE.items():
+        Recorder.opened[0].events.clear()
+        response = await served.post_data(session_id, payload, transport)
+        assert response.status == 400, kind
+        assert response.text.removeprefix("frame 1: ").startswith(reason), kind
+        assert len(response.text) < 200
+        assert (await served.post(session_id, "still here", transport=transport)).text == "ok"
+        answer = (await served.poll(session_id, transport)).text
+        assert proto.encode("still here") in (answer if transport == "xhr-polling" else jsonp_payload(answer))
+        assert Recorder.opened[0].events == [("message", "still here")], kind
     assert [record for record in caplog.records if record.exc_info] == []
 
 
+# Of each kind of error one, since it ends the connection: what is nested, a number, what is no JSON, or no frame.
+ENDING = ("open brackets", "an integer of a million digits", "NaN", "nothing", "a length of a million digits")
+
+
 @pytest.mark.parametrize("version", ["13", "76"])
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", ENDING)
 async def test_a_hostile_websocket_message_ends_its_connection_with_1007_and_no_other(serve, caplog, kind, version):
     payload, reason = HOSTILE[kind]
     served = serve()

@@ -40,12 +40,12 @@ UNKNOWN = "there is no such session: it has ended, or never was"
 
 
 @every_transport
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("session_id", ["0123456789abcdef0123456789abcdef", "1", "%20", "%2F", "SEND", "x" * 4000])
-async def test_an_unknown_session_is_401(serve, transport, method, session_id):
-    body = b"data=" if method == "POST" else b""
-    response = await serve().request(method, f"/socket.io/{transport}/{session_id}/1290000000000/0", PAGE, body)
-    assert_told(response, 401, UNKNOWN)
+async def test_an_unknown_session_is_401(serve, transport):
+    served = serve()
+    for session_id in ("0123456789abcdef0123456789abcdef", "1", "%20", "%2F", "SEND", "x" * 4000):
+        for method, body in (("GET", b""), ("POST", b"data=")):
+            path = f"/socket.io/{transport}/{session_id}/1290000000000/0"
+            assert_told(await served.request(method, path, PAGE, body), 401, UNKNOWN)
 
 
 @every_transport
@@ -63,17 +63,14 @@ async def test_an_ended_session_is_401(serve, transport, method):
     assert_told(response, 401, UNKNOWN)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("theirs", HTTP_TRANSPORTS)
-@every_transport
-async def test_under_another_transport_a_session_is_unknown(serve, transport, theirs, method):
-    if transport == theirs:
-        return
+async def test_under_another_transport_a_session_is_unknown(serve, theirs):
     served = serve()
     session_id = await served.start(theirs)
-    body = b"data=~m~1~m~x" if method == "POST" else b""
-    response = await served.request(method, f"/socket.io/{transport}/{session_id}/1290000000000/0", PAGE, body)
-    assert_told(response, 401, UNKNOWN)
+    for transport in (each for each in HTTP_TRANSPORTS if each != theirs):
+        for method, body in (("GET", b""), ("POST", b"data=~m~1~m~x")):
+            path = f"/socket.io/{transport}/{session_id}/1290000000000/0"
+            assert_told(await served.request(method, path, PAGE, body), 401, UNKNOWN)
     assert (await served.post(session_id, "mine", transport=theirs)).text == "ok"
     assert Recorder.opened[0].events == [("open", ""), ("message", "mine")]
 
@@ -180,38 +177,40 @@ async def test_a_post_without_a_session_is_400(serve, transport, path):
     assert served.router.connections == ()
 
 
+# tests/transports/test_forms.py has all that a body may be.
+BAD_BODIES = [
+    (FORM, b"", "the body must have one field data=FRAMES, it has none"),
+    (FORM, b"x=1", "the body must have one field data=FRAMES, it has none"),
+    (FORM, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
+    (FORM, b"xdata=~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
+    (FORM, b"data=~m~1~m~x&data=~m~1~m~y", "the body must have one field data=FRAMES, it has several"),
+    ({}, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
+    (FORM, b"data=~m~1~m~%FF", "the field data is not UTF-8"),
+    (FORM, b"data=~m~1~m~\xff", "the field data is not UTF-8"),
+    (FORM, b"data=~m~1~m~%ED%A0%80", "the field data is not UTF-8"),
+    (
+        {"Content-Type": "multipart/form-data; boundary=XX"},
+        b'--XX\r\nContent-Disposition: form-data; name="x"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
+        "the body must have one field data=FRAMES, it has none",
+    ),
+    (
+        {"Content-Type": "multipart/form-data; boundary=XX"},
+        b'--XX\r\nContent-Disposition: form-data; name="data"; filename="f"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
+        "the body must have one field data=FRAMES, it has none",
+    ),
+]
+
+
 @every_transport
-@pytest.mark.parametrize(
-    ("headers", "body", "reason"),
-    [
-        (FORM, b"", "the body must have one field data=FRAMES, it has none"),
-        (FORM, b"x=1", "the body must have one field data=FRAMES, it has none"),
-        (FORM, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
-        (FORM, b"xdata=~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
-        (FORM, b"data=~m~1~m~x&data=~m~1~m~y", "the body must have one field data=FRAMES, it has several"),
-        ({}, b"~m~1~m~x", "the body must have one field data=FRAMES, it has none"),
-        (FORM, b"data=~m~1~m~%FF", "the field data is not UTF-8"),
-        (FORM, b"data=~m~1~m~\xff", "the field data is not UTF-8"),
-        (FORM, b"data=~m~1~m~%ED%A0%80", "the field data is not UTF-8"),
-        (
-            {"Content-Type": "multipart/form-data; boundary=XX"},
-            b'--XX\r\nContent-Disposition: form-data; name="x"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
-            "the body must have one field data=FRAMES, it has none",
-        ),
-        (
-            {"Content-Type": "multipart/form-data; boundary=XX"},
-            b'--XX\r\nContent-Disposition: form-data; name="data"; filename="f"\r\n\r\n~m~1~m~x\r\n--XX--\r\n',
-            "the body must have one field data=FRAMES, it has none",
-        ),
-    ],
-)
-async def test_a_bad_body_is_400_and_the_session_goes_on(serve, transport, headers, body, reason):
+async def test_a_bad_body_is_400_and_the_session_goes_on(serve, transport):
     served = serve()
     session_id = await served.start(transport)
-    given = {**PAGE, **headers, "Content-Length": str(len(body))}
-    assert_told(await served.request("POST", f"/socket.io/{transport}/{session_id}/send", given, body), 400, reason)
-    assert Recorder.opened[0].events == [("open", "")]
-    assert (await served.post(session_id, "x", transport=transport)).text == "ok"
+    for headers, body, reason in BAD_BODIES:
+        given = {**PAGE, **headers, "Content-Length": str(len(body))}
+        assert_told(await served.request("POST", f"/socket.io/{transport}/{session_id}/send", given, body), 400, reason)
+        assert Recorder.opened[0].events == [("open", "")]
+        assert (await served.post(session_id, "x", transport=transport)).text == "ok"
+        Recorder.opened[0].events.pop()
 
 
 @every_transport
@@ -225,38 +224,38 @@ async def test_a_multipart_body_that_is_none_is_400(serve, transport, content_ty
     assert response.text.startswith("bad multipart/form-data: ")
 
 
+BAD_FRAMES = [
+    "x",
+    "~m~1~m~",
+    "~m~2~m~x",
+    "~m~1",
+    "~m~~m~x",
+    "~m~-1~m~x",
+    "~m~+1~m~x",
+    "~m~1.0~m~x",
+    "~m~٣~m~abc",
+    "~m~99999999999999999999~m~x",
+    "~m~" + "9" * 100_000,
+    "~m~1~m~😀",
+    " ~m~1~m~x",
+    "~m~4~m~~j~{",
+    "~m~6~m~~j~NaN",
+    "~m~200003~m~~j~" + "[" * 100_000 + "]" * 100_000,
+]
+
+
 @every_transport
-@pytest.mark.parametrize(
-    "data",
-    [
-        "x",
-        "~m~1~m~",
-        "~m~2~m~x",
-        "~m~1",
-        "~m~~m~x",
-        "~m~-1~m~x",
-        "~m~+1~m~x",
-        "~m~1.0~m~x",
-        "~m~٣~m~abc",
-        "~m~99999999999999999999~m~x",
-        "~m~" + "9" * 100_000,
-        "~m~1~m~😀",
-        " ~m~1~m~x",
-        "~m~4~m~~j~{",
-        "~m~6~m~~j~NaN",
-        "~m~200003~m~~j~" + "[" * 100_000 + "]" * 100_000,
-    ],
-    ids=lambda data: data[:20],
-)
-async def test_bad_frames_are_400_and_the_session_goes_on(serve, transport, data):
+async def test_bad_frames_are_400_and_the_session_goes_on(serve, transport):
     served = serve()
     session_id = await served.start(transport)
-    response = await served.post_data(session_id, "~m~6~m~before" + data, transport)
-    assert response.status == 400
-    assert len(response.text) < 200
-    assert response.headers["content-type"] == "text/plain; charset=UTF-8"
-    assert (await served.post(session_id, "after", transport=transport)).text == "ok"
-    assert Recorder.opened[0].events == [("open", ""), ("message", "before"), ("message", "after")]
+    for data in BAD_FRAMES:
+        Recorder.opened[0].events.clear()
+        response = await served.post_data(session_id, "~m~6~m~before" + data, transport)
+        assert response.status == 400, data[:20]
+        assert len(response.text) < 200
+        assert response.headers["content-type"] == "text/plain; charset=UTF-8"
+        assert (await served.post(session_id, "after", transport=transport)).text == "ok"
+        assert Recorder.opened[0].events == [("message", "before"), ("message", "after")], data[:20]
 
 
 async def test_the_reason_says_what_is_wrong_and_where(serve):
@@ -342,15 +341,17 @@ async def test_an_exception_in_on_open_is_500(serve, transport, connection_class
 
 
 @every_transport
-@pytest.mark.parametrize("answer", [None, True, 0, "", [], "no"])
-async def test_only_false_refuses(serve, transport, answer):
+async def test_only_false_refuses(serve, transport):
+    answers: list[object] = [None, True, 0, "", [], "no"]
+
     class Answering(Recorder):
         def on_open(self, request, *args, **kwargs):
-            return answer
+            return answers[len(served.router.connections)]
 
     served = serve(Answering)
-    await served.start(transport)
-    assert len(served.router.connections) == 1
+    for number in range(len(answers)):
+        await served.start(transport)
+        assert len(served.router.connections) == number + 1
 
 
 # -- on_message and on_close raise -------------------------------------------------------------------------------------

@@ -37,22 +37,30 @@ from tornadio import proto
 from tornadio.net.socketwire import SocketWire
 from tornadio.net.streamwire import StreamWire
 
-pytestmark = pytest.mark.usefixtures("each_way")
-
+# What depends on who has read the handshake, and on what carries the bytes. What is the framing's alone (the frames,
+# their order and limits) runs once here, and through each cut of its bytes in tests/websocket.
+every_way = pytest.mark.usefixtures("each_way")
 every_version = pytest.mark.parametrize("version", [*HYBI, *HIXIE])
 
 
 # -- Handshakes --------------------------------------------------------------------------------------------------------
 
-both_transports = pytest.mark.parametrize(
-    "path", [PATH, PATH + "/", "/socket.io/flashsocket", "/socket.io/flashsocket/", PATH + "?a=b"]
-)
+PATHS = [PATH, PATH + "/", "/socket.io/flashsocket", "/socket.io/flashsocket/", PATH + "?a=b"]
+
+both_transports = pytest.mark.parametrize("path", PATHS)
 
 
+@every_way
 @pytest.mark.parametrize("version", HYBI)
-@both_transports
-async def test_rfc6455_handshake(serve, version, path):
-    wire = await serve().connect()
+async def test_rfc6455_handshake(serve, version):
+    served = serve()
+    for path in PATHS:
+        await shake_hands(served, version, path)
+
+
+async def shake_hands(served: Served, version: str, path: str) -> None:
+    """A handshake of RFC 6455, byte for byte."""
+    wire = await served.connect()
     await wire.send(request({**UPGRADE, **NONCE, "Sec-WebSocket-Version": version}, path))
     assert await wire.read_until(b"\r\n\r\n") == (
         b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -62,6 +70,7 @@ async def test_rfc6455_handshake(serve, version, path):
     )
 
 
+@every_way
 @both_transports
 async def test_draft_76_handshake(serve, path):
     wire = await serve().connect()
@@ -76,6 +85,7 @@ async def test_draft_76_handshake(serve, path):
     assert await wire.read_exactly(16) == ANSWER
 
 
+@every_way
 @both_transports
 async def test_draft_75_handshake(serve, path):
     wire = await serve().connect()
@@ -89,6 +99,7 @@ async def test_draft_75_handshake(serve, path):
     )
 
 
+@every_way
 async def test_draft_76_gets_the_101_before_it_has_sent_key3(serve):
     wire = await serve().connect()
     await wire.send(request({**UPGRADE, **KEYS}))
@@ -98,6 +109,7 @@ async def test_draft_76_gets_the_101_before_it_has_sent_key3(serve):
     assert await wire.read_exactly(16) == ANSWER
 
 
+@every_way
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "8"}], ids=["without length", "with length"])
 async def test_draft_76_key3_and_messages_may_come_with_the_request(serve, headers):
     peer = HixiePeer(await serve().connect())
@@ -108,6 +120,7 @@ async def test_draft_76_key3_and_messages_may_come_with_the_request(serve, heade
     assert [await peer.receive(), await peer.receive()] == ["~m~7~m~welcome", "~m~2~m~hi"]
 
 
+@every_way
 async def test_rfc6455_messages_may_come_with_the_request(serve):
     peer = HybiPeer(await serve().connect(), PATH)
     peer.protocol.send_request(peer.protocol.connect())
@@ -130,6 +143,7 @@ def record_writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return written
 
 
+@every_way
 @pytest.mark.parametrize("version", HYBI)
 async def test_rfc6455_sends_the_101_and_the_session_id_in_one_piece(serve, monkeypatch, version):
     written = record_writes(monkeypatch)
@@ -142,6 +156,7 @@ async def test_rfc6455_sends_the_101_and_the_session_id_in_one_piece(serve, monk
     assert b"HTTP/" not in b"".join(written[1:])
 
 
+@every_way
 @pytest.mark.parametrize("version", HIXIE)
 async def test_the_drafts_before_send_the_101_by_itself(serve, monkeypatch, version):
     written = record_writes(monkeypatch)
@@ -150,6 +165,7 @@ async def test_the_drafts_before_send_the_101_by_itself(serve, monkeypatch, vers
     assert written[0].endswith(b"\r\n\r\n")
 
 
+@every_way
 async def test_key3_has_ten_seconds(serve, clock):
     wire = await serve().connect()
     await wire.send(request({**UPGRADE, **KEYS}))
@@ -162,6 +178,7 @@ async def test_key3_has_ten_seconds(serve, clock):
     assert Recorder.opened == []
 
 
+@every_way
 async def test_a_client_that_leaves_before_key3_was_never_there(serve, caplog):
     served = serve()
     wire = await served.connect()
@@ -173,6 +190,7 @@ async def test_a_client_that_leaves_before_key3_was_never_there(serve, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@every_way
 async def test_wss_in_the_location_behind_tls_and_behind_a_proxy_that_ends_it(serve):
     certificate = Certificate()
     served = serve(server={"ssl_options": certificate.server})
@@ -192,6 +210,7 @@ async def test_wss_in_the_location_behind_tls_and_behind_a_proxy_that_ends_it(se
     assert (await wire.read_head()).headers["sec-websocket-location"] == "wss://example.com/socket.io/websocket"
 
 
+@every_way
 @pytest.mark.parametrize(("keys", "name"), [(KEYS, "sec-websocket-protocol"), ({}, "websocket-protocol")], ids=HIXIE)
 async def test_the_drafts_echo_a_subprotocol(serve, keys, name):
     wire = await serve().connect()
@@ -199,6 +218,7 @@ async def test_the_drafts_echo_a_subprotocol(serve, keys, name):
     assert (await wire.read_head()).headers[name] == "sample"
 
 
+@every_way
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
 async def test_a_program_without_an_origin_may_connect(serve, version):
     wire = await serve().connect()
@@ -207,6 +227,7 @@ async def test_a_program_without_an_origin_may_connect(serve, version):
     assert (await wire.read_head()).status == 101
 
 
+@every_way
 @pytest.mark.parametrize("version", ["0", "6", "9", "14", "x", ""])
 async def test_another_version_is_told_those_that_are_spoken(serve, version):
     response = await refused(serve(), {**UPGRADE, **NONCE, "Sec-WebSocket-Version": version})
@@ -214,6 +235,7 @@ async def test_another_version_is_told_those_that_are_spoken(serve, version):
     assert response.headers["sec-websocket-version"] == "13, 8, 7"
 
 
+@every_way
 @pytest.mark.parametrize(
     "headers",
     [
@@ -254,6 +276,7 @@ async def refused(served: Served, headers: dict[str, str], path: str = PATH) -> 
 RFC6455 = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
 
 
+@every_way
 @pytest.mark.parametrize(
     "headers",
     [
@@ -271,11 +294,13 @@ async def test_a_page_of_another_host_is_refused(serve, headers):
     assert (await refused(serve(), headers)).status == 403
 
 
+@every_way
 async def test_a_transport_that_is_not_enabled_is_refused(serve):
     served = serve(settings={"enabled_protocols": ["websocket"]})
     assert (await refused(served, RFC6455, "/socket.io/flashsocket")).status == 403
 
 
+@every_way
 async def test_no_more_than_max_sessions_come_in(serve):
     served = serve(settings={"max_sessions": 1})
     peer = await opened(served)
@@ -286,12 +311,14 @@ async def test_no_more_than_max_sessions_come_in(serve):
     await opened(served)
 
 
+@every_way
 async def test_a_post_is_not_a_websocket(serve):
     response = await serve().request("POST", PATH, UPGRADE, b"data=")
     assert response.status == 405
     assert response.headers["allow"] == "GET, OPTIONS"
 
 
+@every_way
 @every_version
 async def test_extra_and_another_resource(serve, version):
     served = serve(resource="chat", extra_re=r"\d+", extra_sep="/")
@@ -314,13 +341,14 @@ async def test_the_session_id_comes_first_and_alone(serve, version, transport):
 
 
 @every_version
-@pytest.mark.parametrize("message", ["é中😀", "", " \r\n </script>\u2028", {"a": [1, None, "é"]}, 1.5, "x" * 70_000])
-async def test_messages_come_back_as_they_were_sent(serve, version, message):
+async def test_messages_come_back_as_they_were_sent(serve, version):
     peer = await opened(serve(), version)
-    await peer.send(proto.encode(message))
-    assert proto.decode(await peer.receive()) == [("~m~", message)]
+    for message in ("é中😀", "", " \r\n </script>\u2028", {"a": [1, None, "é"]}, 1.5, "x" * 70_000):
+        await peer.send(proto.encode(message))
+        assert proto.decode(await peer.receive()) == [("~m~", message)]
 
 
+@every_way
 @every_version
 async def test_many_messages_in_one_write_arrive_in_order(serve, version):
     peer = await opened(serve(), version)
@@ -342,6 +370,7 @@ async def test_many_frames_in_one_message_arrive_in_order(serve, version):
     assert frames == [("~m~", "one"), ("~m~", {"two": 2}), ("~m~", "three")]
 
 
+@every_way
 @pytest.mark.parametrize(
     ("version", "data"),
     [("13", frame(Opcode.TEXT, "~m~4~m~é中😀".encode())), ("76", b"\x00" + "~m~4~m~é中😀".encode() + b"\xff")],
@@ -451,6 +480,7 @@ async def test_max_message_size_is_of_one_message(serve, version):
     assert await peer.ended() == (1009 if version in HYBI else None)
 
 
+@every_way
 async def test_a_message_that_is_too_large_is_refused_at_its_header(serve):
     peer = await opened_hybi(serve())
     await peer.wire.send(b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"mask")
@@ -460,6 +490,7 @@ async def test_a_message_that_is_too_large_is_refused_at_its_header(serve):
 # -- Ends --------------------------------------------------------------------------------------------------------------
 
 
+@every_way
 @every_version
 async def test_the_client_closes(serve, version):
     peer = await opened(serve(), version)
@@ -468,6 +499,7 @@ async def test_the_client_closes(serve, version):
     await Recorder.opened[0].closed.wait()
 
 
+@every_way
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [(b"", b"\x88\x00"), (b"\x03\xe9bye", b"\x88\x02\x03\xe9"), (b"\x0f\xa0", b"\x88\x02\x0f\xa0")],
@@ -478,6 +510,7 @@ async def test_a_close_frame_is_answered_with_its_code(serve, sent, answer):
     assert await peer.wire.read_to_end() == answer
 
 
+@every_way
 @every_version
 async def test_the_server_closes_after_what_it_has_sent(serve, version):
     class Abortable(Recorder):
@@ -492,12 +525,14 @@ async def test_the_server_closes_after_what_it_has_sent(serve, version):
     assert await peer.ended() == (1000 if version in HYBI else None)
 
 
+@every_way
 async def test_the_bytes_of_the_servers_close(serve):
     peer = await opened_hybi(serve())
     await peer.wire.send(frame(Opcode.TEXT, b"~m~5~m~close"))
     assert await peer.wire.read_exactly(4) == b"\x88\x02\x03\xe8"
 
 
+@every_way
 @every_version
 async def test_what_comes_after_the_servers_close_is_not_handled(serve, version, caplog):
     peer = await opened(serve(), version)
@@ -509,6 +544,7 @@ async def test_what_comes_after_the_servers_close_is_not_handled(serve, version,
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@every_way
 @every_version
 async def test_a_client_that_never_answers_our_close_is_cut_off(serve, clock, version):
     peer = await opened(serve(), version)
@@ -523,6 +559,7 @@ async def test_a_client_that_never_answers_our_close_is_cut_off(serve, clock, ve
     assert peer.wire.reader.at_eof()
 
 
+@every_way
 @every_version
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 async def test_a_connection_that_breaks(serve, version, reset):
@@ -536,6 +573,7 @@ async def test_a_connection_that_breaks(serve, version, reset):
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
 
 
+@every_way
 @every_version
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["def", "async def"])
 async def test_on_open_that_returns_false_refuses_with_1008(serve, version, asynchronous):
@@ -555,6 +593,7 @@ async def test_on_open_that_returns_false_refuses_with_1008(serve, version, asyn
     assert recorder.events == [("open", ""), ("close",)]
 
 
+@every_way
 @every_version
 async def test_on_open_that_raises_ends_with_1011(serve, version, caplog):
     class Failing(Recorder):
@@ -568,6 +607,7 @@ async def test_on_open_that_raises_ends_with_1011(serve, version, caplog):
     assert "RuntimeError: as the test asked" in caplog.text
 
 
+@every_way
 @every_version
 async def test_on_message_that_raises_ends_with_1011_what_was_sent_before_arrives(serve, version, caplog):
     class Failing(Recorder):
@@ -585,6 +625,7 @@ async def test_on_message_that_raises_ends_with_1011_what_was_sent_before_arrive
     await other.close()
 
 
+@every_way
 async def test_an_error_behind_a_handler_is_told_although_the_client_goes_on_sending(serve):
     class Slow(Recorder):
         async def on_message(self, message: Any) -> None:
@@ -603,6 +644,7 @@ async def test_an_error_behind_a_handler_is_told_although_the_client_goes_on_sen
 # -- Slow peers --------------------------------------------------------------------------------------------------------
 
 
+@every_way
 async def test_a_ping_is_answered_with_its_payload(serve):
     peer = await opened_hybi(serve())
     await peer.wire.send(frame(Opcode.PING, b"") + frame(Opcode.PONG, b"unasked"))
@@ -627,6 +669,7 @@ def resume_reading(wire: Wire) -> None:
     wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
 
+@every_way
 @every_version
 async def test_a_peer_that_takes_too_little_is_dropped_at_max_send_buffer(serve, version, caplog):
     served = serve(Firehose, {"max_send_buffer": 1 << 20})
@@ -646,6 +689,7 @@ async def test_a_peer_that_takes_too_little_is_dropped_at_max_send_buffer(serve,
     await slow.wire.read_to_end()  # what was still in our own buffers
 
 
+@every_way
 async def test_a_peer_that_takes_its_time_is_not_dropped_below_max_send_buffer(serve):
     peer = await opened_hybi(serve(Firehose, {"max_send_buffer": 100 << 20}))
     stop_reading(peer.wire)
@@ -657,6 +701,7 @@ async def test_a_peer_that_takes_its_time_is_not_dropped_below_max_send_buffer(s
         received += len(proto.decode(await peer.receive()))
 
 
+@every_way
 @every_version
 async def test_what_was_sent_before_an_exception_arrives_also_at_a_slow_peer(serve, version):
     class Failing(Recorder):
@@ -676,6 +721,7 @@ async def test_what_was_sent_before_an_exception_arrives_also_at_a_slow_peer(ser
     assert await peer.ended() == (1011 if version in HYBI else None)
 
 
+@every_way
 async def test_a_closed_connection_whose_peer_takes_nothing_is_cut_off_after_session_expiry(serve, clock):
     served = serve(Firehose, {"max_send_buffer": 100 << 20, "session_expiry": 10, "session_check_interval": 1})
     peer = await opened_hybi(served)
@@ -692,6 +738,7 @@ async def test_a_closed_connection_whose_peer_takes_nothing_is_cut_off_after_ses
     assert len(await peer.wire.read_to_end()) < 300 * 65536
 
 
+@every_way
 async def test_of_many_pings_from_a_peer_that_takes_nothing_the_last_ones_are_answered_when_it_does(serve):
     peer = await opened_hybi(serve(Firehose, {"max_send_buffer": 100 << 20}))
     stop_reading(peer.wire)
@@ -714,6 +761,7 @@ async def test_of_many_pings_from_a_peer_that_takes_nothing_the_last_ones_are_an
     assert bytes((await peer.next_frame()).data) == b"and on"
 
 
+@every_way
 async def test_a_peer_that_takes_nothing_not_even_our_close_frame_is_cut_off(serve, clock):
     served = serve()
     [listener] = bind_sockets(0, "127.0.0.1")
