@@ -53,17 +53,18 @@ def assert_refused(response: Response) -> None:
     assert (response.status, response.text) == (403, REFUSED)
 
 
-@every_setting
 @every_transport
-async def test_a_rebound_page_opens_no_session(serve, transport, settings):
-    served = serve(settings=settings)
-    for origin in ({}, ORIGIN):
-        assert_refused(await ask(served, "GET", f"/socket.io/{transport}//1/0", {**REBOUND, **origin}))
+async def test_a_rebound_page_opens_no_session(serve, transport):
+    for settings in SETTINGS.values():
+        served = serve(settings=settings)
+        for origin in ({}, ORIGIN):
+            assert_refused(await ask(served, "GET", f"/socket.io/{transport}//1/0", {**REBOUND, **origin}))
     assert Recorder.opened == []
 
 
-@every_setting
+# The rule that all of these ask has tests/web/test_hosts.py for itself.
 @every_transport
+@pytest.mark.parametrize("settings", [{}, SETTINGS["hosts and any origin"]], ids=["default", "hosts"])
 async def test_a_rebound_page_uses_no_session(serve, transport, settings):
     served = serve(settings=settings)
     session_id = await served.start(transport)
@@ -76,27 +77,26 @@ async def test_a_rebound_page_uses_no_session(serve, transport, settings):
     assert Recorder.opened[0].events == [("open", "")]
 
 
-@every_setting
 @pytest.mark.parametrize("transport", SOCKETS)
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
-async def test_a_rebound_page_opens_no_websocket(serve, transport, version, settings):
-    served = serve(settings=settings)
+async def test_a_rebound_page_opens_no_websocket(serve, transport, version):
     more = {"76": KEYS, "75": {}}.get(version, NONCE | {"Sec-WebSocket-Version": version})
     headers = {**REBOUND, **ORIGIN, **UPGRADE, **more}
-    wire = await served.connect()
-    await wire.send_request("GET", f"/socket.io/{transport}", headers)
-    answer = await wire.read_to_end()
-    assert answer.startswith(b"HTTP/1.1 403 ")
-    assert answer.endswith(REFUSED.encode())
+    for settings in SETTINGS.values():
+        served = serve(settings=settings)
+        wire = await served.connect()
+        await wire.send_request("GET", f"/socket.io/{transport}", headers)
+        answer = await wire.read_to_end()
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert answer.endswith(REFUSED.encode())
     assert Recorder.opened == []
 
 
 @every_setting
-@pytest.mark.parametrize(
-    "path", ["/socket.io/1/", "/socket.io/nonsense", "/socket.io/?EIO=4", "/socket.io/" + 5000 * "x"]
-)
-async def test_a_rebound_page_learns_nothing_of_other_paths(serve, path, settings):
-    assert_refused(await ask(serve(settings=settings), "GET", path, REBOUND))
+async def test_a_rebound_page_learns_nothing_of_other_paths(serve, settings):
+    served = serve(settings=settings)
+    for path in ("/socket.io/1/", "/socket.io/nonsense", "/socket.io/?EIO=4", "/socket.io/" + 5000 * "x"):
+        assert_refused(await ask(served, "GET", path, REBOUND))
 
 
 @pytest.mark.parametrize("settings", [{}, {"origins": ["good.example:*"]}, {"hosts": ["good.example"]}])

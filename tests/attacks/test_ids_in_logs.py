@@ -178,15 +178,17 @@ FAULTS: dict[Fault, int] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
-async def test_no_refusal_tells_an_id(serve, each_http, log, transport, fault):
+async def test_no_refusal_tells_an_id(serve, each_http, log, fault):
     served = serve(Quoting, settings={"max_message_size": 1000})
-    session_id = await served.start(transport)
-    assert await fault(served, transport, session_id) == FAULTS[fault]
-    if fault is not bad_header:  # which nobody has read as far as the id
-        assert_nothing_is_told(log)
-    else:
-        assert session_id[:16] not in "".join(log.lines)
+    for transport in HTTP_TRANSPORTS:
+        log.lines.clear()
+        Recorder.opened.clear()
+        session_id = await served.start(transport)
+        assert await fault(served, transport, session_id) == FAULTS[fault]
+        if fault is not bad_header:  # which nobody has read as far as the id
+            assert_nothing_is_told(log)
+        else:
+            assert session_id[:16] not in "".join(log.lines)
 
 
 @pytest.mark.parametrize("transport", HTTP_TRANSPORTS)

@@ -66,33 +66,33 @@ async def end(served: Served, clock: MovedLoop, transport: str, ending: Ending) 
     return watched
 
 
-@pytest.mark.parametrize("base", [Doing, DoingLater, DoingInFutures])
 @pytest.mark.parametrize(("transport", "ending"), ENDINGS, ids=lambda value: getattr(value, "__name__", value))
-async def test_nothing_is_left_of_a_connection_when(serve, clock, base, transport, ending):
-    served = serve(doing(base, last=fail), SETTINGS)
-    with without_collector():
-        watched = await end(served, clock, transport, ending)
-        assert watched.names >= EXPECTED[transport]
-        Recorder.opened.clear()
-        await hang_up(served, clock)
-        assert watched.alive == []
-        if ending is the_client_sends_chunk_after_chunk:
-            assert len(tornados_circles()) <= 1
-            gc.collect()
-        assert left_behind() == {}
+async def test_nothing_is_left_of_a_connection_when(serve, clock, transport, ending):
+    for base in (Doing, DoingLater, DoingInFutures):
+        served = serve(doing(base, last=fail), SETTINGS)
+        with without_collector():
+            watched = await end(served, clock, transport, ending)
+            assert watched.names >= EXPECTED[transport]
+            Recorder.opened.clear()
+            await hang_up(served, clock)
+            assert watched.alive == [], base
+            if ending is the_client_sends_chunk_after_chunk:
+                assert len(tornados_circles()) <= 1
+                gc.collect()
+            assert left_behind() == {}, base
 
 
 @every_transport
-@pytest.mark.parametrize("base", [Doing, DoingLater, DoingInFutures])
 @pytest.mark.parametrize("first", [refuse, fail, wait_for_something_cancelled, close, close_and_fail, send_too_much])
-async def test_nothing_is_left_of_a_connection_whose_on_open_does_this(serve, clock, transport, base, first):
-    served = serve(doing(base, first=first), SETTINGS)
-    with without_collector():
-        await asyncio.gather(open_client(served, transport), return_exceptions=True)
-        await Recorder.opened[0].wait_closed()
-        Recorder.opened.clear()
-        await hang_up(served, clock)
-        assert left_behind() == {}
+async def test_nothing_is_left_of_a_connection_whose_on_open_does_this(serve, clock, transport, first):
+    for base in (Doing, DoingLater, DoingInFutures):
+        served = serve(doing(base, first=first), SETTINGS)
+        with without_collector():
+            await asyncio.gather(open_client(served, transport), return_exceptions=True)
+            await Recorder.opened[0].wait_closed()
+            Recorder.opened.clear()
+            await hang_up(served, clock)
+            assert left_behind() == {}, base
 
 
 @every_transport

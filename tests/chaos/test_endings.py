@@ -16,6 +16,7 @@ from tests.chaos.endings import (
     SETTINGS,
     Deed,
     Doing,
+    DoingLater,
     Ending,
     SlowToOpen,
     broken_by,
@@ -35,7 +36,6 @@ from tests.chaos.endings import (
     say,
     say_good_bye,
     send_too_much,
-    synchronous_or_not,
     the_application_closes,
     the_application_sends_too_much,
     the_client_is_reset,
@@ -49,6 +49,7 @@ from tests.support import (
     PERSISTENT,
     MovedLoop,
     Recorder,
+    Serve,
     Served,
     until,
 )
@@ -82,10 +83,26 @@ async def assert_that_others_go_on(served: Served, other: Client, last: Deed) ->
     assert received == (["somebody left"] if last is say_good_bye else []) + ["still here"]
 
 
-@pytest.mark.parametrize("last", [nothing, fail, say_good_bye, close_everybody])
-@synchronous_or_not
 @pytest.mark.parametrize(("transport", "ending"), ENDINGS, ids=lambda value: getattr(value, "__name__", value))
-async def test_on_close_runs_once_when(serve, clock, caplog, base, last, transport, ending):
+async def test_on_close_runs_once_when(serve, clock, caplog, log_limit, transport, ending):
+    """Whatever on_close does, and whether the handlers are coroutines or not."""
+    for last, base in itertools.product([nothing, fail, say_good_bye, close_everybody], [Doing, DoingLater]):
+        print(f"on_close: {last.__name__}, {base.__name__}")
+        await assert_that_on_close_runs_once(serve, clock, caplog, base, last, transport, ending)
+        Recorder.opened.clear()
+        caplog.clear()
+        log_limit.clear()
+
+
+async def assert_that_on_close_runs_once(
+    serve: Serve,
+    clock: MovedLoop,
+    caplog: pytest.LogCaptureFixture,
+    base: type[Doing],
+    last: Deed,
+    transport: str,
+    ending: Ending,
+) -> None:
     served = serve(doing(base, last=last), SETTINGS)
     client, other = await greeted(served, transport), await greeted(served)
     await ending(served, client, clock)
@@ -107,12 +124,27 @@ async def test_on_close_runs_once_when(serve, clock, caplog, base, last, transpo
 
 
 @every_transport
-@synchronous_or_not
-@pytest.mark.parametrize("last", [nothing, *FAILING])
 @pytest.mark.parametrize(
     "first", [refuse, *FAILING, close, close_and_fail, close_and_refuse, close_everybody, send_too_much]
 )
-async def test_on_close_runs_once_when_on_open_does_this(serve, clock, caplog, transport, base, first, last):
+async def test_on_close_runs_once_when_on_open_does_this(serve, clock, caplog, log_limit, transport, first):
+    for last, base in itertools.product([nothing, *FAILING], [Doing, DoingLater]):
+        print(f"on_close: {last.__name__}, {base.__name__}")
+        await assert_that_on_close_runs_after_on_open(serve, clock, caplog, base, first, last, transport)
+        Recorder.opened.clear()
+        caplog.clear()
+        log_limit.clear()
+
+
+async def assert_that_on_close_runs_after_on_open(
+    serve: Serve,
+    clock: MovedLoop,
+    caplog: pytest.LogCaptureFixture,
+    base: type[Doing],
+    first: Deed,
+    last: Deed,
+    transport: str,
+) -> None:
     served = serve(doing(base, first=first, last=last), SETTINGS)
     trying = asyncio.gather(open_client(served, transport), return_exceptions=True)
     await until(lambda: Recorder.opened)
