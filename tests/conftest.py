@@ -13,11 +13,9 @@ import pytest
 import tornado.web
 
 import tornadio
-import tornadio.net.wire
-import tornadio.web.fastpath
 from tests.internals import serve_by, without_watching_sockets
 from tests.support import MovedLoop, Recorder, Serve, Served, shut_down
-from tornadio.logs import FLOOD_LIMIT, FloodLimit
+from tornadio.logs import RATE_LIMITER, RateLimiter
 
 pytest_plugins = ("tests.kinds", "tests.browser_fixtures", "tests.node_fixtures", "tests.redis_fixtures")
 

@@ -23,10 +23,10 @@ import tornadio.transports.forms
 import tornadio.web.fastpath
 from tornadio import SocketConnection
 from tornadio.cluster.relay import Relay
-from tornadio.logs import FloodLimit, _Window
+from tornadio.logs import RateLimiter, _Window
 from tornadio.net.hangups import Hangups
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 # -- Sessions ----------------------------------------------------------------------------------------------------------
 
 
-def sessions_of(router: tornadio.Router) -> list[Session]:
+def sessions_of(router: tornadio.Router) -> list[BaseSession]:
     """The sessions that a router knows."""
     return list(router._sessions)
 
 
-def session_of(connection: tornadio.SocketConnection) -> Session:
-    session: Session = connection._tornadio_session
+def session_of(connection: tornadio.SocketConnection) -> BaseSession:
+    session: BaseSession = connection._tornadio_session
     return session
 
 
 def callbacks_at_work(router: tornadio.Router) -> int:
     """How many of the application's callbacks run at the moment."""
-    return router._sessions.tasks.at_work
+    return router._sessions.tasks.running_handlers
 
 
 def sessions_by_address(router: tornadio.Router) -> dict[Any, int]:
@@ -72,32 +72,32 @@ def unflushed(router: tornadio.Router) -> int:
 
 def checks_expiry(router: tornadio.Router) -> bool:
     """Whether the timer runs that looks for expired sessions."""
-    checks = router._sessions._checks
+    checks = router._sessions._expiry_check
     return checks is not None and checks._handle is not None
 
 
 def is_writing(connection: tornadio.SocketConnection) -> bool:
     """Whether a write of the connection's session is under way."""
-    return session_of(connection)._busy is not None
+    return session_of(connection)._writing_channel is not None
 
 
-def has_channel(session: Session) -> bool:
+def has_channel(session: BaseSession) -> bool:
     """Whether something is there that a session could write to."""
     return session._channel is not None
 
 
-def posts_of(session: Session) -> int:
+def posts_of(session: BaseSession) -> int:
     """How many POSTs to a session are not answered yet."""
     return len(session._posts)
 
 
-def queue_length(session: Session) -> int:
+def queue_length(session: BaseSession) -> int:
     """How many entries a session's send queue has."""
     return len(session._outbox)
 
 
-def has_queued(session: Session) -> bool:
-    return session._outbox.first is not None
+def has_queued(session: BaseSession) -> bool:
+    return session._outbox.head is not None
 
 
 def settings_of(router: tornadio.Router) -> Settings:
@@ -115,7 +115,7 @@ def relay_of(router: tornadio.Router) -> Relay | None:
 
 
 def is_subscribing(relay: Relay) -> bool:
-    return relay._subscribing is not None
+    return relay._sync_task is not None
 
 
 # -- The server --------------------------------------------------------------------------------------------------------
@@ -220,10 +220,10 @@ def held_by(framer: rfc6455.Framer | hixie.Framer) -> int:
 
 
 @contextlib.contextmanager
-def later(log_limit: FloodLimit) -> Iterator[None]:
+def later(log_limit: RateLimiter) -> Iterator[None]:
     """For the limit of log lines it is one window later."""
     clock = log_limit._clock
-    log_limit._clock = lambda: clock() + tornadio.logs.SECONDS
+    log_limit._clock = lambda: clock() + tornadio.logs.WINDOW_SECONDS
     try:
         yield
     finally:

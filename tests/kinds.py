@@ -42,6 +42,7 @@ EXTERNAL: Final = (
     "test_benchmarks.py",
     "test_packaging.py",
     "test_readme.py",
+    "test_types.py",
 )
 PURE: Final = (
     "fuzz",

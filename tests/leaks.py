@@ -13,7 +13,7 @@ from typing import Any
 import tornadio
 from tests.internals import KEPT, body_of, handler_of
 from tests.support import MovedLoop, Served
-from tornadio.sessions.base import Session
+from tornadio.sessions.base import BaseSession
 from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
 from tornadio.transports.streaming import StreamChannel
 from tornadio.transports.websocket import WebSocketChannel
@@ -58,7 +58,7 @@ class Watched:
     """Weak references to all that carries a connection now."""
 
     def __init__(self) -> None:
-        kinds = (tornadio.SocketConnection, Session, TransportHandler, StreamChannel, WebSocketChannel)
+        kinds = (tornadio.SocketConnection, BaseSession, TransportHandler, StreamChannel, WebSocketChannel)
         self._references = [(type(each).__name__, weakref.ref(each)) for each in ours() if isinstance(each, kinds)]
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import tornadio
 from tests.clients import StreamClient, frame, greeted, opened_hybi
 from tests.support import PERSISTENT, POLLING, MovedLoop, Recorder, limit
 from tornadio import proto
@@ -32,7 +33,7 @@ def heartbeat(number: int) -> list[str]:
     return [f"~h~{number}"]
 
 
-# -- The container -----------------------------------------------------------------------------------------------------
+# -- The registry ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
