@@ -46,11 +46,20 @@ EXTERNAL: Final = (
 )
 PURE: Final = (
     "fuzz",
+    "net/test_fifolock.py",
+    "net/test_proxyprotocol.py",
+    "net/test_timers.py",
+    "sessions/test_dispatch.py",
+    "sessions/test_heartbeat.py",
     "sessions/test_outbox.py",
+    "sessions/test_state.py",
+    "test_documents.py",
     "test_layout.py",
     "test_proto.py",
     "test_settings.py",
+    "transports/test_forms.py",
     "web/test_fastparse.py",
+    "web/test_origins.py",
     "websocket",
 )
 # Fixtures that start processes, besides those of programs.OF_FIXTURES.
