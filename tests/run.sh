@@ -138,8 +138,8 @@ if [ "${1:-}" = --fast ]; then
     # Two halves, one for each core; what the second one prints comes when it is done.
     beside run_suite "The fast tests, second half" main pytest -q -m "pure or local" "${FAST[@]}" \
         --basetemp "$OTHERS/fast" -p no:cacheprovider
-    run_suite "The fast tests, first half" main pytest -q -m "pure or local" "${FAST[@]/#/--ignore=}" \
-        --ignore=tests/attacks --ignore=tests/chaos
+    run_suite "The fast tests, first half" main pytest -q -m "pure or local" tests "${FAST[@]/#/--ignore=}" \
+        "${WITHOUT_BROWSER[@]:0:3}" --ignore=tests/attacks --ignore=tests/chaos
     wait_beside
     exit
 fi

@@ -25,6 +25,11 @@ def stop_reading(wire: Wire) -> None:
     cast(asyncio.ReadTransport, wire.writer.transport).pause_reading()
 
 
+def resume_reading(wire: Wire) -> None:
+    """What has stayed in the socket is read, and what comes."""
+    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+
+
 class Roomless(Elsewhere):
     """A server in a process of its own, for clients without room."""
 

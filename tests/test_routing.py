@@ -328,28 +328,6 @@ async def test_on_open_sees_the_request(serve, transport):
     assert connection.transport == transport
 
 
-async def test_broadcast_reaches_every_other_connection_of_the_router(serve):
-    class Speaker(Recorder):
-        def on_message(self, message):
-            self.broadcast(message)
-
-    served = serve(Speaker)
-    elsewhere = serve()
-    stranger, _ = await elsewhere.open()
-    speaker, _ = await served.open()
-    polling, _ = await served.open()
-    streams = [(await served.open_stream(transport))[0] for transport in STREAMING]
-    assert (await served.post(speaker, "é中😀")).text == "ok"
-    assert (await served.poll(polling)).text == "~m~4~m~é中😀"
-    for stream in streams:
-        assert await stream.read_payload() == "~m~7~m~welcome"
-        assert await stream.read_payload() == "~m~4~m~é中😀"
-    for server, session_id in [(served, speaker), (elsewhere, stranger)]:
-        for connection in server.router.connections:
-            connection.close()
-        assert (await server.poll(session_id)).status == 401  # there was nothing for them
-
-
 async def test_the_router_broadcasts_to_all_but_those_excluded(serve):
     served = serve()
     ids = [await served.start("xhr-polling") for _ in range(3)]

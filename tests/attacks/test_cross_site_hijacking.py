@@ -158,7 +158,7 @@ def test_the_rule_for_an_origin(origins, origin, allowed):
 
 
 @every_transport
-async def test_a_new_session(serve, transport):
+async def test_a_page_opens_a_session(serve, transport):
     for origins, rows in ROWS:
         served = serve(settings=here(origins))
         for origin, allowed in rows:
@@ -173,7 +173,7 @@ async def test_a_new_session(serve, transport):
 
 
 @every_transport
-async def test_a_post(serve, transport):
+async def test_a_page_posts(serve, transport):
     for origins, rows in ROWS:
         served = serve(settings=here(origins))
         for origin, allowed in rows:
@@ -192,7 +192,7 @@ async def test_a_post(serve, transport):
 
 
 @every_transport
-async def test_a_preflight(serve, transport):
+async def test_a_page_asks_before_it_posts(serve, transport):
     for origins, rows in ROWS:
         served = serve(settings=here(origins))
         for origin, allowed in rows:
@@ -463,7 +463,7 @@ def first_message(version: str) -> bytes:
 
 @every_socket
 @pytest.mark.parametrize("version", [*HYBI, *HIXIE])
-async def test_a_handshake(serve, transport, version):
+async def test_a_page_opens_a_websocket(serve, transport, version):
     for origins, rows in ROWS:
         await shake_hands(serve(settings=here(origins)), transport, version, rows)
 

@@ -11,14 +11,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from tests.appserver import AppServer
 from tests.clients import Client, greeted, open_client
 from tests.internals import has_queued, queue_length, sessions_of
-from tests.slow_clients import Roomless, connect_without_room, stop_reading
+from tests.slow_clients import Roomless, connect_without_room, resume_reading, stop_reading
 from tests.support import PERSISTENT, POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
 from tests.vitals import watched_memory
 from tornadio import proto
@@ -135,7 +134,7 @@ async def leave_answer_unread(served: Served, transport: str) -> tuple[str, Wire
 
 async def rest_of(wire: Wire) -> int:
     """How many bytes are still to be had from a connection that the server has ended."""
-    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    resume_reading(wire)
     return len(await wire.read_to_end())
 
 
@@ -178,7 +177,7 @@ async def test_an_answer_that_is_taken_slowly_but_in_time_arrives(serve, clock, 
     served = serve(settings=PATIENCE)
     session_id, wire = await leave_answer_unread(served, transport)
     await clock.advance(ANSWER_SECONDS - 1)
-    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    resume_reading(wire)
     payload = (await wire.read_response()).text
     assert proto.decode(payload if transport == "xhr-polling" else jsonp_payload(payload)) == [(proto.FRAME, ANSWER)]
     await clock.advance(1)
@@ -233,7 +232,7 @@ async def test_a_poll_that_is_not_read_costs_little_more_than_what_is_queued(fil
         held = (await filled.read_json("/vitals"))["rss"]
     assert held - before < QUEUED + 8 * ANSWER_LIMIT
     assert max(memory) - before < QUEUED + 24 * ANSWER_LIMIT
-    cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
+    resume_reading(wire)
     payload = payload_of(await wire.read_response(), transport)
     messages = [message for _, message in proto.decode(payload)]
     while len(messages) < count:
@@ -322,7 +321,7 @@ async def test_one_client_that_reads_much_at_last_leaves_others_their_turns(serv
     for _ in range(400):
         Recorder.opened[0].send("x" * 60_000)  # some megabytes fit into the sockets, each a batch of its own
     await asyncio.sleep(0)
-    cast(asyncio.ReadTransport, served.wires[0].writer.transport).resume_reading()
+    resume_reading(served.wires[0])
     reading = asyncio.create_task(served.wires[0].read_exactly(400 * 60_000))
     await take_turns()
     await reading

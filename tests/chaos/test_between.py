@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import connect, frame, greeted, open_client
 from tests.internals import checks_expiry, is_writing, sessions_of
-from tests.slow_clients import connect_without_room, stop_reading
+from tests.slow_clients import connect_without_room, resume_reading, stop_reading
 from tests.support import HTTP_TRANSPORTS, PERSISTENT, Recorder, Wire, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
@@ -156,7 +156,7 @@ async def test_what_is_under_way_arrives_whole_and_the_close_frame_behind_it(ser
     if half_closed:
         wire.writer.write_eof()
     await Recorder.opened[0].wait_closed()
-    wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    resume_reading(wire)
     whole, rest = await read_messages(wire)
     assert whole >= 1
     assert rest[:1] == b"\x88"

@@ -60,7 +60,7 @@ async def test_a_message_reaches_every_connection_of_every_process_once_and_in_o
     assert "is no message" not in caplog.text
 
 
-async def test_a_message_to_a_group_reaches_its_members_and_nobody_else(serve, redis_server, emitter):
+async def test_an_emitters_message_to_a_group_reaches_its_members_and_nobody_else(serve, redis_server, emitter):
     routers = await connected(serve, redis_server)
     members = [await greeted(served) for served in routers]
     for served, connection in zip(routers, Recorder.opened, strict=True):
@@ -74,7 +74,7 @@ async def test_a_message_to_a_group_reaches_its_members_and_nobody_else(serve, r
     assert await received(stranger) == []
 
 
-async def test_what_can_not_be_sent_is_an_error_and_nobody_gets_it(serve, redis_server, emitter):
+async def test_what_an_emitter_can_not_send_is_an_error_and_nobody_gets_it(serve, redis_server, emitter):
     [served] = await connected(serve, redis_server, 1)
     client = await greeted(served)
     for message in (float("nan"), ["half", object()], b"\xff"):

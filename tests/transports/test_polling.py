@@ -610,7 +610,7 @@ async def test_a_client_that_leaves_during_on_open_is_closed_after_it(serve, tra
     assert served.router.connections == ()
 
 
-async def test_on_close_waits_for_the_handler_at_work(serve):
+async def test_close_answers_the_post_whose_handler_is_at_work(serve):
     served = serve(Slow)
     session_id, _ = await served.open()
     connection = connection_of(served, session_id)

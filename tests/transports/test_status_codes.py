@@ -96,7 +96,7 @@ async def test_a_post_to_a_transport_that_is_not_enabled_is_403(serve, transport
     assert_told(response, 403, f"{transport} is not enabled here")
 
 
-async def test_what_is_no_transport_is_404(serve):
+async def test_the_404_of_what_is_no_transport_can_be_read(serve):
     response = await serve().request("GET", "/socket.io/carrier-pigeon/", PAGE)
     assert_told(response, 404, f"not a transport of this resource: there are {', '.join(PROTOCOLS)}")
 

@@ -176,7 +176,7 @@ def test_an_entry_is_no_other_name(entry, host):
     ],
     ids=brief,
 )
-def test_any_other_entry_is_the_callers_error(entry):
+def test_any_other_host_is_the_callers_error(entry):
     message = f"hosts: {entry!r} is no host name: write 'example.com', '*.example.com' for the names below it, or '*'"
     with pytest.raises(SettingsError, match=re.escape(message)):
         tornadio.get_router(tornadio.SocketConnection, {"hosts": [entry]})

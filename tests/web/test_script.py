@@ -102,5 +102,5 @@ async def test_an_application_that_compresses_does_not_compress_it_again(serve, 
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-async def test_another_method_is_405(serve, method):
+async def test_another_method_for_the_script_is_405(serve, method):
     assert (await serve().request(method, PATH)).status == 405
