@@ -16,9 +16,9 @@ from websockets.uri import parse_uri
 from tests.support import (
     HTTP_TRANSPORTS,
     STREAMING,
+    ClientStream,
     Served,
     Stream,
-    Wire,
     jsonp_payload,
     limit,
     until,
@@ -43,7 +43,7 @@ HIXIE = ("76", "75")
 class Peer(Protocol):
     """What the tests need of a client, whatever version it speaks."""
 
-    wire: Wire
+    wire: ClientStream
 
     async def send(self, *texts: str) -> None:
         """Send messages, in one write."""
@@ -61,7 +61,7 @@ class Peer(Protocol):
 class HybiPeer:
     """RFC 6455 and its drafts 8 and 7, as the library `websockets` speaks it."""
 
-    def __init__(self, wire: Wire, path: str) -> None:
+    def __init__(self, wire: ClientStream, path: str) -> None:
         self.wire = wire
         self.protocol = ClientProtocol(parse_uri("ws://127.0.0.1" + path), max_size=None)
         self._events: list[Any] = []
@@ -124,7 +124,7 @@ class HybiPeer:
 class HixiePeer:
     """The drafts 76 and 75."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: ClientStream) -> None:
         self.wire = wire
         self._closed = False
 
@@ -365,7 +365,7 @@ async def talking(client: Client) -> AsyncIterator[list[str]]:
     assert heard == [f"number {number}" for number in range(len(heard))]
 
 
-async def leave(wire: Wire, reset: bool) -> None:
+async def leave(wire: ClientStream, reset: bool) -> None:
     if reset:
         wire.reset()
     else:

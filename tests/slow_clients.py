@@ -6,26 +6,26 @@ import asyncio
 import socket
 from typing import cast
 
-from tests.support import Elsewhere, Wire
+from tests.support import ClientStream, Elsewhere
 
 SMALL_BUFFER = 4096
 
 
-async def connect_without_room(port: int) -> Wire:
+async def connect_without_room(port: int) -> ClientStream:
     """A connection whose client can hold little of what comes."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
     connection.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-    return Wire(*await asyncio.open_connection(sock=connection, limit=SMALL_BUFFER))
+    return ClientStream(*await asyncio.open_connection(sock=connection, limit=SMALL_BUFFER))
 
 
-def stop_reading(wire: Wire) -> None:
+def stop_reading(wire: ClientStream) -> None:
     """From here on what comes stays in the socket: asyncio would read ahead."""
     cast(asyncio.ReadTransport, wire.writer.transport).pause_reading()
 
 
-def resume_reading(wire: Wire) -> None:
+def resume_reading(wire: ClientStream) -> None:
     """What has stayed in the socket is read, and what comes."""
     cast(asyncio.ReadTransport, wire.writer.transport).resume_reading()
 
@@ -33,7 +33,7 @@ def resume_reading(wire: Wire) -> None:
 class Roomless(Elsewhere):
     """A server in a process of its own, for clients without room."""
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> ClientStream:
         wire = await connect_without_room(self.port)
         self.wires.append(wire)
         return wire

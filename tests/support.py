@@ -53,15 +53,15 @@ class Served:
 
     server: tornadio.SocketServer
     router: tornadio.Router
-    wires: list[Wire] = dataclasses.field(default_factory=list)
+    wires: list[ClientStream] = dataclasses.field(default_factory=list)
 
     @property
     def port(self) -> int:
         return self.server.port
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> ClientStream:
         """A connection, closed at the end of the test at the latest."""
-        wire = await Wire.connect(self.port)
+        wire = await ClientStream.connect(self.port)
         self.wires.append(wire)
         return wire
 
@@ -105,7 +105,9 @@ class Served:
         index = "/0" if transport == "jsonp-polling" else ""
         return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{index}")
 
-    async def start_poll(self, session_id: str, transport: str = "xhr-polling", wire: Wire | None = None) -> Wire:
+    async def start_poll(
+        self, session_id: str, transport: str = "xhr-polling", wire: ClientStream | None = None
+    ) -> ClientStream:
         """A poll that waits, on a new connection or this one: the server has taken it when this returns."""
         wire = wire or await self.connect()
         await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
@@ -187,7 +189,7 @@ class Response:
         return self.body.decode("utf-8")
 
 
-class Wire:
+class ClientStream:
     """A TCP connection on which a test reads and writes bytes, with HTTP/1.1 where that helps."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,16 +197,16 @@ class Wire:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int) -> Wire:
+    async def connect(cls, port: int) -> ClientStream:
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
     @classmethod
-    async def connect_from(cls, address: str, port: int) -> Wire:
+    async def connect_from(cls, address: str, port: int) -> ClientStream:
         """From another address of this machine's: 127.0.0.2, for instance."""
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, local_addr=(address, 0)))
 
     @classmethod
-    async def connect_unix(cls, path: str) -> Wire:
+    async def connect_unix(cls, path: str) -> ClientStream:
         return cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
 
     async def send(self, data: bytes) -> None:
@@ -289,7 +291,7 @@ class Stream:
     """The response of a streaming transport. Each payload comes as a chunk of its own."""
 
     transport: str
-    wire: Wire
+    wire: ClientStream
     head: Response
     start: bytes  # what stands before the first payload
 

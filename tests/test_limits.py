@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, Recorder, Served, Wire, jsonp_payload
+from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, ClientStream, Recorder, Served, jsonp_payload
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_way")
@@ -28,7 +28,7 @@ def payload_of_size(size: int) -> str:
     return f"~m~{len(text):0{len(str(size))}}~m~{text}"
 
 
-async def start_post(served: Served, transport: str, session_id: str, headers: dict[str, str]) -> Wire:
+async def start_post(served: Served, transport: str, session_id: str, headers: dict[str, str]) -> ClientStream:
     """The headers of a POST, without its body."""
     wire = await served.connect()
     await wire.send_request("POST", f"/socket.io/{transport}/{session_id}/send", {**PAGE, **FORM, **headers})

@@ -12,7 +12,7 @@ from typing import Any, cast
 import trustme
 
 from tests.appserver import AppServer
-from tests.support import Elsewhere, Served, Wire
+from tests.support import ClientStream, Elsewhere, Served
 
 
 class Certificate:
@@ -31,11 +31,11 @@ class Certificate:
         self._certificate.private_key_and_cert_chain_pem.write_to_path(path)
 
 
-class TlsWire(Wire):
+class TlsClientStream(ClientStream):
     """An encrypted connection. To a FIN without a word of TLS the server's side answers with an alert."""
 
     @classmethod
-    async def connect_to(cls, port: int, certificate: Certificate) -> TlsWire:
+    async def connect_to(cls, port: int, certificate: Certificate) -> TlsClientStream:
         streams = await asyncio.open_connection(
             "127.0.0.1", port, limit=1 << 20, ssl=certificate.client, server_hostname="localhost"
         )
@@ -53,8 +53,8 @@ class OverTls(Served):
 
     certificate: Certificate = dataclasses.field(default_factory=Certificate)
 
-    async def connect(self) -> Wire:
-        self.wires.append(await TlsWire.connect_to(self.port, self.certificate))
+    async def connect(self) -> ClientStream:
+        self.wires.append(await TlsClientStream.connect_to(self.port, self.certificate))
         return self.wires[-1]
 
 

@@ -20,10 +20,10 @@ from tests.support import (
     HTTP_TRANSPORTS,
     POLLING,
     STREAMING,
+    ClientStream,
     Recorder,
     Served,
     Stream,
-    Wire,
     jsonp_payload,
     limit,
     until,
@@ -116,7 +116,7 @@ ENDING_POSTS = {
 async def commit(served: Served, transport: str, session_id: str, bad: Bad) -> None:
     """Send a bad POST, and see it answered or its connection closed."""
     named = session_id if bad.session_id is None else bad.session_id
-    async with contextlib.aclosing(await Wire.connect(served.port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect(served.port)) as wire:
         await wire.send_request("POST", f"/socket.io/{transport}/{named}/1290000000000/0", bad.headers, bad.body)
         if bad.answer == RST:
             wire.reset()
@@ -132,7 +132,7 @@ class Waiting(NamedTuple):
 
     transport: str
     session_id: str
-    wire: Wire
+    wire: ClientStream
     stream: Stream | None
 
     async def read(self) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.appserver import AppServer
 from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
-from tests.support import POLLING, STREAMING, Elsewhere, Recorder, Response, Wire, payload_of, until
+from tests.support import POLLING, STREAMING, ClientStream, Elsewhere, Recorder, Response, payload_of, until
 from tests.tls import Certificate, ElsewhereOverTls
 from tornadio import proto
 
@@ -59,7 +59,7 @@ async def go_on() -> asyncio.Event:
     return Busy.go_on
 
 
-def end_sending(wire: Wire) -> None:
+def end_sending(wire: ClientStream) -> None:
     """Send a FIN, without a word of TLS; what comes back can still be read."""
     wire.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
@@ -141,7 +141,7 @@ async def at_work(event: tuple[Any, ...]) -> Recorder:
     return recorder
 
 
-async def freed(wire: Wire, descriptors: int) -> None:
+async def freed(wire: ClientStream, descriptors: int) -> None:
     """Wait until the server has closed a connection, and with it the descriptor."""
     await wire.read_to_end()
     wire.writer.transport.abort()

@@ -15,7 +15,18 @@ import pytest
 import tornado.web
 
 from tests.clients import HIXIE, HYBI, KEY3, KEYS, NONCE, UPGRADE, frame
-from tests.support import FORM, HTTP_TRANSPORTS, POLLING, SOCKETS, STREAMING, Recorder, Response, Served, Wire, until
+from tests.support import (
+    FORM,
+    HTTP_TRANSPORTS,
+    POLLING,
+    SOCKETS,
+    STREAMING,
+    ClientStream,
+    Recorder,
+    Response,
+    Served,
+    until,
+)
 from tornadio.web.flash import POLICY_REQUEST
 from tornadio.web.origins import OriginRule, parse_origin
 
@@ -112,7 +123,9 @@ def here(origins: Iterable[str] | None = None) -> dict[str, Any]:
     return {"origins": origins, "hosts": ["good.com"]}
 
 
-async def send(served: Served, method: str, path: str, headers: Mapping[str, str | None], body: bytes = b"") -> Wire:
+async def send(
+    served: Served, method: str, path: str, headers: Mapping[str, str | None], body: bytes = b""
+) -> ClientStream:
     """A request to good.com:8001; a header that is `None` is absent. A script's GET without `Origin` is one of the
     server's own pages, unless `Sec-Fetch-Site` is given or `None`.
     """
@@ -213,7 +226,7 @@ async def test_a_page_asks_before_it_posts(serve, transport):
                 assert "access-control-allow-methods" not in response.headers
 
 
-async def wait_for_news(served: Served, transport: str) -> tuple[str, Wire]:
+async def wait_for_news(served: Served, transport: str) -> tuple[str, ClientStream]:
     """A visitor's session, and the connection on which its GET waits."""
     if transport in STREAMING:
         stream, session_id = await served.open_stream(transport)
@@ -226,7 +239,7 @@ async def wait_for_news(served: Served, transport: str) -> tuple[str, Wire]:
     return session_id, wire
 
 
-async def read_news(wire: Wire, transport: str) -> bytes:
+async def read_news(wire: ClientStream, transport: str) -> bytes:
     """What the waiting GET brings."""
     if transport in STREAMING:
         return await wire.read_chunk()

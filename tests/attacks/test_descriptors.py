@@ -16,7 +16,7 @@ import pytest
 
 from tests.appserver import AppServer, free_port
 from tests.clients import KEYS, NONCE, UPGRADE, request
-from tests.support import Elsewhere, Wire, until
+from tests.support import ClientStream, Elsewhere, until
 from tests.tls import Certificate
 
 APP = Path(__file__).with_name("descriptor_app.py")
@@ -89,7 +89,7 @@ async def test_the_policy_port_takes_no_spare_descriptor_either(server, served, 
     for _ in range(DESCRIPTORS - SPARE):
         await served.connect()
     await until(lambda: open_files(server) >= DESCRIPTORS - SPARE)
-    silent = [await Wire.connect(policy_port) for _ in range(60)]
+    silent = [await ClientStream.connect(policy_port) for _ in range(60)]
     for wire in silent:
         assert await wire.read_to_end() == b""
         await wire.aclose()

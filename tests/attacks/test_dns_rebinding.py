@@ -18,7 +18,7 @@ import pytest
 import tornado.netutil
 
 from tests.clients import HIXIE, HYBI, KEYS, NONCE, UPGRADE
-from tests.support import HTTP_TRANSPORTS, SOCKETS, Recorder, Response, Served, Wire
+from tests.support import HTTP_TRANSPORTS, SOCKETS, ClientStream, Recorder, Response, Served
 
 REBOUND = {"Host": "evil.example:8001", "Sec-Fetch-Site": "same-origin", "Referer": "http://evil.example:8001/"}
 ORIGIN = {"Origin": "http://evil.example:8001"}
@@ -158,7 +158,7 @@ async def test_the_peers_of_a_unix_socket_may_ask_for_any_name(serve, directory)
     served = serve()
     listener = tornado.netutil.bind_unix_socket(str(directory / "socket"))
     served.server.add_socket(listener)
-    wire = Wire(*await asyncio.open_unix_connection(str(directory / "socket")))
+    wire = ClientStream(*await asyncio.open_unix_connection(str(directory / "socket")))
     served.wires.append(wire)
     await wire.send_request("GET", "/socket.io/xhr-polling//1", {"Host": "www.example.com"})
     assert (await wire.read_head()).status == 200

@@ -12,7 +12,7 @@ import contextlib
 import pytest
 
 from tests.clients import Peer, connect, frame, greeted, open_client, opened, talking
-from tests.support import Elsewhere, Recorder, Served, Wire
+from tests.support import ClientStream, Elsewhere, Recorder, Served
 from tests.vitals import watched_memory
 
 LIMIT = 64 << 10
@@ -86,7 +86,7 @@ async def test_a_frame_that_says_to_be_too_long_is_refused_unread(serve, version
 # -- Many connections, and a server in a process of its own ------------------------------------------------------------
 
 
-async def pump(wire: Wire, start: bytes, more: bytes) -> None:
+async def pump(wire: ClientStream, start: bytes, more: bytes) -> None:
     """Send a frame without end until the server has had enough, or it has been ENDLESS_BYTES."""
     chunk = more * ((64 << 10) // len(more))
     with contextlib.suppress(ConnectionError):

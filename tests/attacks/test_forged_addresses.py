@@ -11,8 +11,8 @@ import tornado.netutil
 import tornadio
 from tests.clients import HixiePeer, handshake, opened, request
 from tests.internals import connections_on_fast_path, count_peeks
-from tests.support import HTTP_TRANSPORTS, Recorder, Served, Wire, brief, until
-from tests.tls import Certificate, TlsWire
+from tests.support import HTTP_TRANSPORTS, ClientStream, Recorder, Served, brief, until
+from tests.tls import Certificate, TlsClientStream
 from tornadio.errors import SettingsError
 from tornadio.settings import PROTOCOLS
 from tornadio.web.peers import Peers
@@ -26,7 +26,7 @@ POLICY_REQUEST = b"<policy-file-request/>\0"
 
 async def ask(served: Served, data: bytes, source: str = "127.0.0.1") -> bytes:
     """All that is answered to these bytes."""
-    async with contextlib.aclosing(await Wire.connect_from(source, served.port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect_from(source, served.port)) as wire:
         await wire.send(data)
         wire.writer.write_eof()
         return await wire.read_to_end()
@@ -85,7 +85,7 @@ def test_what_names_no_peers_is_told(serve, xheaders, problem):
 async def test_only_a_named_peers_fields_count(serve, each_http, transport, source, is_believed):
     served = serve(server={"xheaders": ["127.0.0.2"]})
     path, headers = handshake(transport)
-    wire = await Wire.connect_from(source, served.port)
+    wire = await ClientStream.connect_from(source, served.port)
     served.wires.append(wire)
     await wire.send(request({**headers, **FORGED}, path) + b"^n:ds[4U" * (transport == "flashsocket"))
     await until(lambda: Recorder.opened)
@@ -127,7 +127,7 @@ async def test_a_proxy_line_says_who_the_client_is(serve, each_http, transport, 
 
 @pytest.mark.parametrize("version", ["13", "76"])
 async def test_a_websocket_may_follow_a_proxy_line(serve, version, monkeypatch):
-    async def announced(served: Served) -> Wire:
+    async def announced(served: Served) -> ClientStream:
         wire = await connect_plain(served)
         await wire.send(LINE)
         return wire
@@ -271,7 +271,7 @@ async def test_over_tls_nobody_is_announced(serve, caplog):
     assert not (await ask(served, LINE + request({}, "/socket.io/xhr-polling//1"))).startswith(b"HTTP")
     for line, fields, expected in [(LINE, {}, None), (b"", FORGED, "192.0.2.66"), (b"", {}, "127.0.0.1")]:
         Recorder.opened.clear()
-        async with contextlib.aclosing(await TlsWire.connect_to(served.port, certificate)) as wire:
+        async with contextlib.aclosing(await TlsClientStream.connect_to(served.port, certificate)) as wire:
             await wire.send(line + request(fields, "/socket.io/xhr-polling//1"))
             assert (await wire.read_head()).status == (400 if expected is None else 200)
         assert [recorder.request.remote_ip for recorder in Recorder.opened] == ([expected] if expected else [])
@@ -293,7 +293,7 @@ async def test_on_a_unix_socket_a_proxy_may_announce_too(serve, tmp_path):
     served.server.add_socket(tornado.netutil.bind_unix_socket(path))
     asked = request({}, "/socket.io/xhr-polling//1")
     for data, address in [(LINE + asked, "192.0.2.7"), (b"PROXY UNKNOWN\r\n" + asked, "0.0.0.0"), (asked, "0.0.0.0")]:
-        wire = await Wire.connect_unix(path)
+        wire = await ClientStream.connect_unix(path)
         await wire.send(data)
         assert (await wire.read_response()).status == 200
         assert seen() == (address, "http")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients import KEY3, exchange, greeted, handshake
 from tests.internals import callbacks_at_work, sessions_of
-from tests.support import SOCKETS, Recorder, Served, Wire, until
+from tests.support import SOCKETS, ClientStream, Recorder, Served, until
 from tornadio.settings import PROTOCOLS
 
 TOLD = "on_open took longer than open_timeout"
@@ -45,7 +45,7 @@ class Stubborn(Recorder):
             await self.going_on.wait()
 
 
-async def start(served: Served, transport: str) -> Wire:
+async def start(served: Served, transport: str) -> ClientStream:
     """Ask for a session: `on_open` has been entered when this returns."""
     wire = await served.connect()
     before = len(Recorder.opened)
@@ -57,7 +57,7 @@ async def start(served: Served, transport: str) -> Wire:
     return wire
 
 
-async def answer_of(wire: Wire, transport: str) -> bytes:
+async def answer_of(wire: ClientStream, transport: str) -> bytes:
     """What the client is told at last."""
     if transport not in SOCKETS:
         response = await wire.read_response()

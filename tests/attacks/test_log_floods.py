@@ -16,7 +16,7 @@ from tests.attacks.bad_requests import REQUESTS, VERSION_13
 from tests.clients import connect, frame, opened
 from tests.internals import later
 from tests.slow_clients import connect_without_room, stop_reading
-from tests.support import POLLING, Recorder, Served, Wire
+from tests.support import POLLING, ClientStream, Recorder, Served
 from tornadio import logs, proto
 
 REPETITIONS = 150
@@ -421,7 +421,7 @@ async def test_what_many_real_addresses_are_refused_makes_a_hundred_lines(serve,
     log.clear()
     for number in range(1500):
         async with contextlib.aclosing(
-            await Wire.connect_from(f"127.0.{1 + number // 250}.{1 + number % 250}", served.port)
+            await ClientStream.connect_from(f"127.0.{1 + number // 250}.{1 + number % 250}", served.port)
         ) as wire:
             await wire.send_request("GET", "/socket.io/xhr-polling/0123456789/1")
             assert (await wire.read_response()).status == 401
@@ -448,7 +448,7 @@ async def test_a_client_that_floods_does_not_have_another_ones_line_left_out(ser
     served = serve()
     for _ in range(2 * logs.MAX_TOTAL_LINES):
         assert (await served.request("GET", "/nowhere")).status == 404
-    async with contextlib.aclosing(await Wire.connect_from("127.0.0.9", served.port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect_from("127.0.0.9", served.port)) as wire:
         await wire.send_request("GET", "/nowhere")
         assert (await wire.read_response()).status == 404
     assert "(127.0.0.9)" in refusals(log)[-1]

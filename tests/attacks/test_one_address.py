@@ -12,7 +12,7 @@ import tornado.netutil
 
 from tests.clients import ANSWER, KEY3, handshake, open_client, request
 from tests.internals import sessions_by_address, sessions_of
-from tests.support import PERSISTENT, POLLING, SOCKETS, Recorder, Response, Served, Wire, limit, until
+from tests.support import PERSISTENT, POLLING, SOCKETS, ClientStream, Recorder, Response, Served, limit, until
 from tornadio.logs import MAX_LINES
 from tornadio.settings import PROTOCOLS
 
@@ -22,8 +22,8 @@ PUBLIC = "192.0.2.1"
 TEXT = "too many sessions from your address: close some, or try again later"
 
 
-async def connect_from(served: Served, source: str) -> Wire:
-    wire = await Wire.connect_from(source, served.port)
+async def connect_from(served: Served, source: str) -> ClientStream:
+    wire = await ClientStream.connect_from(source, served.port)
     served.wires.append(wire)
     return wire
 
@@ -43,7 +43,7 @@ async def come(served: Served, transport: str, source: str, headers: dict[str, s
 
 async def refused(served: Served, transport: str, source: str) -> Response:
     path, fields = handshake(transport)
-    async with contextlib.aclosing(await Wire.connect_from(source, served.port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect_from(source, served.port)) as wire:
         await wire.send(request(fields, path))
         return await wire.read_response()
 
@@ -185,7 +185,7 @@ async def test_a_unix_socket_has_no_address(serve, tmp_path):
     path = str(tmp_path / "socket")
     served.server.add_socket(tornado.netutil.bind_unix_socket(path))
     for _ in range(2 * LIMIT):
-        async with contextlib.aclosing(await Wire.connect_unix(path)) as wire:
+        async with contextlib.aclosing(await ClientStream.connect_unix(path)) as wire:
             await wire.send(request({}, "/socket.io/xhr-polling//1"))
             assert (await wire.read_response()).status == 200
 
@@ -193,7 +193,7 @@ async def test_a_unix_socket_has_no_address(serve, tmp_path):
 # -- The default -------------------------------------------------------------------------------------------------------
 
 
-async def open_many(wire: Wire, number: int, headers: dict[str, str]) -> list[int]:
+async def open_many(wire: ClientStream, number: int, headers: dict[str, str]) -> list[int]:
     """Ask for so many sessions on one connection."""
     statuses = []
     for _ in range(number):

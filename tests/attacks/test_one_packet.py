@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.clients import ACCEPT, KEY3, KEYS, NONCE, UPGRADE, frame, greeted, request
 from tests.internals import flash_port
-from tests.support import FORM, Served, Wire, brief, fed, is_failure, limit
+from tests.support import FORM, ClientStream, Served, brief, fed, is_failure, limit
 from tests.texts import PROTOCOL_TEXTS
 from tornadio import proto
 from tornadio.errors import ProtocolError
@@ -191,7 +191,7 @@ async def provoke(served: Served, packet: bytes, ending: str) -> None:
     served.wires.remove(wire)
 
 
-async def first_of(wire: Wire) -> bytes:
+async def first_of(wire: ClientStream) -> bytes:
     """What comes first: there may be more, and a stream has no end."""
     async with limit():
         with contextlib.suppress(ConnectionError):
@@ -365,7 +365,7 @@ async def test_the_policy_server_outlives_whatever_it_is_asked(serve, caplog, pa
     served = serve(application={"flash_policy_port": 0})
     port = flash_port(served.server)
     for sent, answered in ((packet, packet.startswith(POLICY_REQUEST)), (POLICY_REQUEST, True)):
-        wire = await Wire.connect(port)
+        wire = await ClientStream.connect(port)
         await wire.send(sent)
         wire.writer.write_eof()
         assert (await wire.read_to_end()).startswith(b"<?xml") == answered

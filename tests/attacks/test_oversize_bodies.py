@@ -17,7 +17,7 @@ from tests.appserver import AppServer
 from tests.attacks.posts_server import each_server
 from tests.attacks.posts_server import running as running_posts
 from tests.clients import Client, exchange, open_client
-from tests.support import FORM, HTTP_TRANSPORTS, Elsewhere, Served, Wire, limit
+from tests.support import FORM, HTTP_TRANSPORTS, ClientStream, Elsewhere, Served, limit
 from tests.vitals import watched_memory
 from tornadio.settings import PROTOCOLS
 
@@ -92,14 +92,14 @@ def running(directory: Path) -> Iterator[AppServer]:
         server.kill()
 
 
-async def pour(wire: Wire, before: bytes, after: bytes, size: int = SENT) -> None:
+async def pour(wire: ClientStream, before: bytes, after: bytes, size: int = SENT) -> None:
     """Send a body, or as much of it as the server takes."""
     with contextlib.suppress(ConnectionError):
         for _ in range(size // len(PIECE)):
             await wire.send(before + PIECE + after)
 
 
-async def start_body(served: Served, path: str, body: str) -> tuple[Wire, asyncio.Task[None]]:
+async def start_body(served: Served, path: str, body: str) -> tuple[ClientStream, asyncio.Task[None]]:
     """A POST whose body is being sent."""
     headers, before, after = BODIES[body]
     wire = await served.connect()
@@ -204,7 +204,7 @@ async def test_where_bodies_are_read_to_their_end_they_are_not_kept(served, path
     assert max(memory) - memory_before < SLACK
 
 
-async def start_slow_body(served: Served, request: str) -> Wire:
+async def start_slow_body(served: Served, request: str) -> ClientStream:
     """A request that has sent all of its body but the last byte."""
     method, path = request.split(" ")
     wire = await served.connect()

@@ -20,7 +20,7 @@ import tornado.web
 
 from tests.clients import exchange, greeted, handshake
 from tests.internals import callbacks_at_work, sessions_of
-from tests.support import HTTP_TRANSPORTS, SOCKETS, Elsewhere, Recorder, Served, Wire, until
+from tests.support import HTTP_TRANSPORTS, SOCKETS, ClientStream, Elsewhere, Recorder, Served, until
 from tornadio.sessions.state import State
 from tornadio.settings import PROTOCOLS
 
@@ -249,7 +249,7 @@ async def test_a_server_stops_at_once_after_thousands_of_them(echo):
     for number in range(REQUESTS):
         path, given = handshake(HTTP_TRANSPORTS[number % len(HTTP_TRANSPORTS)])
         async with asyncio.timeout(30):
-            wire = await Wire.connect(served.port)
+            wire = await ClientStream.connect(served.port)
             await wire.send_request("GET", path, {**given, **NO_REQUEST["a port of many digits"]})
             assert (await wire.read_until(b"\r\n")).startswith(b"HTTP/1.1 400 ")
             await wire.aclose()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.appserver import AppServer
 from tests.clients import exchange, greeted, handshake
-from tests.support import POLLING, Elsewhere, Recorder, Response, Served, Wire
+from tests.support import POLLING, ClientStream, Elsewhere, Recorder, Response, Served
 from tornadio.net.timers import _Entry
 from tornadio.settings import PROTOCOLS
 
@@ -130,7 +130,7 @@ async def flood(served: Elsewhere, transport: str) -> None:
     """Open as many sessions as there is room for, and leave."""
 
     async def open_and_leave() -> None:
-        async with contextlib.aclosing(await Wire.connect(served.port)) as wire:
+        async with contextlib.aclosing(await ClientStream.connect(served.port)) as wire:
             for _ in range(SESSIONS // CONNECTIONS):
                 await wire.send_request("GET", f"/socket.io/{transport}//1290000000000/0")
                 assert (await wire.read_response()).status == 200

@@ -18,7 +18,7 @@ from tests.appserver import AppServer
 from tests.clients import Client, greeted, open_client
 from tests.internals import has_queued, queue_length, sessions_of
 from tests.slow_clients import Roomless, connect_without_room, resume_reading, stop_reading
-from tests.support import PERSISTENT, POLLING, Elsewhere, Recorder, Served, Wire, jsonp_payload, payload_of
+from tests.support import PERSISTENT, POLLING, ClientStream, Elsewhere, Recorder, Served, jsonp_payload, payload_of
 from tests.vitals import watched_memory
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
@@ -119,7 +119,7 @@ PATIENCE = {"heartbeat_timeout": 5, "session_expiry": 7, "session_check_interval
 ANSWER_SECONDS = 5 + len(ANSWER) / 4096
 
 
-async def leave_answer_unread(served: Served, transport: str) -> tuple[str, Wire]:
+async def leave_answer_unread(served: Served, transport: str) -> tuple[str, ClientStream]:
     """A session whose client has asked for ANSWER, and does not read it: its id, and the connection with the poll."""
     session_id, _ = await served.open(transport)
     wire = await connect_without_room(served.port)
@@ -132,7 +132,7 @@ async def leave_answer_unread(served: Served, transport: str) -> tuple[str, Wire
     return session_id, wire
 
 
-async def rest_of(wire: Wire) -> int:
+async def rest_of(wire: ClientStream) -> int:
     """How many bytes are still to be had from a connection that the server has ended."""
     resume_reading(wire)
     return len(await wire.read_to_end())

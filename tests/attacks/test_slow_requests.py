@@ -12,7 +12,7 @@ import pytest
 
 from tests.appserver import free_port
 from tests.clients import KEY3, KEYS, UPGRADE, exchange, greeted, request
-from tests.support import MovedLoop, Recorder, Wire
+from tests.support import ClientStream, MovedLoop, Recorder
 from tornadio.settings import PROTOCOLS
 from tornadio.web.flash import POLICY_REQUEST
 
@@ -52,7 +52,7 @@ SLOW = {
 HANDSHAKE = request({**UPGRADE, **KEYS}, "/socket.io/flashsocket")
 
 
-async def trickle(clock: MovedLoop, wire: Wire, rest: bytes, seconds: float) -> None:
+async def trickle(clock: MovedLoop, wire: ClientStream, rest: bytes, seconds: float) -> None:
     """Let time pass, and send a byte twice a second, for as long as the server takes them."""
     following = itertools.cycle(rest)
     for _ in range(round(2 * seconds)):
@@ -155,7 +155,7 @@ async def test_slow_requests_that_fill_the_policy_port_leave_the_main_one(serve,
     """Flash Player asks there, too, where the policy port closes."""
     port = free_port()
     served = serve(application={"flash_policy_port": port})
-    slow_ones = [await Wire.connect(port) for _ in range(300)]
+    slow_ones = [await ClientStream.connect(port) for _ in range(300)]
     for wire in slow_ones:
         wire.writer.write(POLICY_REQUEST[:1])
     await served.barrier()
@@ -167,7 +167,7 @@ async def test_slow_requests_that_fill_the_policy_port_leave_the_main_one(serve,
     for wire in slow_ones:
         assert await wire.read_to_end() == b""
         await wire.aclose()
-    asking = await Wire.connect(port)
+    asking = await ClientStream.connect(port)
     await asking.send(POLICY_REQUEST)
     assert b"<cross-domain-policy>" in await asking.read_to_end()
     await asking.aclose()

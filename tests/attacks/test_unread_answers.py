@@ -19,7 +19,7 @@ import tornado.web
 from tests.clients import request
 from tests.internals import http_streams, listeners, posts_of, sessions_of, without_unsent_sizes
 from tests.slow_clients import stop_reading
-from tests.support import HTTP_TRANSPORTS, MovedLoop, Recorder, Served, Wire, until
+from tests.support import HTTP_TRANSPORTS, ClientStream, MovedLoop, Recorder, Served, until
 from tests.tls import OverTls
 
 PIPELINED = 1 << 18  # bytes of requests, for whose answers there is no room
@@ -58,7 +58,7 @@ ASKED = {
 }
 
 
-async def connect(served: Served, room: int = ROOM) -> Wire:
+async def connect(served: Served, room: int = ROOM) -> ClientStream:
     """A client whose system has so much room for what comes."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -66,7 +66,7 @@ async def connect(served: Served, room: int = ROOM) -> Wire:
     await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", served.port))
     context = served.certificate.client if isinstance(served, OverTls) else None
     name = None if context is None else "localhost"
-    wire = Wire(*await asyncio.open_connection(sock=connection, limit=4096, ssl=context, server_hostname=name))
+    wire = ClientStream(*await asyncio.open_connection(sock=connection, limit=4096, ssl=context, server_hostname=name))
     served.wires.append(wire)
     return wire
 
@@ -80,7 +80,7 @@ def listeners_of(served: Served) -> list[socket.socket]:
     return listeners(served.server)
 
 
-async def leave_answers_unread(served: Served, asked: bytes, size: int = PIPELINED) -> Wire:
+async def leave_answers_unread(served: Served, asked: bytes, size: int = PIPELINED) -> ClientStream:
     """Ask again and again, and read nothing: the server has answers that it can't send when this returns."""
     for listener in listeners_of(served):  # else the system grows its buffers, to some megabytes
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LESS)
@@ -130,7 +130,7 @@ async def test_posts_whose_answers_nobody_reads_end_the_connection_and_leave_the
     wire.reset()
 
 
-async def read_slowly(clock: MovedLoop, wire: Wire, rate: int, seconds: int) -> None:
+async def read_slowly(clock: MovedLoop, wire: ClientStream, rate: int, seconds: int) -> None:
     for _ in range(seconds):
         await wire.read_exactly(rate)
         await clock.advance(1)

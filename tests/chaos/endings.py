@@ -17,10 +17,10 @@ from tests.support import (
     POLLING,
     SOCKETS,
     STREAMING,
+    ClientStream,
     MovedLoop,
     Recorder,
     Served,
-    Wire,
     shut_down,
 )
 from tornadio.settings import PROTOCOLS
@@ -152,7 +152,7 @@ def transport_of(client: Client) -> str:
     return transport
 
 
-async def poll(served: Served, client: Client) -> Wire:
+async def poll(served: Served, client: Client) -> ClientStream:
     """The connection of a poll that waits."""
     wire = await served.connect()
     await wire.send_request("GET", f"/socket.io/{transport_of(client)}/{client.session_id}/1290000000000/0")

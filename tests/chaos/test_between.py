@@ -15,7 +15,7 @@ import pytest
 from tests.clients import connect, frame, greeted, open_client
 from tests.internals import checks_expiry, is_writing, sessions_of
 from tests.slow_clients import connect_without_room, resume_reading, stop_reading
-from tests.support import HTTP_TRANSPORTS, PERSISTENT, Recorder, Wire, limit, until
+from tests.support import HTTP_TRANSPORTS, PERSISTENT, ClientStream, Recorder, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -121,7 +121,7 @@ class Talker(Recorder):
             self.send(MEBIBYTE)
 
 
-async def read_messages(wire: Wire) -> tuple[int, bytes]:
+async def read_messages(wire: ClientStream) -> tuple[int, bytes]:
     """Read all whole messages of 1 MiB up to the end: their number, and what stands behind them."""
     size = 10 + len(proto.encode(MEBIBYTE))
     data = await wire.read_to_end()

@@ -23,7 +23,7 @@ import tornadio
 from tests.chaos.cutting_proxy import BUFFER, CuttingProxy, Fate, Passage, Way
 from tests.clients import Client, open_client
 from tests.internals import listeners
-from tests.support import POLLING, SOCKETS, STREAMING, Recorder, Served, Wire, payload_of, until
+from tests.support import POLLING, SOCKETS, STREAMING, ClientStream, Recorder, Served, payload_of, until
 from tornadio.settings import PROTOCOLS
 
 # What a client sees of the end of its connection.
@@ -282,7 +282,7 @@ async def test_news_for_a_poll_whose_connection_is_dead_come_with_the_next(serve
     served = serve()
     async with CuttingProxy.to(served.port) as proxy:
         session_id, _ = await served.open(transport)
-        poll = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
+        poll = await served.start_poll(session_id, transport, await ClientStream.connect(proxy.port))
         last_passage(proxy).cut(way, then=lambda: served.router.broadcast("news"))
         await poll.read_to_end()
         await poll.aclose()
@@ -296,7 +296,7 @@ async def test_news_that_a_socket_has_taken_do_not_come_again_though_they_never_
     served = serve()
     async with CuttingProxy.to(served.port, lambda: Fate(Way.RESET, bytes_down=1)) as proxy:
         session_id, _ = await served.open(transport)
-        poll = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
+        poll = await served.start_poll(session_id, transport, await ClientStream.connect(proxy.port))
         served.router.broadcast("lost")
         assert len(await poll.read_to_end()) <= 1
         await poll.aclose()
@@ -311,8 +311,8 @@ async def test_of_two_polls_the_second_gets_the_news_also_when_its_connection_di
     served = serve()
     async with CuttingProxy.to(served.port) as proxy:
         session_id, _ = await served.open(transport)
-        first = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
-        second = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
+        first = await served.start_poll(session_id, transport, await ClientStream.connect(proxy.port))
+        second = await served.start_poll(session_id, transport, await ClientStream.connect(proxy.port))
         assert (await first.read_response()).status == 409
         last_passage(proxy).cut(way, then=lambda: served.router.broadcast("news"))
         await second.read_to_end()
@@ -330,7 +330,7 @@ async def test_an_answer_that_was_taken_just_before_another_poll_takes_over_does
     session_id, _ = await served.open(transport)
     async with CuttingProxy.to(served.port) as proxy:
         for turns in range(1, TURNS):
-            first = await served.start_poll(session_id, transport, await Wire.connect(proxy.port))
+            first = await served.start_poll(session_id, transport, await ClientStream.connect(proxy.port))
             second = await served.connect()
             served.router.broadcast(f"{turns} " + "x" * LARGE_BYTES)
             for _ in range(turns):

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.clients import Client, Peer, connect, frame, open_client
-from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, STREAMING, Recorder, Served, Wire, limit, until
+from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, STREAMING, ClientStream, Recorder, Served, limit, until
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -84,7 +84,7 @@ class Lot(enum.Enum):
 class Post:
     lot: Lot
     messages: list[str]
-    wire: Wire
+    wire: ClientStream
     missing: bytes = b""  # what is still to be sent
 
     async def begin(self, path: str, dice: random.Random) -> None:

@@ -17,7 +17,7 @@ import simplejson
 from tests.appserver import AppServer
 from tests.chaos.shutdown_app import FAREWELL
 from tests.clients import KEYS, UPGRADE, Client, SocketClient, frame, open_client
-from tests.support import HTTP_TRANSPORTS, PERSISTENT, POLLING, Elsewhere, Wire, jsonp_payload, limit
+from tests.support import HTTP_TRANSPORTS, PERSISTENT, POLLING, ClientStream, Elsewhere, jsonp_payload, limit
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -80,7 +80,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[[tuple[str, ...], floa
 # -- Polls on connections of their own ---------------------------------------------------------------------------------
 
 
-async def keep_alive(served: Elsewhere) -> Wire:
+async def keep_alive(served: Elsewhere) -> ClientStream:
     """An HTTP connection that is open already: a server that stops accepts no new ones."""
     wire = await served.connect()
     await wire.send_request("GET", "/report")
@@ -88,11 +88,11 @@ async def keep_alive(served: Elsewhere) -> Wire:
     return wire
 
 
-async def ask(wire: Wire, client: Client, transport: str) -> None:
+async def ask(wire: ClientStream, client: Client, transport: str) -> None:
     await wire.send_request("GET", f"/socket.io/{transport}/{client.session_id}/1290000000000/0")
 
 
-async def answer(wire: Wire, transport: str) -> list[Any]:
+async def answer(wire: ClientStream, transport: str) -> list[Any]:
     response = await wire.read_response()
     assert response.status == 200, response
     payload = response.text if transport == "xhr-polling" else jsonp_payload(response.text)

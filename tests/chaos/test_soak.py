@@ -20,7 +20,7 @@ import pytest
 from tests.appserver import AppServer
 from tests.chaos.soak_app import MAX_MESSAGE_SIZE
 from tests.clients import KEYS, UPGRADE, Client, SocketClient, open_client
-from tests.support import FORM, HTTP_TRANSPORTS, PERSISTENT, POLLING, SOCKETS, Elsewhere, Wire
+from tests.support import FORM, HTTP_TRANSPORTS, PERSISTENT, POLLING, SOCKETS, ClientStream, Elsewhere
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -49,7 +49,7 @@ class Life:
     async def open(self) -> Client:
         return await open_client(self.served, self.transport)
 
-    async def request(self, headers: dict[str, str]) -> Wire:
+    async def request(self, headers: dict[str, str]) -> ClientStream:
         """The first request of a client, on a connection of its own."""
         wire = await self.served.connect()
         path = f"/socket.io/{self.transport}" + ("//1290000000000/0" if self.transport in HTTP_TRANSPORTS else "")
@@ -59,13 +59,13 @@ class Life:
     async def post(self, client: Client, data: str) -> int:
         return (await self.served.post_data(client.session_id, data, self.transport)).status
 
-    async def half_a_post(self, client: Client) -> Wire:
+    async def half_a_post(self, client: Client) -> ClientStream:
         wire = await self.served.connect()
         path = f"/socket.io/{self.transport}/{client.session_id}/send"
         await wire.send_request("POST", path, {**FORM, "Content-Length": "9999"}, self.dice.randbytes(5000))
         return wire
 
-    async def poll(self, client: Client) -> Wire:
+    async def poll(self, client: Client) -> ClientStream:
         wire = await self.served.connect()
         await wire.send_request("GET", f"/socket.io/{self.transport}/{client.session_id}/1290000000000/0")
         return wire
@@ -96,7 +96,7 @@ class Life:
                 messages.append(message)
         return messages
 
-    async def break_off(self, wire: Wire) -> None:
+    async def break_off(self, wire: ClientStream) -> None:
         """FIN, or RST."""
         if self.chance(0.5):
             await wire.aclose()

@@ -26,7 +26,7 @@ import pytest
 from tests.appserver import REPOSITORY
 from tests.chaos.faithful_peer import ANSWERED, live
 from tests.programs import path_of
-from tests.support import LARGE, PERSISTENT, POLLING, MovedLoop, Recorder, Served, Wire, until
+from tests.support import LARGE, PERSISTENT, POLLING, ClientStream, MovedLoop, Recorder, Served, until
 from tornadio.settings import Settings
 
 PEER = Path(__file__).with_name("faithful_peer.py")
@@ -118,7 +118,7 @@ class OnAnotherHost(Served):
 
     hosts: Hosts | None = None
 
-    async def connect(self) -> Wire:
+    async def connect(self) -> ClientStream:
         assert self.hosts is not None
         with self.hosts.inside(self.hosts.client):
             connection = socket.socket()
@@ -128,7 +128,7 @@ class OnAnotherHost(Served):
         except BaseException:
             connection.close()
             raise
-        wire = Wire(*await asyncio.open_connection(sock=connection, limit=1 << 20))
+        wire = ClientStream(*await asyncio.open_connection(sock=connection, limit=1 << 20))
         self.wires.append(wire)
         return wire
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.compatibility.meaning import Conversation
-from tests.support import MovedLoop, Served, Wire
+from tests.support import ClientStream, MovedLoop, Served
 
 RECORDINGS: Final = Path(__file__).resolve().parent / "recordings"
 
@@ -137,7 +137,7 @@ class Replay:
 class Link:
     """A recorded connection beside ours."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: ClientStream) -> None:
         self.theirs = Conversation()
         self.ours = Conversation()
         self._wire = wire

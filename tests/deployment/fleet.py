@@ -13,7 +13,7 @@ import simplejson
 from examples.cluster import cluster
 from tests.appserver import AppServer, Daemon, free_port
 from tests.clients import Client, PollingClient, SocketClient, StreamClient, connect
-from tests.support import SECONDS, SOCKETS, STREAMING, Elsewhere, Response, Stream, Wire, limit
+from tests.support import SECONDS, SOCKETS, STREAMING, ClientStream, Elsewhere, Response, Stream, limit
 from tornadio import proto
 
 HERE = Path(__file__).resolve().parent
@@ -124,7 +124,7 @@ class Proxied(Elsewhere):
 class ProxiedStream(Stream):
     """A stream in chunks of whatever size."""
 
-    def __init__(self, transport: str, wire: Wire, head: Response) -> None:
+    def __init__(self, transport: str, wire: ClientStream, head: Response) -> None:
         super().__init__(transport, wire, head, b"")
         if transport == "xhr-multipart":
             boundary = re.escape(head.headers["content-type"].partition("boundary=")[2].strip('"').encode())

@@ -14,7 +14,7 @@ from examples.cluster import cluster
 from tests.appserver import AppServer, free_port
 from tests.clients import KEYS, NONCE, UPGRADE, request
 from tests.deployment.fleet import NODES, Fleet, Proxy, Visit, daemon_of, open_at, with_own_places
-from tests.support import Wire, limit
+from tests.support import ClientStream, limit
 from tornadio.settings import PROTOCOLS
 
 NODE_APP = Path(__file__).with_name("node_app.py")
@@ -27,7 +27,7 @@ VERSION_13 = {**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13"}
 
 async def told(port: int, *pieces: bytes) -> bytes:
     """All that is answered to these bytes, until the connection is closed."""
-    async with contextlib.aclosing(await Wire.connect_from(REAL, port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect_from(REAL, port)) as wire:
         for piece in pieces:
             await wire.send(piece)
             await asyncio.sleep(0.05)  # so that they don't travel together
@@ -38,16 +38,16 @@ async def told(port: int, *pieces: bytes) -> bytes:
 def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients have another address than the proxies, and say that it is a third one."""
 
-    async def connect(port: int) -> Wire:
-        return await Wire.connect_from(REAL, port)
+    async def connect(port: int) -> ClientStream:
+        return await ClientStream.connect_from(REAL, port)
 
-    send_request = Wire.send_request
+    send_request = ClientStream.send_request
 
-    async def forge(self: Wire, method: str, path: str, headers: Any = None, body: bytes = b"") -> None:
+    async def forge(self: ClientStream, method: str, path: str, headers: Any = None, body: bytes = b"") -> None:
         await send_request(self, method, path, {**FORGED, **(headers or {})}, body)
 
-    monkeypatch.setattr(Wire, "connect", connect)
-    monkeypatch.setattr(Wire, "send_request", forge)
+    monkeypatch.setattr(ClientStream, "connect", connect)
+    monkeypatch.setattr(ClientStream, "send_request", forge)
 
 
 @pytest.mark.usefixtures("from_elsewhere")
@@ -61,7 +61,7 @@ async def test_nobody_forges_an_address(visit: Visit, proxy: Proxy, transport: s
 
 
 async def test_nobody_forges_an_address_with_flashsocket(visit: Visit, proxy: Proxy) -> None:
-    wire = await Wire.connect_from(REAL, proxy.flash_port)
+    wire = await ClientStream.connect_from(REAL, proxy.flash_port)
     async with contextlib.aclosing(wire):
         forged = {**UPGRADE, **KEYS, "Origin": "http://127.0.0.1", **FORGED}
         await wire.send(request(forged, "/socket.io/flashsocket"))
@@ -91,7 +91,7 @@ async def test_nobody_forges_an_address_with_flashsocket(visit: Visit, proxy: Pr
 )
 async def test_nobody_asks_for_the_health_over_the_flash_port(visit: Visit, fleet: Fleet, pieces: Any) -> None:
     answer = b""
-    async with contextlib.aclosing(await Wire.connect_from(REAL, fleet.proxies["haproxy"].flash_port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect_from(REAL, fleet.proxies["haproxy"].flash_port)) as wire:
         for piece in pieces:
             await wire.send(piece)
             await asyncio.sleep(0.05)  # so that they don't travel together
@@ -171,7 +171,7 @@ async def test_one_address_fills_its_share_and_others_come_in(
 ) -> None:
     async with running_with(dict.fromkeys(NODES, small), proxy, tmp_path) as port, contextlib.AsyncExitStack() as stack:
         for source in ("127.0.3.1", "127.0.3.2"):
-            wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect_from(source, port)))
+            wire = await stack.enter_async_context(contextlib.aclosing(await ClientStream.connect_from(source, port)))
             statuses = []
             for number in range(SHARE + 5):
                 await wire.send_request("GET", "/socket.io/xhr-polling//1", {"X-Real-Ip": f"192.0.2.{number}"})
@@ -192,7 +192,9 @@ async def test_a_proxy_keeps_one_address_to_its_connections(
             heads = []
             for _ in range(number):
                 try:
-                    wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect_from(source, port)))
+                    wire = await stack.enter_async_context(
+                        contextlib.aclosing(await ClientStream.connect_from(source, port))
+                    )
                     await wire.send_request("GET", "/socket.io/htmlfile//1")
                     heads.append(await wire.reader.readline())
                 except ConnectionError:
@@ -206,7 +208,7 @@ async def test_haproxy_keeps_one_address_to_its_requests(visit: Visit, fleet: Fl
         for source, expected in [("127.0.3.1", [200] * 20 + [429] * 10), ("127.0.3.2", [200])]:
             statuses = []
             for _ in expected:
-                async with contextlib.aclosing(await Wire.connect_from(source, port)) as wire:
+                async with contextlib.aclosing(await ClientStream.connect_from(source, port)) as wire:
                     await wire.send_request("GET", "/own")
                     statuses.append((await wire.read_response()).status)
             assert statuses == expected
@@ -222,7 +224,7 @@ async def test_nginx_counts_an_ipv6_network_as_one_address(visit: Visit, fleet: 
     ):
         statuses = []
         for address in ("2001:db8:a:a::1", "2001:db8:a:a:f::2", "2001:db8:a:b::1", "10.0.10.10", "10.0.10.11"):
-            wire = await stack.enter_async_context(contextlib.aclosing(await Wire.connect(port)))
+            wire = await stack.enter_async_context(contextlib.aclosing(await ClientStream.connect(port)))
             await wire.send_request("GET", "/socket.io/htmlfile//1", {"X-Test": address})
             statuses.append((await wire.read_head()).status)
         assert statuses == [200, 429, 200, 200, 200]

@@ -32,8 +32,8 @@ from tests.clients import (
     request,
 )
 from tests.slow_clients import resume_reading, stop_reading
-from tests.support import Recorder, Response, Served, Wire, limit, until
-from tests.tls import Certificate, TlsWire
+from tests.support import ClientStream, Recorder, Response, Served, limit, until
+from tests.tls import Certificate, TlsClientStream
 from tornadio import proto
 from tornadio.net.socketwire import SocketWire
 from tornadio.net.streamwire import StreamWire
@@ -195,7 +195,7 @@ async def test_a_client_that_leaves_before_key3_was_never_there(serve, caplog):
 async def test_wss_in_the_location_behind_tls_and_behind_a_proxy_that_ends_it(serve):
     certificate = Certificate()
     served = serve(server={"ssl_options": certificate.server})
-    served.wires.append(await TlsWire.connect_to(served.port, certificate))
+    served.wires.append(await TlsClientStream.connect_to(served.port, certificate))
     peer = HixiePeer(served.wires[-1])
     await peer.wire.send(request({"Host": "localhost", **UPGRADE, **KEYS}) + KEY3)
     head = await peer.wire.read_head()
@@ -754,7 +754,7 @@ async def test_a_peer_that_takes_nothing_not_even_our_close_frame_is_cut_off(ser
     served.server.add_socket(listener)
     connection = socket.create_connection(listener.getsockname())
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    wire = Wire(*await asyncio.open_connection(sock=connection))
+    wire = ClientStream(*await asyncio.open_connection(sock=connection))
     served.wires.append(wire)
     await HybiPeer(wire, PATH).shake_hands("13", {})
     stop_reading(wire)

@@ -23,7 +23,7 @@ import tornadio.web.fastpath
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
 from tests.internals import connections_on_fast_path, without_watching_sockets
 from tests.leaks import left_behind, without_collector
-from tests.support import HTTP_TRANSPORTS, LARGE, POLLING, Recorder, Served, Wire, payload_of, shut_down, until
+from tests.support import HTTP_TRANSPORTS, LARGE, POLLING, ClientStream, Recorder, Served, payload_of, shut_down, until
 from tests.vitals import vitals
 from tornadio import proto
 from tornadio.net.hangups import peer_has_closed
@@ -71,7 +71,7 @@ def post(session_id: str, *messages: Any) -> bytes:
     return head.replace(b"GET", b"POST", 1) + body
 
 
-async def ask(wire: Wire, data: bytes) -> str:
+async def ask(wire: ClientStream, data: bytes) -> str:
     await wire.send(data)
     return (await wire.read_response()).text
 

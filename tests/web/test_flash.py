@@ -15,7 +15,7 @@ import tornado.web
 
 import tornadio
 from tests.appserver import free_port
-from tests.support import Recorder, Wire, shut_down
+from tests.support import ClientStream, Recorder, shut_down
 
 REQUEST = b"<policy-file-request/>\0"
 
@@ -27,7 +27,7 @@ def policy(port: int, *domains: str) -> bytes:
 
 async def answer(port: int, *pieces: bytes) -> bytes:
     """All that the server says to somebody who says this."""
-    async with contextlib.aclosing(await Wire.connect(port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect(port)) as wire:
         for piece in pieces:
             await wire.send(piece)
             await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_other_bytes_are_dropped(ask_at, said):
 
 async def test_half_a_request_has_five_seconds(ask_at, clock):
     _, port = ask_at()
-    async with contextlib.aclosing(await Wire.connect(port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect(port)) as wire:
         await wire.send(REQUEST[:-1])
         await clock.advance(4.9)
         assert not wire.reader.at_eof()
@@ -79,7 +79,7 @@ async def test_half_a_request_has_five_seconds(ask_at, clock):
 async def test_silence_on_the_policy_port_has_five_seconds(serve, clock):
     port = free_port()
     serve(application={"flash_policy_port": port})
-    async with contextlib.aclosing(await Wire.connect(port)) as wire:
+    async with contextlib.aclosing(await ClientStream.connect(port)) as wire:
         await clock.advance(4.9)
         assert not wire.reader.at_eof()
         await clock.advance(0.2)
@@ -89,7 +89,7 @@ async def test_silence_on_the_policy_port_has_five_seconds(serve, clock):
 async def test_who_leaves_early_does_no_harm(ask_at, caplog):
     main, port = ask_at()
     for said in (b"", REQUEST[:5], REQUEST):
-        wire = await Wire.connect(port)
+        wire = await ClientStream.connect(port)
         await wire.send(said)
         wire.reset()
     assert await answer(port, REQUEST) == policy(main, "*") + b"\0"
@@ -99,7 +99,7 @@ async def test_who_leaves_early_does_no_harm(ask_at, caplog):
 async def test_a_flood_of_connections_is_dropped_and_the_port_answers_again_after_it(serve, clock):
     port = free_port()
     served = serve(application={"flash_policy_port": port})
-    wires = [await Wire.connect(port) for _ in range(300)]
+    wires = [await ClientStream.connect(port) for _ in range(300)]
     await served.barrier()
     await wires[0].send(REQUEST)
     assert await wires[0].read_to_end() == policy(served.port, "*") + b"\0"
@@ -226,7 +226,7 @@ async def test_a_policy_file_that_is_not_there_is_an_error_before_anything_liste
 async def test_shutdown_drops_those_who_still_ask(serve, clock):
     port = free_port()
     served = serve(application={"flash_policy_port": port})
-    wires = [await Wire.connect(port), await Wire.connect(served.port)]
+    wires = [await ClientStream.connect(port), await ClientStream.connect(served.port)]
     for wire in wires:
         await wire.send(REQUEST[:5])
     await served.barrier()
@@ -235,4 +235,4 @@ async def test_shutdown_drops_those_who_still_ask(serve, clock):
         assert await wire.read_to_end() == b""
         await wire.aclose()
     with pytest.raises(ConnectionRefusedError):
-        await Wire.connect(port)
+        await ClientStream.connect(port)
