@@ -33,7 +33,7 @@ WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=te
 COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hanging_on_open.py
     tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
 # What of the fast tests takes half of their time.
-FAST=(tests/fuzz tests/net tests/sessions tests/web tests/websocket)
+FAST=(tests/cluster tests/fuzz tests/net tests/sessions tests/web tests/websocket)
 export REQUIRE_PROGRAMS=1  # what is missing is an error
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1

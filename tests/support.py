@@ -440,5 +440,5 @@ Serve = Callable[..., Served]
 async def shut_down(server: tornadio.SocketServer) -> None:
     """Shut a server down without waiting for clients that come no more."""
     loop = asyncio.get_running_loop()
-    shutdown = server.shutdown(timeout=0.1)
+    shutdown = server.shutdown(timeout=0.01)
     await (loop.wait_for(shutdown) if isinstance(loop, MovedLoop) else shutdown)
