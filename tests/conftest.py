@@ -52,11 +52,6 @@ def each_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
-def without_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every `SocketServer` that is not told otherwise leave all requests to Tornado's HTTP."""
-    monkeypatch.setitem(vars(tornadio.SocketServer)["__init__"].__kwdefaults__, "fast_path", False)
-
-
 @pytest.fixture(params=["plain", "tornado"])
 def each_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """For tests to run twice: on the fast path, and with all requests read by Tornado's HTTP."""

@@ -20,7 +20,6 @@ import tornadio
 import tornadio.logs
 import tornadio.net.wire
 import tornadio.transports.forms
-import tornadio.web.fastpath
 from tornadio import SocketConnection
 from tornadio.cluster.relay import Relay
 from tornadio.logs import RateLimiter, _Window
@@ -30,14 +29,16 @@ from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
-from tornadio.transports.base import Address, Resource, TornadoMessageDelegate, TransportHandler
-from tornadio.transports.websocket import Framer, WebSocketChannel, WebSocketHandler
-from tornadio.web.exchange import TornadoExchange
-from tornadio.web.fastpath import FastConnection
+from tornadio.transports.endpoint import Endpoint, TransportPath
+from tornadio.transports.websocket import WebSocketHandler
+from tornadio.transports.websocketchannel import WebSocketChannel
+from tornadio.web.fastconnection import FastConnection
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import Origin, OriginRule
 from tornadio.web.script import _Script
+from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 from tornadio.websocket import hixie, rfc6455
+from tornadio.websocket.framer import Framer
 
 if TYPE_CHECKING:
     import pytest
@@ -101,12 +102,12 @@ def has_queued(session: BaseSession) -> bool:
 
 
 def settings_of(router: tornadio.Router) -> Settings:
-    return router._resource.settings
+    return router._endpoint.settings
 
 
 def resource_of(router: tornadio.Router) -> str:
     """The first part of the router's URLs."""
-    return router._resource.name
+    return router._endpoint.resource
 
 
 def relay_of(router: tornadio.Router) -> Relay | None:
@@ -126,10 +127,29 @@ def connections_on_fast_path(server: tornadio.SocketServer) -> int:
     return len(server._fast_path)
 
 
+def has_fast_path(server: tornadio.SocketServer) -> bool:
+    return server._fast_path.enabled
+
+
+def close_fast_path(server: tornadio.SocketServer) -> None:
+    """As a shutdown does, before it closes Tornado's connections."""
+    server._fast_path.close()
+
+
+def peers_on_fast_path(server: tornadio.SocketServer) -> list[int]:
+    """The ports of the clients whose connections are neither Tornado's nor a transport's."""
+    return [connection._address[1] for connection in server._fast_path._connections]
+
+
+def tornados_streams(server: tornadio.SocketServer) -> list[tornado.iostream.IOStream]:
+    """The streams of the connections that Tornado's HTTP reads."""
+    connections: Any = server._connections
+    return [each.stream for each in connections]
+
+
 def http_streams(server: tornadio.SocketServer) -> list[tornado.iostream.IOStream]:
-    """The streams of the server's connections that are HTTP's."""
-    tornados: Any = server._connections
-    return [each.stream for each in (*tornados, *server._fast_path._connections)]
+    """The streams of the connections that are HTTP's, whoever reads them."""
+    return [*tornados_streams(server), *(each.stream for each in server._fast_path._connections)]
 
 
 def listeners(server: tornado.tcpserver.TCPServer) -> list[socket.socket]:
@@ -149,8 +169,8 @@ def flash_port(server: tornadio.SocketServer) -> int:
 
 
 def without_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on Tornado reads all requests."""
-    monkeypatch.setattr(tornadio.web.fastpath, "parse", lambda data: None)
+    """From now on each `SocketServer` that is not told otherwise leaves all requests to Tornado's HTTP."""
+    monkeypatch.setitem(vars(tornadio.SocketServer)["__init__"].__kwdefaults__, "fast_path", False)
 
 
 def without_watching_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +189,13 @@ def serve_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def count_peeks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Grows from now on whenever the fast path peeks at what a connection has sent."""
     peeks: list[None] = []
-    look = FastConnection.look
+    look = FastConnection.peek_request
 
     def counted(connection: FastConnection) -> None:
         peeks.append(None)
         look(connection)
 
-    monkeypatch.setattr(FastConnection, "look", counted)
+    monkeypatch.setattr(FastConnection, "peek_request", counted)
     return peeks
 
 
@@ -194,15 +214,15 @@ def count_body_chunks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def fail_on_bodies(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., Any]) -> None:
     """From now on a POST's body is read by `fail`."""
-    monkeypatch.setattr(tornadio.transports.forms, "payload_of", fail)
+    monkeypatch.setattr(tornadio.transports.forms, "parse_post_body", fail)
 
 
 def without_unsent_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the system doesn't tell how much of what was written a peer has taken."""
-    monkeypatch.setattr("tornadio.web.tornadohttp.sys.platform", "other")
+    monkeypatch.setattr("tornadio.web.timeouts.sys.platform", "other")
 
 
-def handler_of(delegate: TornadoMessageDelegate) -> TransportHandler:
+def handler_of(delegate: TornadoMessageDelegate) -> object:
     return delegate._handler
 
 
@@ -216,7 +236,7 @@ def body_of(delegate: TornadoMessageDelegate) -> bytes:
 
 def held_by(framer: rfc6455.Framer | hixie.Framer) -> int:
     """How many bytes a framer keeps that are no message yet."""
-    return len(framer._rest if isinstance(framer, rfc6455.Framer) else framer._buffer)
+    return len(framer._buffer)
 
 
 @contextlib.contextmanager
@@ -247,17 +267,17 @@ class EchoChannel(WebSocketChannel):
     def _receive(self, data: bytes) -> None:
         messages = self._framer.feed(data)
         if self._framer.has_data_to_send and not self._framer.closed:
-            self._answer_pings()
+            self._send_pongs()
         for message in messages:
             self._wire.write(self._framer.encode(message))
-        self._handle(iter(()))
+        self._dispatch(iter(()))
 
 
 class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        EchoChannel(self.exchange.detach(), framer, self.here, self.transport).start(head, keys, self.request, "")
+        EchoChannel(self.exchange.detach(), framer, self.endpoint, self.transport).start(head, keys, self.request, "")
 
 
 class EchoRouter(tornado.routing.Router):
@@ -266,8 +286,10 @@ class EchoRouter(tornado.routing.Router):
     def __init__(self) -> None:
         settings = Settings()
         sessions = SessionRegistry(settings)
-        self._resource = Resource("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
+        self._endpoint = Endpoint("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
         exchange = TornadoExchange(request)
-        return TornadoMessageDelegate(EchoHandler(self._resource, exchange, Address()), exchange)
+        return TornadoMessageDelegate(
+            EchoHandler(self._endpoint, exchange, TransportPath()), exchange, self._endpoint.sessions.lingering
+        )

@@ -14,9 +14,10 @@ import tornadio
 from tests.internals import KEPT, body_of, handler_of
 from tests.support import MovedLoop, Served
 from tornadio.sessions.base import BaseSession
-from tornadio.transports.base import TornadoMessageDelegate, TransportHandler
+from tornadio.transports.base import TransportHandler
 from tornadio.transports.streaming import StreamChannel
-from tornadio.transports.websocket import WebSocketChannel
+from tornadio.transports.websocketchannel import WebSocketChannel
+from tornadio.web.tornadohttp import TornadoMessageDelegate
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def left_behind() -> dict[str, int]:
     return dict(collections.Counter(type(each).__name__ for each in ours()))
 
 
-def tornados_circles() -> list[TransportHandler]:
+def tornados_circles() -> list[object]:
     """Handlers of requests whose body broke off, with nothing of size."""
     delegates = [each for each in ours() if isinstance(each, TornadoMessageDelegate)]
     assert [body_of(each) for each in delegates] == [b""] * len(delegates)

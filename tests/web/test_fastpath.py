@@ -19,9 +19,18 @@ from tornado.routing import HostMatches, Matcher, PathMatches, Rule
 
 import tornadio
 import tornadio.net.wire
-import tornadio.web.fastpath
+import tornadio.web.fastconnection
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
-from tests.internals import connections_on_fast_path, without_watching_sockets
+from tests.internals import (
+    close_fast_path,
+    connections_on_fast_path,
+    has_fast_path,
+    peers_on_fast_path,
+    posts_of,
+    sessions_of,
+    tornados_streams,
+    without_watching_sockets,
+)
 from tests.leaks import left_behind, without_collector
 from tests.support import HTTP_TRANSPORTS, LARGE, POLLING, ClientStream, Recorder, Served, payload_of, shut_down, until
 from tests.vitals import vitals
@@ -55,10 +64,10 @@ def here(served: Served) -> int:
     return connections_on_fast_path(served.server)
 
 
-def is_here(served: Served, wire: Wire) -> bool:
+def is_here(served: Served, wire: ClientStream) -> bool:
     """Whether a client's connection is the fast path's."""
     port = wire.writer.get_extra_info("sockname")[1]
-    return port in [connection._address[1] for connection in served.server._fast_path._connections]
+    return port in peers_on_fast_path(served.server)
 
 
 def poll(session_id: str) -> bytes:
@@ -222,7 +231,7 @@ async def test_no_connection_comes_back_while_the_server_closes_them(serve):
     session_id, _ = await served.open()
     wire = await served.connect()
     assert await ask(wire, request({}, "/page")) == "a page"
-    served.server._fast_path.close()  # as a shutdown does, before it closes Tornado's
+    close_fast_path(served.server)
     for number in range(2):
         assert await ask(wire, post(session_id, number)) == "ok"
         await served.barrier()
@@ -233,7 +242,7 @@ async def test_a_connection_that_came_back_is_not_that_of_whoever_has_its_stream
     served = serve(handlers=(PAGE,))
     wire = await served.connect()
     await ask(wire, request({}, "/page"))
-    [stream] = [each.stream for each in served.server._connections]
+    [stream] = tornados_streams(served.server)
     await ask(wire, request({}, UNKNOWN))
     await until(lambda: is_here(served, wire))
     assert stream.closed()
@@ -263,7 +272,7 @@ async def test_a_request_may_come_in_pieces(serve, size):
 
 
 @pytest.fixture
-def peeks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wire], int]:
+def peeks(monkeypatch: pytest.MonkeyPatch) -> Callable[[ClientStream], int]:
     """How often the fast path has peeked at the connection of a client."""
     ports: list[int] = []
     peek = FastConnection.peek_request
@@ -369,13 +378,13 @@ async def test_a_post_whose_body_does_not_come_leaves_room_in_its_session(serve,
     caplog.set_level(logging.INFO, "tornadio")
     served = serve(settings={"session_expiry": 1000})
     session_id, _ = await served.open()
-    session = served.router._sessions.get(session_id, "xhr-polling")
+    session = next(each for each in sessions_of(served.router) if each.session_id == session_id)
     wires = [await served.connect() for _ in range(2)]
     for wire in wires:
         await wire.send(post(session_id, "one")[:-3])
-    await until(lambda: len(session._posts) == 2)
+    await until(lambda: posts_of(session) == 2)
     wires[0].reset()
-    await until(lambda: len(session._posts) == 1)
+    await until(lambda: posts_of(session) == 1)
     await clock.advance(20.1)
     assert await wires[1].read_to_end() == b""
     assert not session._posts
@@ -825,13 +834,13 @@ async def test_an_application_whose_rules_are_others_than_expected_is_served_by_
     application.wildcard_router.rules.append(Rules())  # type: ignore[arg-type]
     server = tornadio.SocketServer(application, auto_start=False)
     assert "has no Application.default_router and wildcard_router, with the rules of each" in caplog.text
-    assert not server._fast_path.enabled
+    assert not has_fast_path(server)
     await shut_down(server)
 
 
 async def test_this_tornado_has_all_that_the_fast_path_needs(serve, caplog):
     served = serve()
-    assert served.server._fast_path.enabled
+    assert has_fast_path(served.server)
     assert missing_interfaces(served.server.request_callback) == []
     assert "Tornado" not in caplog.text
 
