@@ -9,7 +9,8 @@
 #
 # Virtual environments are made and filled by pip. Of Debian's packages all are installed for every suite, for ARGUMENTS
 # those that the selected tests need, and none for --fast (tests/programs.py says what is in which package). A test that
-# misses a program, or the right to make network namespaces, fails: skipped it is only where pytest is run by hand.
+# misses a program fails: skipped it is only where pytest is run by hand. Without root, and so without network namespaces,
+# the tests of vanished peers are skipped, with that reason.
 #
 # The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
 # cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the proxies', the
