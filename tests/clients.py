@@ -15,6 +15,7 @@ from websockets.uri import parse_uri
 
 from tests.support import (
     HTTP_TRANSPORTS,
+    POLLING,
     STREAMING,
     ClientStream,
     Served,
@@ -217,6 +218,8 @@ async def open_client(served: Served, transport: str) -> Client:
         peer = await connect(served, "13" if transport == "websocket" else "76", f"/socket.io/{transport}")
         [(_, session_id)] = proto.decode(await peer.receive())
         return SocketClient(peer, session_id)
+    if transport not in POLLING:
+        raise LookupError(f"there is no test client for {transport}: write one here, and name it in tests/support.py")
     return PollingClient(served, transport, *await served.open(transport))
 
 

@@ -2,8 +2,8 @@
 
 A test says what it starts with `@pytest.mark.needs("curl")`, or by asking for a fixture of `OF_FIXTURES`. Where that is
 missing, the test is skipped with the reason; with `REQUIRE_PROGRAMS=1` in the environment, which tests/run.sh sets, it
-fails, so that nothing passes by being skipped. The right to make network namespaces can't be installed: without it, tests
-are skipped there, too.
+fails, so that nothing passes by being skipped. The right to make network namespaces can't be installed: without it,
+tests are skipped there, too.
 
 `python tests/programs.py` prints the packages that are missing for all tests, `pytest --missing-packages=FILE` writes
 those that the selected tests need.

@@ -138,7 +138,6 @@ class Router:
         await self._sessions.drain(timeout)
         if self._relay is not None:
             # What on_close has published is sent in any case, however late it is.
-            # What on_close has published is sent in any case, however late it is.
             await self._relay.close(max(deadline - loop.time(), GRACE_SECONDS))
 
 
