@@ -189,11 +189,11 @@ def serve_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def count_peeks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Grows from now on whenever the fast path peeks at what a connection has sent."""
     peeks: list[None] = []
-    look = FastConnection.peek_request
+    peek = FastConnection.peek_request
 
     def counted(connection: FastConnection) -> None:
         peeks.append(None)
-        look(connection)
+        peek(connection)
 
     monkeypatch.setattr(FastConnection, "peek_request", counted)
     return peeks
@@ -202,13 +202,13 @@ def count_peeks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 def count_body_chunks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """Grows from now on with each chunk of a body that Tornado hands to a transport."""
     chunks: list[None] = []
-    take = TornadoMessageDelegate._take
+    receive = TornadoMessageDelegate._chunk_received
 
     def counted(delegate: TornadoMessageDelegate, chunk: bytes) -> None:
         chunks.append(None)
-        take(delegate, chunk)
+        receive(delegate, chunk)
 
-    monkeypatch.setattr(TornadoMessageDelegate, "_take", counted)
+    monkeypatch.setattr(TornadoMessageDelegate, "_chunk_received", counted)
     return chunks
 
 

@@ -157,11 +157,11 @@ class _RedisConnection:
         """Return the commands that a new connection sends first."""
         return []
 
-    def on_commands_sent(self, count: int, answered: "_ReplyFuture | None") -> None:
-        """Called before ``count`` commands are written. ``answered`` becomes done with their replies, if given."""
+    def on_commands_sent(self, count: int, reply_future: "_ReplyFuture | None") -> None:
+        """Called before ``count`` commands are written. ``reply_future`` becomes done with their replies, if given."""
 
     def reply_received(self, reply: Any) -> None:
-        """Called with each reply: a value, or the error that Redis answered."""
+        """Called with each reply: a value, or the error that Redis reply_future."""
         raise NotImplementedError
 
     def connection_lost(self, error: Exception) -> None:
@@ -180,17 +180,17 @@ class _RedisConnection:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def send(self, commands: Collection[Command], answered: "_ReplyFuture | None" = None) -> None:
+    async def send(self, commands: Collection[Command], reply_future: "_ReplyFuture | None" = None) -> None:
         """Write commands, without waiting for their replies.
 
-        :param answered: see :meth:`on_commands_sent`.
+        :param reply_future: see :meth:`on_commands_sent`.
         :raises redis.RedisError, OSError: there is no connection, or writing failed.
         """
         connection = self._connection
         if connection is None or not connection.is_connected:  # redis-py would connect by itself, and not subscribe
             raise ConnectionError("not connected")
         packed = connection.pack_commands(commands)
-        self.on_commands_sent(len(commands), answered)
+        self.on_commands_sent(len(commands), reply_future)
         await connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
@@ -261,7 +261,7 @@ class _PublishConnection(_RedisConnection):
 
     def __init__(self, connect: "Callable[[], AbstractConnection]", timeout: float, bus: RedisBus) -> None:
         super().__init__(connect, timeout, bus)
-        self._unanswered: collections.deque[_Pipeline] = collections.deque()
+        self._pipelines: collections.deque[_Pipeline] = collections.deque()
 
     async def execute(self, commands: Collection[Command]) -> None:
         """Wait for a connection, send commands as one pipeline, and wait for all replies.
@@ -269,26 +269,26 @@ class _PublishConnection(_RedisConnection):
         :raises redis.RedisError, OSError: the connection was lost before they were there, or one of them is an error.
         """
         await self._connected.wait()
-        answered: _ReplyFuture = asyncio.get_running_loop().create_future()
-        await self.send(commands, answered)
-        error = await answered
+        reply_future: _ReplyFuture = asyncio.get_running_loop().create_future()
+        await self.send(commands, reply_future)
+        error = await reply_future
         if error is not None:
             raise error
 
-    def on_commands_sent(self, count: int, answered: "_ReplyFuture | None") -> None:
-        self._unanswered.append(_Pipeline(count, answered))
+    def on_commands_sent(self, count: int, reply_future: "_ReplyFuture | None") -> None:
+        self._pipelines.append(_Pipeline(count, reply_future))
 
     def reply_received(self, reply: Any) -> None:
-        pipeline = self._unanswered[0]
+        pipeline = self._pipelines[0]
         pipeline.pending -= 1
         if pipeline.error is None and isinstance(reply, Exception):
             pipeline.error = reply
         if not pipeline.pending:
-            self._unanswered.popleft().complete()
+            self._pipelines.popleft().complete()
 
     def connection_lost(self, error: Exception) -> None:
-        while self._unanswered:
-            self._unanswered.popleft().complete(error)
+        while self._pipelines:
+            self._pipelines.popleft().complete(error)
 
 
 class _Pipeline:
@@ -298,17 +298,17 @@ class _Pipeline:
     :ivar error: the first reply that was an error.
     """
 
-    __slots__ = ("_answered", "error", "pending")
+    __slots__ = ("_reply_future", "error", "pending")
 
-    def __init__(self, pending: int, answered: "_ReplyFuture | None") -> None:
+    def __init__(self, pending: int, reply_future: "_ReplyFuture | None") -> None:
         self.pending = pending
         self.error: Exception | None = None
-        self._answered = answered
+        self._reply_future = reply_future
 
     def complete(self, error: Exception | None = None) -> None:
         """Set the future's result: all replies are there, or ``error`` has ended the connection before."""
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(error or self.error)
+        if self._reply_future is not None and not self._reply_future.done():
+            self._reply_future.set_result(error or self.error)
 
 
 class _SubscribeConnection(_RedisConnection):

@@ -18,19 +18,19 @@ _MAX_HANGUPS_PER_TICK: Final = 32
 
 if hasattr(select, "POLLRDHUP"):
 
-    def peer_has_closed(connection: socket.socket) -> bool:
+    def peer_has_closed(sock: socket.socket) -> bool:
         """Whether a socket's peer has sent its FIN, or the connection was reset; also behind unread bytes."""
         # One poll(2) costs as much as reading the state from TCP_INFO, and does for Unix sockets, too.
         poll = select.poll()
-        poll.register(connection, select.POLLRDHUP)  # POLLHUP and POLLERR come unasked
+        poll.register(sock, select.POLLRDHUP)  # POLLHUP and POLLERR come unasked
         return bool(poll.poll(0))
 
 else:
 
-    def peer_has_closed(connection: socket.socket) -> bool:
+    def peer_has_closed(sock: socket.socket) -> bool:
         """Whether EOF or an error is the next thing to read from a socket: behind unread bytes neither shows."""
         try:
-            return connection.recv(1, socket.MSG_PEEK) == b""
+            return sock.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
         except ValueError:  # into TLS nobody can look ahead

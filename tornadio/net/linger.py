@@ -113,22 +113,22 @@ def close_after(wire: Wire, final_bytes: bytes, lingering: LingeringCloses) -> N
 class _DiscardingReceiver:
     """The receiver of a wire that lingers."""
 
-    __slots__ = ("_has_lost_peer", "_wire", "lingering")
+    __slots__ = ("_is_connection_lost", "_wire", "lingering")
 
     def __init__(self, wire: Wire, lingering: LingeringCloses) -> None:
         self._wire = wire
-        self._has_lost_peer = False
+        self._is_connection_lost = False
         self.lingering = LingeringClose(lingering, wire.close)
 
     def on_flushed(self, flushing: "asyncio.Future[None]") -> None:
         self._wire.write_eof()
-        if self._has_lost_peer:
+        if self._is_connection_lost:
             self.lingering.abort()
 
     def data_received(self, data: bytes) -> None:
         self.lingering.discarded(len(data))
 
     def connection_lost(self) -> None:
-        self._has_lost_peer = True
+        self._is_connection_lost = True
         if not self._wire.is_writing:  # else the peer may still read
             self.lingering.abort()

@@ -226,13 +226,13 @@ class BaseSession(Dispatcher):
         outbox.put(payload)
         # The least frame, "~m~0~m~", has seven bytes. So there can't be too many payloads before they have a 32nd of
         # the limit, which spares most calls the second question.
-        if outbox.size > self._max_send_buffer >> 5 and self._is_too_much(outbox):
+        if outbox.size > self._max_send_buffer >> 5 and self._exceeds_limit(outbox):
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
             self.abort(1008, "too slow")
 
-    def _is_too_much(self, outbox: Outbox) -> bool:
+    def _exceeds_limit(self, outbox: Outbox) -> bool:
         return outbox.size > self._max_send_buffer or len(outbox) > self._max_send_buffer // OVERHEAD + _MIN_PAYLOADS
 
     def flush(self) -> None:

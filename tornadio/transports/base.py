@@ -15,7 +15,7 @@ from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
 from tornadio.transports.posts import PostHandler
 from tornadio.transports.responses import TEXT_PLAIN
-from tornadio.web.origins import PREFLIGHT_HEADERS, page_field
+from tornadio.web.origins import PREFLIGHT_HEADERS, page_header
 
 logger = get_logger(__name__)
 
@@ -135,7 +135,7 @@ class TransportHandler(PostHandler):
         is_script = self.is_script and self.exchange.method == "GET"
         reason = self.endpoint.origins.refusal(headers, self.exchange.host, is_script)
         if reason is not None:
-            raise self.refused_page(reason, *(page_field(headers) or ("Referer", None)))
+            raise self.refused_page(reason, *(page_header(headers) or ("Referer", None)))
 
     def refused_page(self, reason: str, name: str, value: str | None) -> RefusedError:
         """Log that a page may not connect; returns the error for it.

@@ -101,9 +101,9 @@ class ResourcePaths:
     def __init__(self, resource: str, extra_re: str | None, extra_sep: str) -> None:
         root = f"/{resource}"
         self._roots = (root, f"{root}/")
-        self._below = f"{root}/"
+        self._resource_prefix = f"{root}/"
         self._extra = None if extra_re is None else re.compile(extra_re)
-        self._prefix = root + extra_sep
+        self._extra_prefix = root + extra_sep
         self.script = f"{root}/socket.io.js"
 
     def match(self, path: str, query: str) -> Match | None:
@@ -115,20 +115,20 @@ class ResourcePaths:
             return None
         if path in self._roots:
             return _UNKNOWN if _is_newer_client(query) else None
-        is_below = path.startswith(self._below)
+        is_below = path.startswith(self._resource_prefix)
         if len(path) > _MAX_PATH:
             return Match(LongPathHandler) if is_below else None
         if self._extra is None:
-            return self._match_below(path) if is_below else None
-        if not path.startswith(self._prefix):
+            return self._match_resource(path) if is_below else None
+        if not path.startswith(self._extra_prefix):
             return _UNKNOWN if is_below else None
         found = self._match_extra(path, self._extra, _BY_NAME)
         if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
             return _UNKNOWN
         return found
 
-    def _match_below(self, path: str) -> Match:
-        name, _, rest = path[len(self._below) :].partition("/")
+    def _match_resource(self, path: str) -> Match:
+        name, _, rest = path[len(self._resource_prefix) :].partition("/")
         handler = _BY_NAME.get(name)
         if handler is None or (rest and handler.is_websocket):
             return _UNKNOWN
@@ -142,7 +142,7 @@ class ResourcePaths:
         """The handler whose name stands last in the path, with the extra before it. Only the last few names are tried:
         clients put no more than the session id and two numbers behind the transport's name.
         """
-        start, end, tried = len(self._prefix), len(path), 0
+        start, end, tried = len(self._extra_prefix), len(path), 0
         while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
             handler = handlers.get(path[slash + 1 : end])
             if handler is not None and not (handler.is_websocket and path[end + 1 :]):

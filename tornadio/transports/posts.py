@@ -98,18 +98,18 @@ class PostHandler(Responder):
         try:
             payload = self._parse_body(body)
             frames = self._decode_later(payload.encode("utf-8")) if session.is_handling else self.decode(payload)
-            handled = session.receive(frames)
+            outcome = session.receive(frames)
         except PeerError as error:
             self._respond_post(post, error)  # in this block: another name for the error would make a cycle
         except BaseException:
             self.drop_post()
             raise
         else:
-            if isinstance(handled, bool):
-                self._respond_post(post, handled)
+            if isinstance(outcome, bool):
+                self._respond_post(post, outcome)
             else:
                 post.size = len(payload.encode("utf-8"))
-                self._respond_when_handled(post, handled, frames)
+                self._respond_when_handled(post, outcome, frames)
 
     def _parse_body(self, body: bytes) -> str:
         """The payload in the body.
@@ -169,18 +169,18 @@ class PostHandler(Responder):
             post.on_session_end = None  # a callback of this object: break the reference cycle
         return post
 
-    def _respond_post(self, post: Post, handled: bool | PeerError) -> None:
+    def _respond_post(self, post: Post, outcome: bool | PeerError) -> None:
         """Respond, and end the POST when the response was written to the socket.
 
-        :param handled: whether all messages were handled, or the error that the response tells.
+        :param outcome: whether all messages were handled, or the error that the response tells.
         """
         session = post.session
-        if handled is False:
-            handled = self._not_all_handled()
-        if isinstance(handled, PeerError):
-            self.respond_error(handled)
-            if isinstance(handled, TooLargeError):
-                session.close(handled.close_code, str(handled))
+        if outcome is False:
+            outcome = self._partly_handled_error()
+        if isinstance(outcome, PeerError):
+            self.respond_error(outcome)
+            if isinstance(outcome, TooLargeError):
+                session.close(outcome.close_code, str(outcome))
         else:
             self.respond(200, TEXT_PLAIN, b"ok")
         flushed = self.exchange.flushed()
@@ -189,7 +189,7 @@ class PostHandler(Responder):
         else:
             flushed.add_done_callback(lambda flushed: session.end_post(post))
 
-    def _not_all_handled(self) -> RefusedError:
+    def _partly_handled_error(self) -> RefusedError:
         """The error for a POST whose session ended before all of it was handled."""
         if self.endpoint.sessions.draining:
             return RefusedError(503, "shutting down, not all of this was handled")

@@ -65,7 +65,7 @@ class WebSocketChannel:
         "_framer",
         "_handshake",
         "_head",
-        "_is_lost",
+        "_is_released",
         "_pending_messages",
         "_pong_pending",
         "_session",
@@ -84,7 +84,7 @@ class WebSocketChannel:
         self._handshake: _Handshake | None = None
         self._head = b""  # the 101, until it is written
         self._timer: asyncio.TimerHandle | None = None
-        self._is_lost = False
+        self._is_released = False
         self._continue_scheduled = False
         self._pong_pending = False
         self._current_message = ""  # while its handler runs in a task
@@ -268,11 +268,16 @@ class WebSocketChannel:
     @property
     def _is_finished(self) -> bool:
         """Whether the connection is lost, and all messages were handled that were received before."""
-        return self._is_lost and self._session is None
+        return self._is_released and self._session is None
 
     def _close_if_lost(self) -> None:
         """End the session of a lost connection once its last message was handled."""
-        if self._is_lost and self._session is not None and self._pending_messages is None and not self._framer.has_more:
+        if (
+            self._is_released
+            and self._session is not None
+            and self._pending_messages is None
+            and not self._framer.has_more
+        ):
             self._close_now()
 
     def _send_pongs(self) -> None:
@@ -288,7 +293,7 @@ class WebSocketChannel:
 
     def _on_flushed(self, flushed: "asyncio.Future[None]") -> None:
         self._pong_pending = False
-        if not self._is_lost:
+        if not self._is_released:
             self._send_pongs()
 
     # -- Ends ----------------------------------------------------------------------------------------------------
@@ -300,7 +305,7 @@ class WebSocketChannel:
         if session is not None:
             session.flush()  # the answers to what came before the error
         close_frame = self._framer.close(error.close_code, str(error))
-        if not self._is_lost:
+        if not self._is_released:
             self._write_head()
             self._release()
             close_after(self._wire, close_frame, self._endpoint.sessions.lingering)
@@ -309,7 +314,7 @@ class WebSocketChannel:
 
     def _on_framer_closed(self) -> None:
         """The framer takes no more: after the peer's close frame, or an error."""
-        if self._is_lost:
+        if self._is_released:
             self._close_now()
         elif self._framer.error is not None:
             self._fail(self._framer.error)
@@ -331,7 +336,7 @@ class WebSocketChannel:
 
     def _release(self) -> None:
         """Stop all that refers to the connection: it is lost, or its end is somebody else's."""
-        self._is_lost = True
+        self._is_released = True
         self._handshake = None
         self._stop_timer()
         self._endpoint.sessions.lingering.discard(self)
@@ -367,7 +372,7 @@ class WebSocketChannel:
         if self._session is None:
             return  # the connection was lost before
         self._session = None
-        if self._is_lost:
+        if self._is_released:
             return
         self._write_head()
         self._wire.write(self._framer.close(code, reason))
@@ -382,7 +387,7 @@ class WebSocketChannel:
     def abort(self) -> None:
         """Close the TCP connection at once, unless a lingering close has begun."""
         self._session = None
-        if not self._is_lost:
+        if not self._is_released:
             self._close_now()
 
 

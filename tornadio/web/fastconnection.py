@@ -131,17 +131,17 @@ class FastConnection:
         self._exchange = exchange
         self._fast_path.start_body_timer(self)
         try:
-            beginning = handler.headers_received()
-            if beginning is not None:
-                self._fast_path.create_task(self._wait_for_body_later(exchange, beginning))
+            checking = handler.headers_received()
+            if checking is not None:
+                self._fast_path.create_task(self._wait_for_body_later(exchange, checking))
             elif exchange.response_pending:
                 self._add_reader()
         except Exception:
             self._fail()
 
-    async def _wait_for_body_later(self, exchange: FastExchange, beginning: Awaitable[None]) -> None:
+    async def _wait_for_body_later(self, exchange: FastExchange, checking: Awaitable[None]) -> None:
         try:
-            await beginning
+            await checking
             if exchange.response_pending:
                 self._add_reader()
         except Exception:
@@ -246,9 +246,9 @@ class FastConnection:
     def _serve(self, exchange: FastExchange, handler: FastHandler, body: bytes) -> None:
         self._exchange = exchange
         try:
-            beginning = handler.headers_received()
-            if beginning is not None:
-                self._fast_path.create_task(self._serve_later(exchange, handler, beginning))
+            checking = handler.headers_received()
+            if checking is not None:
+                self._fast_path.create_task(self._serve_later(exchange, handler, checking))
             elif exchange.response_pending:
                 handler.handle(body)
         except Exception:
@@ -256,9 +256,9 @@ class FastConnection:
         if exchange.response_pending:
             self._add_reader()
 
-    async def _serve_later(self, exchange: FastExchange, handler: FastHandler, beginning: Awaitable[None]) -> None:
+    async def _serve_later(self, exchange: FastExchange, handler: FastHandler, checking: Awaitable[None]) -> None:
         try:
-            await beginning
+            await checking
             if exchange.response_pending:
                 handler.handle()
         except Exception:

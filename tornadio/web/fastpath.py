@@ -204,7 +204,7 @@ def _matches_paths(application: tornado.web.Application) -> bool:
     return matcher.regex.match("/a") is not None and matcher.regex.match("/ab") is None
 
 
-def _takes_context(application: tornado.web.Application) -> bool:
+def _accepts_context(application: tornado.web.Application) -> bool:
     request = ContextRequest("GET", "/a?b=c", {"host": "x"}, Client("192.0.2.1", "https", ""), 0.0)
     seen = (request.path, request.query, request.host, request.remote_ip, request.protocol)
     return seen == ("/a", "b=c", "x", "192.0.2.1", "https")
@@ -218,6 +218,6 @@ def _counts_read_ahead(application: tornado.web.Application) -> bool:
 _INTERFACES: Final[dict[str, Callable[[tornado.web.Application], bool]]] = {
     "Application.default_router and wildcard_router, with the rules of each": _has_rules,
     "PathMatches.regex": _matches_paths,
-    "HTTPServerRequest(connection=...), which reads the connection's context": _takes_context,
+    "HTTPServerRequest(connection=...), which reads the connection's context": _accepts_context,
     "IOStream._read_buffer_size": _counts_read_ahead,
 }

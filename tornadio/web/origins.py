@@ -102,16 +102,16 @@ def ascii_name(name: str) -> str:
         return ""
 
 
-def page_field(fields: Mapping[str, str]) -> tuple[str, str] | None:
+def page_header(headers: Mapping[str, str]) -> tuple[str, str] | None:
     """The header that tells which page made a request, and its value; ``None`` if there is none: the request is a
     program's, or, over HTTP without TLS, that of a page with ``Referrer-Policy: no-referrer``."""
-    origin = fields.get("Origin")
+    origin = headers.get("Origin")
     if origin is not None:
         return "Origin", origin
-    site = fields.get("Sec-Fetch-Site")
+    site = headers.get("Sec-Fetch-Site")
     if site in _OWN_SITES:
         return "Sec-Fetch-Site", site
-    referer = fields.get("Referer")
+    referer = headers.get("Referer")
     if referer is not None:
         return "Referer", referer
     return None if site is None else ("Sec-Fetch-Site", site)
@@ -140,17 +140,17 @@ class OriginRule:
         self._patterns = None if origins is None else tuple(_parse_pattern(entry) for entry in origins)
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 
-    def refusal(self, fields: Mapping[str, str], host: str, is_script: bool) -> str | None:
+    def refusal(self, headers: Mapping[str, str], host: str, is_script: bool) -> str | None:
         """Why a request must be rejected, with what to do about it; ``None`` if it is allowed.
 
-        :param fields: its headers.
+        :param headers: its headers.
         :param host: its ``Host`` header.
         :param is_script: whether a page of any site could read the response, as a ``<script>`` element does. Such a
             request must tell its page; another one that does not is a program's.
         """
         if self._anyone:
             return None
-        told = page_field(fields)
+        told = page_header(headers)
         if told is None:
             return _UNTOLD_SCRIPT if is_script else None
         name, value = told

@@ -61,9 +61,9 @@ class Peers:
 
         :param address: the socket's peer address, or a :class:`ForwardedAddress`, whose peer is a client.
         """
-        return not isinstance(address, ForwardedAddress) and (self._trusts_all or self._lists(address))
+        return not isinstance(address, ForwardedAddress) and (self._trusts_all or self._is_listed(address))
 
-    def _lists(self, address: Any) -> bool:
+    def _is_listed(self, address: Any) -> bool:
         if not self._networks:
             return False
         peer = parse_address(host_of(address))

@@ -170,8 +170,8 @@ class TornadoExchange:
         "_close_callback",
         "_connection",
         "_hangup_fd",
-        "_is_answered",
         "_lingering_close",
+        "_response_sent",
         "headers",
         "host",
         "method",
@@ -190,7 +190,7 @@ class TornadoExchange:
         self.host, self.protocol = request.host, request.protocol
         self.headers: Mapping[str, str] = request.headers
         self._connection = cast(HTTP1Connection, request.connection)
-        self._is_answered = False
+        self._response_sent = False
         self._lingering_close: LingeringClose | None = None
         self._close_callback: Callable[[], None] | None = None
         self._hangup_fd: int | None = None  # the descriptor whose hangup is watched
@@ -255,7 +255,7 @@ class TornadoExchange:
         return self.method in ("GET", "HEAD") or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
     def send_response(self, response: bytes, timeout: float) -> None:
-        self._is_answered = True
+        self._response_sent = True
         self._unwatch_hangup()
         context: Any = self._connection.context
         context.served_request = ServedRequest(self.method, self.uri, self.version, self.request.headers)
@@ -268,7 +268,7 @@ class TornadoExchange:
     def flushed(self) -> "asyncio.Future[None] | None":
         stream = self._stream
         if stream.closed():
-            return None if stream.error is None and self._is_answered else failed_future()
+            return None if stream.error is None and self._response_sent else failed_future()
         return stream.write(b"") if stream.writing() else None
 
     def close(self) -> None:
@@ -287,7 +287,7 @@ class TornadoExchange:
     def send_early_response(self, response: bytes, lingering: LingeringCloses) -> None:
         """Respond before the end of a chunked body: the rest of it is read and discarded, within the limits of a
         lingering close."""
-        self._is_answered = True
+        self._response_sent = True
         stream = self._stream
         if stream.closed():
             return
@@ -345,7 +345,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         self._lingering = lingering
         self._body = bytearray()
         self._received = self._chunks = 0
-        self._is_answered = False  # before the end of the body
+        self._responded_early = False  # before the end of the body
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -355,21 +355,21 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         return self._handler.headers_received()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        self._take(chunk)
+        self._chunk_received(chunk)
         self._chunks += 1
         if self._chunks % _MAX_CHUNKS_PER_TICK:
             return None
         return asyncio.sleep(0)  # before 6.6 Tornado itself does not yield between chunks of one read
 
-    def _take(self, chunk: bytes) -> None:
+    def _chunk_received(self, chunk: bytes) -> None:
         self._received += len(chunk)
-        if self._is_answered:
+        if self._responded_early:
             self._exchange.body_discarded(len(chunk))
             return
         try:
             is_kept = self._handler.should_buffer_body(self._received)
         except PeerError as error:
-            self._is_answered = True
+            self._responded_early = True
             self._body.clear()
             self._exchange.send_early_response(self._handler.early_error_response(error), self._lingering)
             return
@@ -379,7 +379,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
             self._body.clear()  # the session may have ended meanwhile
 
     def finish(self) -> None:
-        if self._is_answered:
+        if self._responded_early:
             self._exchange.close_when_flushed()
         else:
             body = bytes(self._body)
