@@ -65,7 +65,7 @@ class SocketConnection:
         """
         session = self._tornadio_session
         last, payload = _last_sent
-        if message is not last:
+        if message is not last:  # else a text that was encoded for another connection: see _last_sent
             if session.is_closed:
                 logger.debug("%s: send after its end does nothing", session)
                 return
@@ -77,15 +77,15 @@ class SocketConnection:
         """Send a message to every other open connection of this router, in all processes where there is a ``bus``.
 
         :param message: as for :meth:`send`.
-        :raises tornadio.errors.EncodeError: as :meth:`send`; then nobody gets it.
+        :raises tornadio.errors.EncodeError: as :meth:`send`; then no connection gets the message.
         """
         self._tornadio_session.registry.broadcast(message, exclude=(self,))
 
     def close(self) -> None:
         """Close the connection once what was sent before was delivered. Closing twice changes nothing.
 
-        What the client has not taken within ``session_expiry`` seconds, looked at every ``session_check_interval``, is
-        dropped.
+        What the client has not received within ``session_expiry`` seconds, checked every ``session_check_interval``,
+        is dropped.
         """
         self._tornadio_session.close()
 

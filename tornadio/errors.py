@@ -8,7 +8,7 @@
     |   |   +-- TooLargeError     it is larger than max_message_size
     |   +-- RefusedError          it is well formed, but not allowed
     |   +-- HandlerError          the application failed on it
-    +-- CallerError               the program uses the library wrongly; raised where it does
+    +-- CallerError               the program uses the library wrongly; raised into its call
     |   +-- EncodeError           a message that can't be sent (also a ValueError)
     |   +-- SettingsError         a setting or argument (also a ValueError)
     +-- BusError                  the message bus failed; neither client nor application is at fault
@@ -80,7 +80,7 @@ class RefusedError(PeerError):
 class HandlerError(PeerError):
     """``on_open`` or ``on_message`` raised: status 500, close code 1011 (internal error).
 
-    The log has the traceback; the client is told no more than this.
+    The log has the traceback; the client is told only that the application failed.
     """
 
     def __init__(self) -> None:

@@ -20,12 +20,13 @@ MAX_TOTAL_LINES: Final = 100  # lines with one wider key, a window
 WINDOW_SECONDS: Final = 60.0
 MAX_LINE_LENGTH: Final = 400  # characters of a line, without its traceback
 
-# Keys that are remembered: some hold a client's address, of which there is no end. The least recently used key is
-# forgotten first.
+# Keys that are remembered: some hold a client's address, and clients have any number of those. The least recently used
+# key is forgotten first.
 _MAX_WINDOWS: Final = 1000
-_MAX_TRACEBACK_LINES: Final = 200
-# Session ids are searched for in so many times the characters that are written: a search of the megabyte that a client
-# may have sent would cost more than the rest of the line, and ids before the cut make a text shorter.
+_MAX_TRACEBACK_LINES: Final = 200  # of a traceback; of a longer one the first and the last half of them
+# Session ids are searched for in a text of at most 10 times the characters that are written: in the megabyte that a
+# client may have sent the search would cost more than the rest of the line. Not in one times: an id that is cut short
+# leaves room for more of the text.
 _SEARCH_FACTOR: Final = 10
 # Control characters; LS and PS, which end a line; bidirectional controls (U+202A-E, U+2066-9), which reorder it; lone
 # surrogates, which UTF-8 can't encode.
@@ -127,9 +128,8 @@ class LineFilter(logging.Filter):
         if line != message:  # else keep the arguments apart: log collectors group lines by their format string
             record.msg, record.args = line, None
         if record.exc_info:
-            record.exc_text = _traceback_text(
-                record.exc_info[1]
-            )  # formatters write this text instead of formatting exc_info
+            # Formatters write exc_text, where it is set, instead of formatting exc_info.
+            record.exc_text = _traceback_text(record.exc_info[1])
         return True
 
 
@@ -142,6 +142,7 @@ class TracebackFilter(LineFilter):
 
 def _key_of(record: logging.LogRecord) -> Hashable:
     error = record.exc_info[1] if record.exc_info else None
+    # A handler that awaited something cancelled fails with the same RuntimeError at the same line: its cause differs.
     cause = error.__cause__ if error is not None and error.__cause__ is not None else error
     place = cause.__traceback__ if cause is not None else None
     if place is not None:
@@ -169,6 +170,7 @@ def printable(text: str, length: int) -> str:
     if len(ahead) < len(text):
         ahead = ahead.rstrip("0123456789abcdef%") + "..."  # half an id at the cut would not be found
     text = without_ids(ahead)
+    # ascii() writes a character as its escape, such as '\\x1b', which a log's reader recognizes.
     line = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text[: length + 1])
     return line if len(line) <= length else line[:length] + "..."
 

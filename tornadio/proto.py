@@ -33,7 +33,7 @@ FRAME: Final = "~m~"
 HEARTBEAT: Final = "~h~"
 JSON: Final = "~j~"
 
-# More than any max_payload_size in use needs; int() of a million digits would block for seconds.
+# More than any max_message_size in use needs; int() of a million digits would block for seconds.
 _MAX_LENGTH_DIGITS: Final = 10
 # int() takes time in the square of its digits. This is Python's own limit, sys.int_info.default_max_str_digits, which
 # an application may have lifted.
@@ -64,6 +64,7 @@ _BYTE_ORDER_MARKS = ("\ufeff", "\xef\xbb\xbf")
 
 
 def _reject_constant(name: str) -> Any:
+    """Reject ``NaN``, ``Infinity`` and ``-Infinity``, which Python's parsers accept, and RFC 8259 does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -106,7 +107,8 @@ def encode_heartbeat(number: int) -> str:
 
 
 def _text_frame(text: str) -> str:
-    """Return the frame of a text. One that begins as JSON or a heartbeat does is sent as a JSON string instead."""
+    """Return the frame of a text. One that begins as JSON or a heartbeat does is sent as a JSON string instead: else
+    the client would decode it as that."""
     return _frame(JSON + _json(text) if text.startswith((JSON, HEARTBEAT)) else text)
 
 
@@ -123,7 +125,7 @@ def _well_formed(text: str) -> str:
 
 def _encode_list(messages: list[Any]) -> Iterator[str]:
     """Yield the frames of a list's elements. Iterative: the nesting of the caller's data must not exhaust the stack."""
-    outer = {id(messages)}
+    outer = {id(messages)}  # the lists that are being iterated over: an element among them would be a cycle
     stack = [(messages, iter(messages))]
     while stack:
         current, elements = stack[-1]
@@ -202,6 +204,7 @@ def split_frames(data: str) -> Iterator[str]:
 
     :raises ProtocolError: at the end of the whole frames, something else follows.
     """
+    # Astral characters are two UTF-16 code units and one Python character; without them an index of data counts both.
     if data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data):
         return _split_text(data)
     return _split_code_units(data)
@@ -260,9 +263,8 @@ def _classify(text: str) -> tuple[str, Any]:
 
 def _parse_json(text: str) -> Any:
     if text.startswith(_BYTE_ORDER_MARKS):
-        raise ProtocolError(
-            "bad JSON: it starts with a byte order mark"
-        )  # simplejson would skip it; RFC 8259, 8.1 lets a parser reject it
+        # simplejson would skip it. RFC 8259, section 8.1, lets a parser reject it, as a browser's JSON.parse does.
+        raise ProtocolError("bad JSON: it starts with a byte order mark")
     try:
         _check_numbers(text)
         if "\\ud" in text or "\\uD" in text:
@@ -308,7 +310,7 @@ def _check_numbers(text: str) -> None:
     found = _LONG_INT.search(bare)
     if found is not None:
         raise ValueError(f"a number of {len(found[0])} digits is too long")
-    numbers = list(dict.fromkeys(_LARGE_FLOAT.findall(bare)))
+    numbers = list(dict.fromkeys(_LARGE_FLOAT.findall(bare)))  # float() once for each: it may be repeated
     values = list(map(abs, map(float, numbers)))
     if math.inf in values:
         raise ValueError(f"{numbers[values.index(math.inf)][:20]} is too large for a number")

@@ -37,7 +37,7 @@ _CLIENT_TIMEOUT: Final = 15.0
 
 _BUS_URLS: Final = ("redis://", "rediss://", "unix://")
 _BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
-_NODE: Final = re.compile("[0-9a-z]{0,16}")
+_NODE: Final = re.compile("[0-9a-z]{0,16}")  # the characters of session ids, of which proxies route by the first
 _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
 )
@@ -46,7 +46,7 @@ _APPLICATION_SETTINGS: Final = frozenset(
 
 
 def _check_seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):  # bool is a subclass of int: True would be 1 s
         raise SettingsError(f"{name} must be a number of seconds, not {value!r}{_default(name)}")
     if not 0 < value <= sys.float_info.max:
         raise SettingsError(f"{name} must be above 0 seconds and finite, not {value!r}{_default(name)}")
@@ -115,13 +115,13 @@ def _check_node(name: str, value: Any) -> str:
 
 
 def _suggestion(wrong: object, right: tuple[str, ...]) -> str:
-    """What was meant, if one of the right names is similar; else all of them."""
+    """Return a hint for a wrong name: the right one that is most similar, or all right ones if none is."""
     close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
 
 
 def _checked(check: Callable[[str, Any], Any]) -> dict[str, Callable[[str, Any], Any]]:
-    """The metadata of a field."""
+    """Return the metadata of a field: the function that checks its values."""
     return {"check": check}
 
 
@@ -187,7 +187,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
 
 
 def make_settings(given: Mapping[str, Any] | None) -> Settings:
-    """The settings that ``get_router`` was given, validated.
+    """Validate the settings that ``get_router`` was given.
 
     :raises SettingsError: an unknown name or a value out of range; the message says what is right.
     """

@@ -16,10 +16,12 @@ from tornadio.errors import CallerError, ProtocolError, SettingsError
 
 _VERSION: Final = 1
 _MEMBERS: Final = {"v", "from", "frames"}
-_MAX_PUBLISHER: Final = 64  # characters of a publisher's id; ours have 16
+# Characters of a publisher's id. Ours have 16; programs in other languages choose their own.
+_MAX_PUBLISHER: Final = 64
 _MAX_NAME: Final = 200  # characters of a group's name, which is part of a channel's
 
-# Spaces, control characters, what is not ASCII, and what ends a path (RFC 3986, sections 2 and 3.3).
+# Characters that a path can't have unencoded: spaces, control characters, what is not ASCII, and what ends a path
+# (RFC 3986, sections 2 and 3.3).
 _NOT_IN_PATHS: Final = re.compile(r"[^!-~]|[?#]")
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -71,8 +73,8 @@ def channel_name(resource: str, group: str | None = None) -> str:
 
 
 def check_resource(resource: object) -> str:
-    """The name of a resource, as it stands in paths: without slashes around it, and without the ``/*`` behind it that
-    TornadIO 0.0.5 wrote (``socket.io/*``).
+    """Return the name of a resource as it stands in paths: without slashes around it, and without the ``/*`` that
+    TornadIO 0.0.5 wrote behind it (``socket.io/*``).
 
     :raises SettingsError: no path begins with it.
     """
@@ -84,7 +86,7 @@ def check_resource(resource: object) -> str:
 
 
 def _encoded_hint(name: str) -> str:
-    """What to write instead of a name that holds what a path has percent-encoded only."""
+    """Return a hint with the percent-encoded form of a name, empty if that is the name itself or there is none."""
     try:
         encoded = _NOT_IN_PATHS.sub(lambda match: quote(match[0], safe=""), name)
     except UnicodeEncodeError:  # half of a surrogate pair
@@ -130,10 +132,11 @@ def unpack(data: bytes) -> str:
         raise ProtocolError("JSON is nested too deeply") from None
     except ValueError as error:
         raise ProtocolError(f"no JSON: {error}") from None
+    # No other keys either: what a message may hold later has another version.
     if type(message) is not dict or message.keys() != _MEMBERS:
         raise ProtocolError(f"no object with v, from and frames alone: {str(message)[:80]}")
     version, publisher, frames = message["v"], message["from"], message["frames"]
-    if type(version) is not int or version != _VERSION:
+    if type(version) is not int or version != _VERSION:  # the type first: True == 1
         raise ProtocolError(f"v is {str(version)[:80]}, this is version {_VERSION}")
     if type(publisher) is not str or not 0 < len(publisher) <= _MAX_PUBLISHER:
         raise ProtocolError(f"from is no text of up to {_MAX_PUBLISHER} characters: {str(publisher)[:80]}")
@@ -144,6 +147,10 @@ def unpack(data: bytes) -> str:
 
 
 def _check_frames(frames: str) -> None:
+    """Check that clients can decode frames.
+
+    :raises ProtocolError: they can't; says why.
+    """
     try:
         frames.encode("utf-8")
     except UnicodeEncodeError:
@@ -152,4 +159,5 @@ def _check_frames(frames: str) -> None:
         raise ProtocolError("there are no frames")
     for kind, _ in proto.iter_decode(frames):
         if kind == proto.HEARTBEAT:
+            # Heartbeats are numbered for each connection, by the process that has it.
             raise ProtocolError("a heartbeat among the frames")

@@ -1,4 +1,4 @@
-"""Emitters: programs without a server, a worker or a cron job, send to the clients of those that have one."""
+"""Emitters: send messages, over Redis, to the clients of other processes, from a worker or a cron job."""
 
 import secrets
 from types import TracebackType
@@ -13,7 +13,7 @@ from tornadio.errors import BusError
 class _PublishCommands:
     """Builds the PUBLISH commands of both kinds of emitter.
 
-    :raises SettingsError: ``resource`` or ``prefix`` is none.
+    :raises SettingsError: ``resource`` or ``prefix`` is not valid.
     """
 
     def __init__(self, resource: str, prefix: str) -> None:
@@ -22,7 +22,7 @@ class _PublishCommands:
         self._publisher = secrets.token_hex(8)
 
     def build(self, message: Any, group: str | None) -> tuple[str, str, bytes] | None:
-        """Encode a message, and return the command that publishes it, ``None`` where there is nothing to send.
+        """Encode a message, and return the command that publishes it; ``None`` if the message is empty.
 
         :raises EncodeError: the message can't be sent.
         """
@@ -37,7 +37,7 @@ class Emitter:
 
     Delivery is at most once: a message reaches the connections that are open, in processes that are subscribed, when
     Redis executes the command. A method that sends blocks until Redis has replied; threads may share an emitter.
-    It connects when it first sends. ``with tornadio.Emitter(...) as emitter:`` closes it.
+    An emitter connects when it first sends. ``with tornadio.Emitter(...) as emitter:`` closes it.
 
     :param url: the routers' setting ``bus``, see :class:`tornadio.RedisBus`.
     :param resource: the routers' ``resource``.
@@ -51,7 +51,7 @@ class Emitter:
         self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=False)
-        from redis import ConnectionPool, Redis
+        from redis import ConnectionPool, Redis  # redis-py is an extra: connection_options has found it
 
         self._commands = _PublishCommands(resource, prefix)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
@@ -71,7 +71,7 @@ class Emitter:
         """Return a group, to send to its members in all processes.
 
         :param name: text of 1 to 200 characters.
-        :raises tornadio.errors.CallerError: ``name`` is none.
+        :raises tornadio.errors.CallerError: ``name`` is not such a text.
         """
         return EmitterGroup(self, check_group_name(name))
 
@@ -129,7 +129,7 @@ class AsyncEmitter:
         self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=True)
-        from redis.asyncio import ConnectionPool, Redis
+        from redis.asyncio import ConnectionPool, Redis  # as in Emitter
 
         self._commands = _PublishCommands(resource, prefix)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
@@ -149,7 +149,7 @@ class AsyncEmitter:
         """Return a group, to send to its members in all processes.
 
         :param name: text of 1 to 200 characters.
-        :raises tornadio.errors.CallerError: ``name`` is none.
+        :raises tornadio.errors.CallerError: ``name`` is not such a text.
         """
         return AsyncEmitterGroup(self, check_group_name(name))
 

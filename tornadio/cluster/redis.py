@@ -1,8 +1,8 @@
 """A :class:`~tornadio.cluster.bus.Bus` over Redis pub/sub, through redis-py.
 
 redis-py is an extra: its modules are imported when a bus is made, not with this module. A bus holds two connections,
-one that publishes and one that is subscribed: a subscribed connection takes no PUBLISH in Redis' protocol, RESP 2.
-Both are read all the time, so that EOF is noticed at once, and pinged, so that silence is. Both reconnect until the
+one that publishes and one that is subscribed: a subscribed connection accepts no PUBLISH in Redis' protocol, RESP 2.
+Both are read all the time, so that EOF is noticed at once, and pinged, so that a dead peer is. Both reconnect until the
 bus is closed.
 """
 
@@ -33,15 +33,15 @@ _BACKOFF_STEPS: Final = 6
 _REPLIES_PER_TICK: Final = 50
 
 Command = tuple[str | bytes, ...]
-# Done when all replies to a pipeline are there: with the first error among them, if one is.
+# Done when all replies to a pipeline were received: with the first error among them, if there is one.
 _ReplyFuture = asyncio.Future[Exception | None]
 
 
 class RedisBus:
-    """A bus, :class:`tornadio.Bus`, over Redis pub/sub. It connects when it is first used, and reconnects by itself.
+    """A :class:`tornadio.Bus` over Redis pub/sub, which connects at its first use and reconnects by itself.
 
-    :param url: ``redis://[[user]:password@]host[:6379]``, ``rediss://...`` (TLS) or ``unix:///path``, as redis-py takes
-        them. A database number in it separates nothing: pub/sub has no databases.
+    :param url: ``redis://[[user]:password@]host[:6379]``, ``rediss://...`` (TLS) or ``unix:///path``, as redis-py
+        accepts them. A database number in it separates nothing: pub/sub has no databases.
     :param prefix: what the names of the channels begin with, ASCII text. Deployments that share a Redis need one each.
     :param timeout: seconds without a byte from Redis after which a connection counts as lost; also what
         :meth:`publish` may take.
@@ -69,11 +69,11 @@ class RedisBus:
         return f"<RedisBus {self._address}>"
 
     async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish messages in one pipeline. While Redis is away this waits for a connection, up to ``timeout`` seconds.
+        """Publish messages in one pipeline. Without a connection, wait up to ``timeout`` seconds for one.
 
         :param messages: pairs of a channel, without the prefix, and its data.
         :raises tornadio.errors.BusError: no connection or no reply in ``timeout`` seconds, the connection was lost
-            before all replies were there, or one of them is an error. Any of the messages may be lost.
+            before all replies were received, or one of them is an error. Any of the messages may be lost.
         """
         self._start()
         commands = [("PUBLISH", self._name(channel), data) for channel, data in messages]
@@ -117,7 +117,7 @@ class RedisBus:
         self._publish_connection.start()
         self._subscribe_connection.start()
 
-    # -- Called by its connections -------------------------------------------------------------------------------
+    # -- For its connections -------------------------------------------------------------------------------------
 
     def connection_lost(self, connection: "_RedisConnection", error: Exception) -> None:
         """Log that a connection was lost, or could not be made: once an outage, which ends when both are connected."""
@@ -158,7 +158,7 @@ class _RedisConnection:
         return []
 
     def on_commands_sent(self, count: int, reply_future: "_ReplyFuture | None") -> None:
-        """Called before ``count`` commands are written. ``reply_future`` becomes done with their replies, if given."""
+        """Called before ``count`` commands are written. ``reply_future``, if given, becomes done with their replies."""
 
     def reply_received(self, reply: Any) -> None:
         """Called with each reply: a value, or the error that Redis reply_future."""
@@ -203,6 +203,7 @@ class _RedisConnection:
             except Exception as error:
                 self._bus.connection_lost(self, error)
                 self.connection_lost(error)
+            # A connection that held for a while was a good one; one that Redis accepts and closes must not reset this.
             if loop.time() - begun > _BACKOFF_MAX:
                 attempts = 0
             await asyncio.sleep(random.uniform(0, min(_BACKOFF_MAX, _BACKOFF_BASE * 2**attempts)))
@@ -219,6 +220,7 @@ class _RedisConnection:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
+            # First, so that the end of an outage is logged after the subscriptions were sent.
             if commands := self.initial_commands():
                 await self.send(commands)
             self._connected.set()
@@ -234,7 +236,7 @@ class _RedisConnection:
             if pinging is not None:
                 pinging.cancel()
             with contextlib.suppress(*connection_errors()):
-                await connection.disconnect(nowait=is_lost)
+                await connection.disconnect(nowait=is_lost)  # a lost peer is not waited for
 
     async def _read(self, connection: "AbstractConnection") -> None:
         from redis.exceptions import ResponseError
@@ -243,7 +245,7 @@ class _RedisConnection:
             for _ in range(_REPLIES_PER_TICK):
                 try:
                     reply = await connection.read_response()
-                except ResponseError as error:
+                except ResponseError as error:  # an error reply: the connection goes on
                     reply = error
                 self.reply_received(reply)
             await asyncio.sleep(0)
@@ -266,7 +268,7 @@ class _PublishConnection(_RedisConnection):
     async def execute(self, commands: Collection[Command]) -> None:
         """Wait for a connection, send commands as one pipeline, and wait for all replies.
 
-        :raises redis.RedisError, OSError: the connection was lost before they were there, or one of them is an error.
+        :raises redis.RedisError, OSError: the connection was lost before that, or one of the replies is an error.
         """
         await self._connected.wait()
         reply_future: _ReplyFuture = asyncio.get_running_loop().create_future()
@@ -279,7 +281,7 @@ class _PublishConnection(_RedisConnection):
         self._pipelines.append(_Pipeline(count, reply_future))
 
     def reply_received(self, reply: Any) -> None:
-        pipeline = self._pipelines[0]
+        pipeline = self._pipelines[0]  # Redis replies to commands in their order
         pipeline.pending -= 1
         if pipeline.error is None and isinstance(reply, Exception):
             pipeline.error = reply
@@ -330,7 +332,8 @@ class _SubscribeConnection(_RedisConnection):
             await self.send([command])
 
     def initial_commands(self) -> list[Command]:
-        return [("SUBSCRIBE", name) for name in self._receivers]  # a command each: one rejected leaves the others
+        # A command for each channel: an access control list that forbids one rejects a whole command.
+        return [("SUBSCRIBE", name) for name in self._receivers]
 
     def reply_received(self, reply: Any) -> None:
         if isinstance(reply, Exception):
@@ -338,7 +341,7 @@ class _SubscribeConnection(_RedisConnection):
         elif isinstance(reply, list) and reply[0] == b"message":
             _, channel, data = reply
             receive = self._receivers.get(channel)
-            if receive is not None:
+            if receive is not None:  # None: unsubscribed, and Redis has not read that yet
                 receive(data)
 
 
@@ -393,7 +396,7 @@ def connection_options(url: str, timeout: float, *, asynchronous: bool) -> tuple
             "retry_on_error": [],
             "retry_on_timeout": False,
         }
-        connection_class(**options)
+        connection_class(**options)  # connects nothing yet: the options of the URL are checked by the constructor
     except (TypeError, ValueError):  # whose messages may quote a password
         raise SettingsError("that is no URL of Redis as redis-py takes them, such as redis://host:6379") from None
     return connection_class, options

@@ -1,4 +1,4 @@
-"""The relay between a router's sessions and its bus: publishes what they send, in order; checks and delivers the rest.
+"""The relay between a router's sessions and its bus: publishes their broadcasts in order, delivers other processes'.
 
 Sessions never wait for the bus, and its errors never reach the application: messages wait in a bounded queue, one task
 publishes them in batches, and those that can't be published are dropped, counted and logged.
@@ -29,7 +29,7 @@ Deliver = Callable[[str], None]  # frames
 
 
 class Relay:
-    """Publishes what a router sends to all or to a group, and delivers what other processes publish.
+    """Publishes a router's messages to all or to a group, and delivers those that other processes publish.
 
     :param bus: the router's; :meth:`close` closes it.
     :param resource: the router's.
@@ -42,7 +42,9 @@ class Relay:
         self._resource = resource
         self._limit = limit
         self._publisher = secrets.token_hex(8)
-        self._own_prefix = pack(self._publisher, "").partition(b'"frames"')[0]  # messages that begin so are our own
+        # A bus delivers to its publisher, too. Messages that begin so are our own, and were delivered before: they are
+        # recognized by their first bytes, without decoding JSON.
+        self._own_prefix = pack(self._publisher, "").partition(b'"frames"')[0]
         self._is_started = False
         self._is_closed = False
         self._queue: collections.deque[tuple[str, bytes]] = collections.deque()
@@ -52,9 +54,8 @@ class Relay:
         self._dropped = 0  # messages, since the bus last published one
         self._receivers: dict[str, Deliver] = {channel_name(resource): deliver}  # by wanted channel
         self._subscribed: set[str] = set()
-        self._dirty: dict[str, None] = dict.fromkeys(
-            self._receivers
-        )  # an ordered set: wanted or not since the last sync
+        # Channels that became wanted or unwanted since the last sync: an ordered set.
+        self._dirty: dict[str, None] = dict.fromkeys(self._receivers)
         self._sync_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -82,10 +83,10 @@ class Relay:
             return
         self._queue.append((channel_name(self._resource, group), data))
         self._queued_bytes += len(data)
-        while self._queued_bytes > self._limit:
+        while self._queued_bytes > self._limit:  # never the newest: it was checked against the limit above
             self._queued_bytes -= len(self._queue.popleft()[1])
             self._drop(1, "too much waits for the bus")
-        if loop_is_running():
+        if loop_is_running():  # not at import time: then the first session, or the server, starts the relay
             self.start()
             self._schedule_publish()
 
@@ -101,7 +102,7 @@ class Relay:
                 self._in_flight = len(batch)
                 try:
                     await self._bus.publish(batch)
-                except (Exception, asyncio.CancelledError) as error:
+                except (Exception, asyncio.CancelledError) as error:  # a bus of the application's may leak the latter
                     if is_cancelled():
                         raise
                     self._drop(len(batch), error_text(error))

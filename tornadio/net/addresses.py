@@ -1,4 +1,4 @@
-"""IP addresses, as limits count them and as proxies tell them. Knows no I/O."""
+"""IP addresses: parsing, the unit that limits count, and which are internal to a network. Knows no I/O."""
 
 import functools
 import ipaddress
@@ -7,7 +7,7 @@ from typing import Final
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# One IPv6 customer has 2**64 addresses at least (RFC 6177): they count as one.
+# The least that one IPv6 customer is given is a /64, 2**64 addresses (RFC 6177): they count as one.
 _IPV6_PREFIX: Final = 64
 
 # Addresses that are not unique on the Internet: those of proxies on this machine or network are among them.
@@ -23,11 +23,12 @@ _INTERNAL: Final = tuple(
 )
 
 
-_MAX_LENGTH: Final = 64  # characters, with a zone's name
+# Characters, with a zone's name. The longest IPv6 address has 45; a longer text would only fill the caches below.
+_MAX_LENGTH: Final = 64
 
 
 def parse_address(text: str) -> IPAddress | None:
-    """The IP address that a text is, an IPv4-mapped one (RFC 4291, section 2.5.5.2) as IPv4; ``None`` if it is none."""
+    """Parse an IP address, an IPv4-mapped one (RFC 4291, section 2.5.5.2) as IPv4; ``None`` if the text is none."""
     return _parsed(text) if len(text) <= _MAX_LENGTH else None
 
 
@@ -42,7 +43,7 @@ def _parsed(text: str) -> IPAddress | None:
 
 @functools.lru_cache(maxsize=1024)
 def network_of(text: str) -> str:
-    """What an address counts as: an IPv4 address as itself, one of IPv6 as its ``/64``, other text as itself."""
+    """Return the unit that limits count an address as: its ``/64`` for an IPv6 address, else the address itself."""
     address = parse_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(address), _IPV6_PREFIX), strict=False))

@@ -10,18 +10,18 @@ from tornadio.logs import get_logger
 
 logger = get_logger(__name__)
 
-# For the application's files, and its connections to other servers.
+# For the application's files, and its connections to other servers: a chosen number, not a measured one.
 _RESERVED_DESCRIPTORS: Final = 32
 
 
 class Descriptors:
-    """The limit: what RLIMIT_NOFILE allows this process when the object is made, less 32 for the application."""
+    """The limit to file descriptors: RLIMIT_NOFILE when the object is made, less 32 for the application."""
 
     def __init__(self) -> None:
         self._limit = _open_files_limit() - _RESERVED_DESCRIPTORS
 
     def admit(self, stream: IOStream) -> bool:
-        """Whether a new connection may stay; one that may not is closed and logged.
+        """Return whether a new connection is accepted; close and log one that is not.
 
         Without this limit accept(2) would fail with EMFILE again and again, without a pause.
         """
@@ -37,16 +37,16 @@ class Descriptors:
 
 
 def _least_in_use(newest: socket.socket) -> int:
-    """How many descriptors this process uses at least, by the number of the newest one.
+    """Return a lower bound of the number of descriptors in use: the number of the newest one.
 
-    POSIX gives a new descriptor the lowest number that is free (open(2)): every number below is in use. Where that is
-    not so, on Windows, there is no limit either.
+    POSIX gives a new descriptor the lowest number that is free (open(2)): every number below is in use. Windows does
+    not, and has no RLIMIT_NOFILE either. Counting the entries of /proc/self/fd would cost more with each connection.
     """
     return newest.fileno()
 
 
 def _open_files_limit() -> int:
-    """RLIMIT_NOFILE, or a number that is never reached."""
+    """Return RLIMIT_NOFILE of this process, or a number that is never reached where there is no such limit."""
     try:
         import resource
     except ImportError:  # Windows

@@ -3,7 +3,7 @@
 import asyncio
 import collections
 
-# Done when the lock was acquired, with ``True``, or never will be, with ``False``.
+# Done with ``True`` when the lock was acquired, and with ``False`` when the waiter was rejected.
 Waiter = asyncio.Future[bool]
 
 
@@ -40,24 +40,24 @@ class FifoLock:
         return waiter
 
     def reject_waiters(self) -> None:
-        """Let every waiter's future come to ``False``. Later callers of :meth:`acquire` wait for the holder alone."""
+        """Set every waiter's future to ``False``. Later callers of :meth:`acquire` wait for the holder alone."""
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(False)
 
     def release(self, waiter: Waiter | None) -> None:
-        """Release the lock and hand it to the next waiter; or leave the queue, for a waiter that has not acquired it.
+        """Release the lock and pass it to the next waiter; for a waiter that has not acquired it, leave the queue.
 
         :param waiter: what :meth:`acquire` returned.
         """
         if waiter is not None and (not waiter.done() or waiter.cancelled() or not waiter.result()):
-            waiter.cancel()
+            waiter.cancel()  # it stays in the queue, where the loop below skips it
             return
         while self._waiters:
             next_waiter = self._waiters.popleft()
             if not next_waiter.done():
                 next_waiter.set_result(True)
-                return
+                return  # with locked still true: see the class
         self.locked = False
         self._waiters = None

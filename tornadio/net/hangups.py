@@ -1,8 +1,8 @@
-"""Notices that a peer has closed its TCP connection while this side does not read it.
+"""Detection of a peer's FIN or RST on TCP connections that are not being read.
 
-A reader comes to the peer's FIN behind its last bytes. A connection that is not read, because a handler still works or
-a poll waits, would keep a descriptor for a peer that has gone. Linux tells the end by ``POLLRDHUP`` (poll(2)), also
-behind unread bytes and under TLS; elsewhere a FIN behind unread bytes is noticed when they are read.
+A reader finds the peer's FIN behind its last bytes. A connection that is not read, because a handler still runs or a
+poll waits, would keep a descriptor for a peer that has closed it. Linux reports the FIN by ``POLLRDHUP`` (poll(2)),
+also behind unread bytes and under TLS; elsewhere a FIN behind unread bytes is noticed when they are read.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if hasattr(select, "POLLRDHUP"):
         """Whether a socket's peer has sent its FIN, or the connection was reset; also behind unread bytes."""
         # One poll(2) costs as much as reading the state from TCP_INFO, and does for Unix sockets, too.
         poll = select.poll()
-        poll.register(sock, select.POLLRDHUP)  # POLLHUP and POLLERR come unasked
+        poll.register(sock, select.POLLRDHUP)  # POLLHUP and POLLERR are reported in any case (poll(2))
         return bool(poll.poll(0))
 
 else:
@@ -33,7 +33,7 @@ else:
             return sock.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
-        except ValueError:  # into TLS nobody can look ahead
+        except ValueError:  # ssl.SSLSocket.recv accepts no MSG_PEEK
             return False
         except OSError:
             return True
@@ -45,10 +45,10 @@ OnHangup = Callable[[bool], None]
 
 
 class Hangups:
-    """The sockets of one event loop that are not read at the moment, with callbacks for their peers' ends.
+    """The sockets of one event loop that are not read at the moment, with callbacks for FIN and RST of their peers.
 
     They are in an epoll object of their own, which the loop watches: in the loop's selector their unread bytes would
-    wake it again and again. The object is made at the first use and stays: one descriptor for each loop.
+    wake it again and again. The epoll object is made at the first use and stays: one descriptor for each loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -57,7 +57,7 @@ class Hangups:
         self._callbacks: dict[int, OnHangup] = {}
 
     def watch(self, fd: int, callback: OnHangup) -> None:
-        """Call ``callback`` once when the peer of a socket closes; in the next iteration of the loop if it has.
+        """Call ``callback`` once when the peer of a socket closes; in the loop's next iteration if it has closed.
 
         Nothing changes if this is watched already. Where the system has no epoll, or no descriptor is left for one,
         the callback is never called.
@@ -77,7 +77,7 @@ class Hangups:
         self._callbacks[fd] = callback
 
     def unwatch(self, fd: int, callback: OnHangup) -> None:
-        """Forget a callback, before the descriptor is closed; nothing changes if another one is registered, or none."""
+        """Unregister a callback, before the descriptor is closed; nothing changes if another one is registered."""
         if self._callbacks.get(fd) == callback:
             self._forget(fd)
 
@@ -102,7 +102,7 @@ _by_loop: "weakref.WeakValueDictionary[int, Hangups]" = weakref.WeakValueDiction
 
 
 def hangups_of(loop: asyncio.AbstractEventLoop) -> Hangups:
-    """The event loop's :class:`Hangups`, made at the first call."""
+    """Return the event loop's :class:`Hangups`, made at the first call."""
     hangups = _by_loop.get(id(loop))
     if hangups is None:
         hangups = _by_loop[id(loop)] = Hangups(loop)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from tornadio.net.wire import Wire
 
-# nginx's lingering_timeout: who closes at all does it within a few round trips.
+# nginx's default of lingering_timeout: a peer that closes at all does so within a few round trips.
 _SECONDS: Final = 5.0
 # What a peer may have under way when the final bytes reach it: as much as the largest socket buffers of Linux hold
 # (tcp_rmem, tcp_wmem: 4 to 6 MiB each), and some more.
@@ -75,7 +75,7 @@ class LingeringClose:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Register it: the final bytes were written."""
+        """Start the timeout, and register the connection: the final bytes were written to the socket or its buffer."""
         self._timer = asyncio.get_running_loop().call_later(_SECONDS, self.abort)
         self._registry.add(self)
 
@@ -107,11 +107,12 @@ def close_after(wire: Wire, final_bytes: bytes, lingering: LingeringCloses) -> N
         wire.write_eof()
     else:
         flushing.add_done_callback(receiver.on_flushed)
+    # Last: after a shutdown this aborts the connection at once, and so must find its final bytes sent.
     receiver.lingering.start()
 
 
 class _DiscardingReceiver:
-    """The receiver of a wire that lingers."""
+    """The receiver of a wire that lingers: discards what the peer sends, up to the limit, until the peer closes."""
 
     __slots__ = ("_is_connection_lost", "_wire", "lingering")
 

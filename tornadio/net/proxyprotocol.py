@@ -12,7 +12,7 @@ from tornadio.errors import ProtocolError
 
 PREFIX: Final = b"PROXY "
 
-_MAX_LENGTH: Final = 107  # with its CRLF
+_MAX_LENGTH: Final = 107  # bytes of the longest line, with its CRLF (section 2.1)
 _LINE: Final = re.compile(
     r"PROXY (?:UNKNOWN(?: [ -~]*)?|(TCP[46]) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) ([0-9]{1,5}) ([0-9]{1,5}))"
 )
@@ -31,7 +31,7 @@ class ProxyLine(NamedTuple):
 
 
 def parse(data: bytes) -> ProxyLine | None:
-    """The PROXY line that ``data`` begins with; ``None`` if it is not complete.
+    """Parse the PROXY line that ``data`` begins with; ``None`` if it is not complete.
 
     :raises ProtocolError: ``data`` does not begin with a line of this protocol.
     """
@@ -44,7 +44,7 @@ def parse(data: bytes) -> ProxyLine | None:
     if line is None:
         raise ProtocolError("a PROXY line is 'PROXY TCP4 SOURCE DESTINATION PORT PORT', with TCP6, or 'PROXY UNKNOWN'")
     family, source, destination, *ports = line.groups()
-    if family is None:
+    if family is None:  # UNKNOWN: what follows it is to be ignored (section 2.1)
         return ProxyLine(end + 2, None)
     try:
         for address in (source, destination):

@@ -1,4 +1,4 @@
-"""What connections need of sockets and of Tornado's streams below HTTP: taking one out of the other, half-closing."""
+"""Operations on sockets and Tornado's streams below HTTP: detaching a socket from its stream, half-closing it."""
 
 import asyncio
 import contextlib
@@ -7,19 +7,22 @@ from typing import Final
 
 from tornado.iostream import IOStream, StreamClosedError
 
-# Bytes that are kept of what a peer has sent before it closed during a pause. One that has sent more does not wait for
-# responses to it: then the connection counts as reset.
+# Bytes that are kept of what a peer has sent before it closed while reading was paused. With more than that, of which
+# the peer awaits no responses any more, the connection counts as reset.
 MAX_UNREAD: Final = 1 << 18
 
 
 def stop_watching(stream: IOStream) -> None:
-    """Have the loop forget a stream before :func:`detach_socket`, which leaves it no descriptor to do this by."""
+    """Remove a stream's handler from its loop, before :func:`detach_socket`: then the stream has no descriptor any more
+    to remove the handler by.
+    """
     stream.io_loop.remove_handler(stream.socket)
 
 
 def detach_socket(stream: IOStream) -> socket.socket:
-    """Take the socket out of a stream, and close that. The descriptor stays the same: a duplicate might have a number
-    that clients must leave free (:mod:`tornadio.net.descriptors`)."""
+    """Detach the socket from a stream, and close the stream. The descriptor stays the same: a duplicate might have a
+    number above the limit to clients' descriptors (:mod:`tornadio.net.descriptors`).
+    """
     sock = socket.socket(fileno=stream.socket.detach())
     stream.close()
     return sock
@@ -32,8 +35,8 @@ def half_close(sock: socket.socket) -> None:
 
 
 def failed_future() -> "asyncio.Future[None]":
-    """A future that has failed with ``StreamClosedError``, for what is written to a connection that is closed."""
+    """Return a future that has failed with ``StreamClosedError``, for a write to a connection that is closed."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.set_exception(StreamClosedError())
-    future.exception()  # counts as retrieved: asyncio must not log it where nobody asks for it
+    future.exception()  # marks it as retrieved: else asyncio logs the error where no caller retrieves it
     return future

@@ -1,4 +1,4 @@
-"""A byte transport on a socket that has left Tornado's ``IOStream``."""
+"""A byte transport on a socket that was detached from Tornado's ``IOStream``."""
 
 import asyncio
 import socket
@@ -12,13 +12,13 @@ from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close
 if TYPE_CHECKING:
     from tornadio.net.wire import Receiver
 
-_RECV_SIZE: Final = 1 << 16
+_RECV_SIZE: Final = 1 << 16  # bytes of one recv(): what one connection handles before others get their turn
 
 
 class SocketWire:
     """A :class:`tornadio.net.wire.Wire` that reads and writes a socket itself, by ``add_reader`` and ``add_writer``.
 
-    :param read_ahead: bytes that were read from it before.
+    :param read_ahead: bytes that were read from the socket before.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class SocketWire:
         self._receiver = receiver
         self._add_reader()
         if self._read_ahead:
-            self._loop.call_soon(self._on_readable)
+            self._loop.call_soon(self._on_readable)  # not now: the caller is not ready for data_received
 
     def _add_reader(self) -> None:
         if not self._is_reader_added and self._socket is not None:
@@ -67,8 +67,8 @@ class SocketWire:
         if sock is None or receiver is None:
             return
         if self._is_paused:
-            # The reader is removed only now: most pauses end before anything comes, and so cost nothing. The hangup
-            # stays watched when this one ends: the reader sees it as well.
+            # The reader is removed only now: most pauses end before anything is received, and so cost no system call.
+            # The hangup stays watched when the pause ends: the reader notices it as well.
             self._remove_reader()
             self._is_hangup_watched = True
             hangups_of(self._loop).watch(self._fd, self._on_hangup)
@@ -86,7 +86,7 @@ class SocketWire:
             receiver.data_received(data)
         elif self._write_buffer is None:
             self._connection_lost()
-        else:  # after a half-close the peer still reads
+        else:  # the peer may have half-closed (shutdown(2)), and still read what waits to be written
             self._remove_reader()
             self._receiver = None
             self._eof_received = True
@@ -100,7 +100,7 @@ class SocketWire:
     def _on_hangup(self, is_reset: bool) -> None:
         receiver, sock = self._receiver, self._socket
         if not self._is_paused or receiver is None or sock is None:
-            return  # the reader sees it
+            return  # the reader finds the FIN behind the last bytes
         unread = b"" if is_reset else self._read_to_end(sock)
         self._eof_received = True
         self.close()
@@ -109,7 +109,7 @@ class SocketWire:
         receiver.connection_lost()
 
     def _read_to_end(self, sock: socket.socket) -> bytes:
-        """All that the peer has sent before it closed; nothing if that is more than is kept."""
+        """Read what the peer has sent before it closed; returns nothing if that is more than ``MAX_UNREAD``."""
         unread = bytearray(self._read_ahead)
         try:
             while len(unread) <= MAX_UNREAD:
@@ -142,6 +142,8 @@ class SocketWire:
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         sock = self._socket
         if sock is None:
+            # The peer has closed while reading was paused: what it sent before is still handled, so responses to that
+            # count as written, as they would have been a moment earlier.
             return None if self._eof_received else failed_future()
         if self._write_buffer is not None:
             if data:
@@ -152,6 +154,7 @@ class SocketWire:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
+            # Later: the receiver may be in the middle of what it writes for.
             self._loop.call_soon(self._connection_lost)
             return failed_future()
         if sent == len(data):
@@ -177,7 +180,7 @@ class SocketWire:
             return
         self._loop.remove_writer(self._fd)
         waiter, self._drain_waiter, self._write_buffer = self._drain_waiter, None, None
-        if self._eof_received:
+        if self._eof_received:  # nothing is left to read or to write, and the receiver knows of the end
             self.close()
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -196,7 +199,7 @@ class SocketWire:
         if self._write_buffer is not None:
             self._loop.remove_writer(self._fd)
         sock.close()
-        self._receiver = self._write_buffer = None
+        self._receiver = self._write_buffer = None  # the receiver refers to this object: break the reference cycle
         waiter, self._drain_waiter = self._drain_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(StreamClosedError())

@@ -17,7 +17,7 @@ _RECV_SIZE: Final = 1 << 16
 class StreamWire:
     """A :class:`tornadio.net.wire.Wire` on an ``IOStream``, for TLS, and for a loop without ``add_reader``.
 
-    :param read_ahead: bytes that were read from it before.
+    :param read_ahead: bytes that were read from the stream before.
     """
 
     __slots__ = (
@@ -50,7 +50,7 @@ class StreamWire:
         self._read()
 
     def _read(self) -> None:
-        """Start a read, unless reading is paused. After a hangup what was sent before it is read in any case."""
+        """Start a read, unless reading is paused. After a hangup, read what the peer sent before in any case."""
         stream = self._stream
         if self._is_reading or stream is None:
             return
@@ -66,9 +66,9 @@ class StreamWire:
             reading = asyncio.ensure_future(stream.read_bytes(_RECV_SIZE, partial=True))
         except StreamClosedError:
             reading = failed_future()  # type: ignore[assignment]
-        reading.add_done_callback(
-            self._on_read
-        )  # called in the next iteration of the loop, so that a busy peer leaves others theirs
+        # asyncio calls back in the next iteration of the loop, also for a read that is done: so a busy peer leaves
+        # other connections their turns.
+        reading.add_done_callback(self._on_read)
 
     def _on_read(self, reading: "asyncio.Future[bytes] | None") -> None:
         self._is_reading = False
@@ -91,13 +91,13 @@ class StreamWire:
             self._read()
 
     def _watch_hangup(self, stream: IOStream) -> None:
-        """Have the peer's end noticed: a stream that is not read reads ahead a little, and sees no end behind that."""
+        """Watch for the peer's FIN: a stream that is not read buffers some input, and detects no FIN behind that."""
         if not stream.closed():
             self._hangup_fd = stream.socket.fileno()
             hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
-        if self._is_paused:  # else the reader sees it
+        if self._is_paused:  # else the pending read finds the FIN
             self._hung_up(is_reset)
 
     def _on_closed(self) -> None:
@@ -137,13 +137,14 @@ class StreamWire:
         try:
             written = self._stream.write(data)
         except StreamClosedError:
-            # Tornado reads a peer's last bytes and its end in one go, so the receiver may not know the end yet. Those
-            # bytes still count; that what is written now is lost must not have the receiver drop them.
+            # Tornado reads a peer's last bytes and its FIN in one go, so the receiver may not know of the FIN yet. A
+            # failed write would have the receiver drop those bytes, which are still to be handled.
             return None if self._stream.error is None else failed_future()
         return None if written.done() and written.exception() is None else written
 
     def write_eof(self) -> None:
         stream = self._stream
+        # A FIN under TLS, without close_notify, is a truncation (RFC 8446, section 6.1): close() ends the connection.
         if stream is not None and not stream.closed() and not isinstance(stream, SSLIOStream):
             half_close(stream.socket)
 
@@ -152,5 +153,5 @@ class StreamWire:
         if stream is not None:
             if self._hangup_fd is not None:
                 hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
-            stream.set_close_callback(None)
+            stream.set_close_callback(None)  # a method of this object: break the reference cycle
             stream.close()

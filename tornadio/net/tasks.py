@@ -1,4 +1,4 @@
-"""The tasks in which a router's handlers run, and small questions about tasks and futures."""
+"""The tasks in which a router's handlers run, and predicates for tasks and futures."""
 
 import asyncio
 import functools
@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 R = TypeVar("R")
 
 # Seconds at the end of a shutdown, past its deadline: for tasks that were cancelled to end, for peers to read their
-# last frames. Longer than a round trip, and little beside the time that process managers give.
+# last frames. Longer than a round trip, and little beside the time that process managers give (docker stop: 10 s).
 GRACE_SECONDS: Final = 1.0
 
 

@@ -1,4 +1,4 @@
-"""The minimum throughput of a peer: how long it may take to read what it is sent. Knows no I/O."""
+"""The minimum throughput of a peer: the time limit for reading what was written to it. Knows no I/O."""
 
 from typing import Final
 
@@ -8,9 +8,9 @@ MIN_THROUGHPUT: Final = 4096
 
 
 def write_timeout(size: float, seconds: float) -> float:
-    """Seconds that a peer has to read what it is sent.
+    """Return the seconds that a peer has to read what was written to it.
 
-    :param size: of that, in bytes.
-    :param seconds: what it has for anything of whatever size.
+    :param size: bytes written.
+    :param seconds: the part of the limit that does not depend on the size.
     """
     return seconds + size / MIN_THROUGHPUT

@@ -1,8 +1,8 @@
 """Deadlines of many items with one timer of the event loop.
 
 Ten thousand connections with a heartbeat each must not mean ten thousand timers, nor a timer for every message.
-:class:`Deadlines` is a heap with one entry for each item, whose deadline is asked for again when the entry is due: one
-that has moved on in the meantime, the usual case, costs nothing until then. :class:`Periodic` and
+:class:`Deadlines` is a heap with one entry for each item, whose deadline is computed anew when the entry is due: a
+deadline that has moved on in the meantime, the usual case, costs nothing until then. :class:`Periodic` and
 :class:`DeadlineTimer` run it.
 """
 
@@ -45,7 +45,7 @@ class _Entry(Generic[T]):
         self.item: T | None = item
 
     def __lt__(self, other: "_Entry[T]") -> bool:
-        return (self.when, self.number) < (other.when, other.number)
+        return (self.when, self.number) < (other.when, other.number)  # equal deadlines in the order of add()
 
 
 class Deadlines(Generic[T]):
@@ -58,7 +58,7 @@ class Deadlines(Generic[T]):
     def __init__(self, due: Callable[[T, float], float | None]) -> None:
         self._due = due
         self._heap: list[_Entry[T]] = []
-        self._entries: dict[int, _Entry[T]] = {}
+        self._entries: dict[int, _Entry[T]] = {}  # by the item's id(): items need not be hashable
         self._numbers = itertools.count()
 
     def add(self, item: T, when: float) -> None:
@@ -75,7 +75,8 @@ class Deadlines(Generic[T]):
         if entry is not None:
             entry.item = None
             if len(self._heap) > 2 * len(self._entries):
-                # As many were discarded since the last time as are visited now: amortized, one for each.
+                # At least half of the entries that are visited now were discarded since the last time: amortized, a
+                # discard costs two visits.
                 self._heap = [entry for entry in self._heap if entry.item is not None]
                 heapq.heapify(self._heap)
 
@@ -129,6 +130,7 @@ class DeadlineTimer:
 
     def _fire(self) -> None:
         fired = self._handle
+        # A loop calls back up to its clock's resolution early: by its time alone nothing would be due yet.
         self._deadlines.run(max(self._clock.time(), self._when))
         if self._handle is fired:  # else due() has stopped the timer, or set it again
             self._handle = None
@@ -163,5 +165,5 @@ class Periodic:
 
     def _tick(self) -> None:
         self._handle = None
-        self.start()
+        self.start()  # before the callback, which may stop this, or raise
         self._callback()

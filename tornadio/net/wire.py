@@ -3,7 +3,7 @@ streams, and of requests that are rejected early. ("Transport" itself is Socket.
 
 :class:`~tornadio.net.socketwire.SocketWire` leaves Tornado's ``IOStream`` and reads and writes the socket itself, by
 the loop's ``add_reader`` and ``add_writer``. That is several times as fast: nothing is awaited, and what the socket
-takes at once needs no future. :class:`~tornadio.net.streamwire.StreamWire` stays on the stream: TLS needs it, and so
+accepts at once needs no future. :class:`~tornadio.net.streamwire.StreamWire` stays on the stream: TLS needs it, and so
 does a loop without ``add_reader``. Which of them it is, :func:`open_wire` and :func:`open_unread_wire` choose.
 """
 
@@ -42,7 +42,7 @@ class Wire(Protocol):
 
     @property
     def is_writing(self) -> bool:
-        """Whether bytes that were written wait for the socket to take them."""
+        """Whether bytes that were written wait until the socket accepts them."""
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read, or go on with another receiver."""
@@ -50,12 +50,12 @@ class Wire(Protocol):
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         """Send bytes.
 
-        :returns: ``None`` if the socket took them at once, else a future of that; it fails when the connection ends
-            first. What is written after a peer has closed during a pause counts as taken: it would have been.
+        :returns: ``None`` if the socket has accepted them, else a future of that, which fails when the connection ends
+            first. What is written after a peer has closed during a pause counts as accepted.
         """
 
     def pause_reading(self) -> None:
-        """Leave in the socket what the peer sends from now on; its end is still noticed."""
+        """Stop reading: what the peer sends stays in the socket's buffer; a FIN or RST is still noticed."""
 
     def resume_reading(self) -> None:
         """Read again; nothing changes if reading is not paused."""
@@ -65,12 +65,13 @@ class Wire(Protocol):
         :meth:`close`."""
 
     def close(self) -> None:
-        """Close the connection at once; what the socket has not taken is lost."""
+        """Close the connection at once, and discard what the socket has not accepted."""
 
 
 def open_wire(stream: IOStream) -> Wire:
-    """The fastest wire for a stream that was detached from HTTP; it has what the stream has read ahead."""
+    """Open the fastest wire for a stream that was detached from HTTP, with what the stream has read ahead."""
     loop = asyncio.get_running_loop()
+    # Nagle's algorithm would hold a small frame back until the one before it is acknowledged.
     stream.set_nodelay(True)
     if isinstance(stream, SSLIOStream) or stream.closed() or stream.writing() or not can_watch_sockets(loop):
         return StreamWire(stream)
@@ -87,12 +88,12 @@ def open_wire(stream: IOStream) -> Wire:
             break
         read_ahead.append(reading.result())
     if stream.error is not None:
-        stream.error.with_traceback(None)  # it knows this frame and those that called it: a circle
+        stream.error.with_traceback(None)  # which refers to this frame and its callers: break the reference cycle
     return StreamWire(stream, b"".join(read_ahead))
 
 
 def open_unread_wire(stream: IOStream) -> Wire:
-    """As :func:`open_wire`, for a stream that was neither read from yet nor written to: only its socket is needed."""
+    """Open a wire for a stream that was neither read from yet nor written to: only its socket is needed."""
     loop = asyncio.get_running_loop()
     if stream.closed() or not can_watch_sockets(loop):
         return open_wire(stream)
@@ -102,4 +103,5 @@ def open_unread_wire(stream: IOStream) -> Wire:
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a loop has ``add_reader``: Windows' default loop has not."""
+    # The abstract method raises NotImplementedError; ProactorEventLoop does not override it.
     return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader

@@ -8,7 +8,7 @@ from tornado.log import access_log
 from tornadio.logs import RATE_LIMITER, printable
 from tornadio.net.addresses import network_of
 
-_MAX_METHOD: Final = 20  # characters written
+_MAX_METHOD: Final = 20  # characters written: a client may send any name
 _MAX_URL: Final = 200  # characters written
 
 
@@ -30,7 +30,7 @@ def log_request(handler: Any) -> None:
     else:
         request = handler.request
         log = access_log.warning if status < 500 else access_log.error
-        kind = access_log.name, status >= 500
+        kind = access_log.name, status >= 500  # a flood of 404s must not suppress the lines of server errors
         note = RATE_LIMITER.count_line((*kind, network_of(str(request.remote_ip))), kind)
     if note is not None:
         what = f"{str(request.method)[:_MAX_METHOD]} {printable(str(request.uri), _MAX_URL)}"

@@ -22,7 +22,7 @@ class HealthHandler(BodilessHandler):
         self.set_header("Cache-Control", "no-store")
 
     def compute_etag(self) -> str | None:
-        return None
+        return None  # with an ETag Tornado would answer 304 to If-None-Match, which is no health check's 200
 
     def prepare(self) -> None:
         super().prepare()
@@ -39,4 +39,4 @@ class HealthHandler(BodilessHandler):
     head = get
 
     def _log(self) -> None:
-        pass
+        pass  # RequestHandler's hook for the access log

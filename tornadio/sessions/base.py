@@ -31,8 +31,8 @@ logger = get_logger(__name__)
 
 # Whoever knows a whole session id can take over the session: logs show the first eight of its 32 digits.
 _HIDDEN_DIGITS: Final = 24
-# Payloads that may be queued however small ``max_send_buffer`` is, besides those for which it has room with what a
-# payload takes besides its text: an application that sends very small messages would else fill it many times over.
+# Payloads that may be queued however small ``max_send_buffer`` is, besides one for each OVERHEAD bytes of that: an
+# application that sends very small messages would else use many times ``max_send_buffer`` of memory.
 _MIN_PAYLOADS: Final = 1000
 
 
@@ -79,7 +79,7 @@ class BaseSession(Dispatcher):
         self._channel: Channel | None = None
         self._outbox = Outbox()
         self._outbox.put(Payload(proto.encode(session_id)))
-        # The batch in flight: the channel that writes it, whether the kernel has accepted it, and until when it has to.
+        # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
         self._writing_channel: Channel | None = None
         self._write_future: asyncio.Future[None] | None = None
         self._write_deadline = 0.0
@@ -93,7 +93,7 @@ class BaseSession(Dispatcher):
 
     @property
     def state(self) -> State:
-        """Opening, open, closing, or closed."""
+        """The state of the session's life cycle; changes in :meth:`_set_state` alone."""
         return self._state
 
     def _set_state(self, state: State) -> None:
@@ -101,6 +101,7 @@ class BaseSession(Dispatcher):
         old = self._state
         assert state in TRANSITIONS[old], f"{old} -> {state}"
         self._state = state
+        # Before the observers and on_close: they may call send, which looks at it.
         self.is_closed = state in ENDED
         self.registry.state_changed(self, old)
         if self.is_closed:
@@ -131,6 +132,7 @@ class BaseSession(Dispatcher):
             return
         self._outbox.clear()
         waiting, writing = self._channels()
+        # Before the channels end: they may call channel_lost, for which they are not attached any more then.
         self._channel = self._writing_channel = self._write_future = None
         self._set_state(State.CLOSED)
         if writing is not None:
@@ -139,7 +141,7 @@ class BaseSession(Dispatcher):
             waiting.close(code, reason)
 
     def _finish_closing(self) -> None:
-        """A closing session with nothing queued, no batch in flight and no POST that is awaited becomes closed."""
+        """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
         if self._state is not State.CLOSING or self._has_awaited_posts:
             return
         self.flush()
@@ -197,7 +199,7 @@ class BaseSession(Dispatcher):
                 self.registry.loop.call_soon(post.on_session_end)
 
     def release_post(self, post: Post) -> None:
-        """Note that nobody waits for a POST's response: it was written, or its client has gone."""
+        """Note that no client waits for a POST's response: it was written, or the client has disconnected."""
         post.is_awaited = False
         self._finish_closing()
 
@@ -224,8 +226,8 @@ class BaseSession(Dispatcher):
         if outbox.head is None and self._writing_channel is None and self._channel is not None:
             self.registry.flush_soon(self)  # with something in the queue, a flush is due anyway
         outbox.put(payload)
-        # The least frame, "~m~0~m~", has seven bytes. So there can't be too many payloads before they have a 32nd of
-        # the limit, which spares most calls the second question.
+        # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
+        # Below that, which is nearly always, neither limit has to be checked.
         if outbox.size > self._max_send_buffer >> 5 and self._exceeds_limit(outbox):
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
@@ -250,7 +252,7 @@ class BaseSession(Dispatcher):
         future.add_done_callback(functools.partial(self._on_write_done, channel))
 
     def _on_write_done(self, channel: "Channel", future: "asyncio.Future[None]") -> None:
-        succeeded = has_succeeded(future)  # in any case, else asyncio logs an error that was never retrieved
+        succeeded = has_succeeded(future)  # also of a replaced channel: asyncio logs errors that were never retrieved
         if self._writing_channel is not channel:
             return  # replaced meanwhile, and the batch was requeued then
         if not succeeded:
@@ -261,12 +263,12 @@ class BaseSession(Dispatcher):
         self._finish_closing()
 
     def _batch_written(self) -> None:
-        """The kernel has accepted the batch in flight."""
+        """Remove the batch in flight from the queue: the kernel has accepted it."""
         self._outbox.ack()
         self._writing_channel = self._write_future = None
 
     def _requeue_in_flight(self) -> None:
-        """Let the batch in flight go again, unless the kernel has accepted it and only the callback is outstanding."""
+        """Requeue the batch in flight, unless the kernel has accepted it and only the callback is outstanding."""
         if self._write_future is not None and has_succeeded(self._write_future):
             self._outbox.ack()
         else:
@@ -276,15 +278,16 @@ class BaseSession(Dispatcher):
     # -- The channel ---------------------------------------------------------------------------------------------
 
     def _channels(self) -> "tuple[Channel | None, Channel | None]":
-        """The channel that waits for a payload, and the one that writes one."""
+        """Return the channel that waits for a payload, and the one that writes a payload."""
         return (self._channel if self._channel is not self._writing_channel else None), self._writing_channel
 
     def attach(self, channel: "Channel") -> None:
-        """Give the session a channel, in place of the one that it has, whose batch in flight is written again."""
+        """Attach a channel, in place of the present one, whose batch in flight is written again to the new one."""
         if self._state is State.CLOSED:
             channel.close(1008, "the session has ended")
             return
         waiting, writing = self._channels()
+        # The new channel first: the end of the old one may call channel_lost, which must not end the session.
         self._requeue_in_flight()
         self._channel = channel
         if writing is not None:
@@ -296,7 +299,7 @@ class BaseSession(Dispatcher):
         self._finish_closing()
 
     def _attached(self) -> None:
-        """A channel was attached: schedule what is to be done about it."""
+        """Hook: a channel was attached. Schedules the session's next timer."""
         raise NotImplementedError
 
     def channel_lost(self, channel: "Channel") -> None:
@@ -314,7 +317,7 @@ class BaseSession(Dispatcher):
         raise NotImplementedError
 
     def check_expiry(self, now: float) -> float | None:
-        """Abort the session if its client has gone for good.
+        """Abort the session if it has expired.
 
         :param now: seconds, in the event loop's time.
         :returns: when to check again, ``None`` for never.

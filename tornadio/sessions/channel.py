@@ -1,4 +1,4 @@
-"""The channel of a session: what a transport gives it for its way to the client."""
+"""The interface by which a session writes to its client, which each transport implements."""
 
 import asyncio
 from typing import Protocol
@@ -7,7 +7,7 @@ from tornadio.sessions.outbox import Payload
 
 
 class Channel(Protocol):
-    """What carries a session's payloads to the client at the moment: a poll's response, a stream, a WebSocket.
+    """The present way of a session's payloads to the client: a poll's response, a stream or a WebSocket.
 
     A transport attaches one with :meth:`~tornadio.sessions.base.BaseSession.attach`, and says with ``channel_lost``
     that its TCP connection has ended. The session writes one payload at a time.
@@ -28,7 +28,7 @@ class Channel(Protocol):
         """
 
     def replaced(self) -> None:
-        """End this channel, which had nothing to carry: another request has taken over its session."""
+        """End this channel, which has no payload in flight: another request has replaced it."""
 
     def abort(self) -> None:
         """Close the TCP connection at once and discard what the kernel has not accepted."""

@@ -1,4 +1,4 @@
-"""Dispatch: a connection's ``on_open``, ``on_message`` and ``on_close`` are called one at a time, in order.
+"""Dispatch: calls a connection's ``on_open``, ``on_message`` and ``on_close`` one at a time, in order.
 
 A handler that is a plain function is called at once. Only a handler that is a coroutine, or that has to wait for one,
 costs a task. Hence the return types: a result where there is one already, else a task of it.
@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 R = TypeVar("R")
 
-# Frames and payloads that are handled before other connections get a turn of the event loop.
+# Frames and payloads of one connection that are handled before other connections get a turn of the event loop.
 _MAX_FRAMES_PER_TICK: Final = 100
 
 
@@ -59,14 +59,14 @@ class Dispatcher:
         raise NotImplementedError
 
     def _accept(self) -> None:
-        """``on_open`` has accepted the client.
+        """Hook: ``on_open`` has accepted the client.
 
         :raises RefusedError: the session has ended meanwhile.
         """
         raise NotImplementedError
 
     def _on_close_finished(self) -> None:
-        """``on_close``, the last handler, has returned or failed."""
+        """Hook: ``on_close``, the last handler, has returned or failed."""
         raise NotImplementedError
 
     # -- Handlers ------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Dispatcher:
 
     @property
     def is_handling(self) -> bool:
-        """Whether a handler is waited for, so that what is received now has to wait, too."""
+        """Whether a handler runs in a task: messages that are received now wait for its end."""
         return self._handler_lock.locked
 
     def open(self, request: "HTTPServerRequest", extra: str) -> "bool | asyncio.Task[bool]":
@@ -99,7 +99,7 @@ class Dispatcher:
         """
         try:
             result = self.connection.on_open(request, extra=extra)
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):  # the latter raised by a plain function is an error like others
             raise self._open_failed() from None
         except BaseException:
             self.abort()
@@ -117,7 +117,7 @@ class Dispatcher:
             self.abort()
             raise
         finally:
-            del awaitable  # as in _result_of
+            del awaitable  # break a reference cycle, as in _result_of
         return self._conclude_open(result)
 
     def _open_failed(self) -> HandlerError:
@@ -136,7 +136,7 @@ class Dispatcher:
     def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
         """Call ``on_message`` for each message of a payload, after those of earlier payloads.
 
-        :param frames: pairs as :func:`tornadio.proto.frames` gives them.
+        :param frames: pairs as :func:`tornadio.proto.iter_decode` yields them.
         :returns: whether all were handled: those after the end of the connection are not. Where that takes time, a task
             of that result, or of the same errors.
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
@@ -197,7 +197,7 @@ class Dispatcher:
                     self.close(1011, "the application failed")
                     raise
                 finally:
-                    awaitable = None  # as in _result_of
+                    awaitable = None  # break a reference cycle, as in _result_of
             done = self._handle_frames(frames)
             if isinstance(done, bool):
                 return done
@@ -224,6 +224,7 @@ class Dispatcher:
 
     def _start_on_close(self) -> None:
         """Let ``on_close`` run after the handler that is running; handlers that wait for their turn never run."""
+        # Rejected before on_close queues for the lock: so it follows the running handler.
         self._handler_lock.reject_waiters()
         self._tasks.spawn_on_close(self._run_on_close())
 
@@ -244,6 +245,7 @@ class Dispatcher:
         try:
             return self.connection.on_close()
         except asyncio.CancelledError as error:
+            # Out of the task of _run_on_close it would count as that task's own cancellation, and not be logged.
             raise _cancelled_elsewhere() from error
 
 
@@ -253,7 +255,7 @@ def is_awaitable(result: Any) -> bool:
 
 
 async def _result_of(result: Any) -> Any:
-    """The result of a handler: what it returned, or what that comes to if it is awaitable.
+    """Return the result of a handler: what it returned, or the result of awaiting that.
 
     :raises RuntimeError: the handler awaited something that was cancelled, while it was not cancelled itself.
     """
@@ -268,5 +270,5 @@ async def _result_of(result: Any) -> Any:
 
 
 def _cancelled_elsewhere() -> RuntimeError:
-    """The failure of a handler that awaited something cancelled: a CancelledError would look like its own."""
+    """Return the error for a handler that awaited something cancelled, in place of the CancelledError."""
     return RuntimeError("the handler waited for something that was cancelled")

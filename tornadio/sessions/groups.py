@@ -68,11 +68,11 @@ class Group:
     def send(self, message: Any, exclude: "Collection[SocketConnection]" = ()) -> None:
         """Send a message to every member but the connections in ``exclude``. The message is encoded once.
 
-        It is queued at once for members in this process, and published on the bus for those in other processes: at most
-        once, in the order in which this process sends.
+        The message is queued at once for members in this process, and published on the bus for those in other
+        processes: at most once, in the order in which this process sends.
 
         :param message: as for :meth:`tornadio.SocketConnection.send`.
-        :raises tornadio.errors.EncodeError: the message can't be sent; then nobody gets it.
+        :raises tornadio.errors.EncodeError: the message can't be sent; then no member gets it.
         """
         publish(message, tuple(self._members), exclude, self._groups.relay, self.name)
 
@@ -81,7 +81,7 @@ class Group:
         fan_out(frames, tuple(self._members))
 
     def _session_closing(self, session: "BaseSession") -> None:
-        """Forget a member whose session ends."""
+        """Remove a member whose session ends."""
         del self._members[session]
 
 
@@ -97,10 +97,11 @@ class Groups:
         self._registry = registry
         self._by_name: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
         self._by_session: dict[BaseSession, dict[Group, None]] = {}  # keeps the groups that have members
+        # on_closing, not on_close: what on_close sends to a group must not reach the connection that has ended.
         registry.on_closing.append(self._session_closing)
 
     def get(self, name: str) -> Group:
-        """The group of that name: the same object as long as the application refers to it or it has members.
+        """Return the group of that name: the same object as long as the application refers to it or it has members.
 
         :raises CallerError: not a valid name.
         """
@@ -110,7 +111,7 @@ class Groups:
         return group
 
     def session_of(self, connection: "SocketConnection") -> "BaseSession":
-        """The session of a connection that may become a member.
+        """Return the session of a connection that may become a member.
 
         :raises CallerError: not a connection of this router.
         """

@@ -1,4 +1,4 @@
-"""Heartbeat timing of one connection: pure, times are given to it.
+"""Heartbeat timing of one connection. Knows no I/O and no clock: times are arguments.
 
 Clients of Socket.IO 0.6 echo every heartbeat. The official one disconnects after 15 seconds in which it received
 nothing (see docs/compatibility.rst).
@@ -32,7 +32,9 @@ class Heartbeat:
         self._count = 0
 
     def received(self, now: float) -> None:
-        """Note that bytes came from the peer: they answer all heartbeats, whatever they are."""
+        """Note that bytes came from the peer: whatever they are, they prove that the peer is alive."""
+        # Not the echo alone: some clients in use echo a heartbeat only if it is alone in its WebSocket message, and
+        # some never do.
         self._last_received = now
         self._unanswered_since = None
 

@@ -1,4 +1,4 @@
-"""The send queue of a session: pure, payloads in, batches out, and what became of each batch.
+"""The send queue of a session: payloads in, batches out, each acknowledged or requeued. Knows no I/O.
 
 One batch at a time is in flight. It stays in the outbox until the kernel has accepted its bytes: so unsent data is
 counted in one place, and the batch of a connection that ended meanwhile goes back to the front of the queue.
@@ -99,7 +99,7 @@ class Outbox:
         head, tail = self.head, self._tail
         assert head is not None
         self.head = None
-        if tail is None:
+        if tail is None:  # nearly always: one message in one iteration of the event loop
             self._in_flight = head
             return head
         if self.size <= max_bytes:
@@ -143,7 +143,7 @@ _last_joined: tuple[list[Payload], Payload] = ([], Payload(""))
 
 
 def _joined(payloads: list[Payload]) -> Payload:
-    """Several payloads as one."""
+    """Join payloads to one; the last join is cached, for the other receivers of a fan-out."""
     global _last_joined
     if len(payloads) == 1:
         return payloads[0]

@@ -40,7 +40,7 @@ class PersistentSession(BaseSession):
 
     def _accept(self) -> None:
         super()._accept()
-        self._heartbeat = self._new_heartbeat()  # on_open may have taken long
+        self._heartbeat = self._new_heartbeat()  # on_open may have run for longer than heartbeat_timeout
 
     def touch(self) -> None:
         self._heartbeat.received(self.registry.time())
@@ -49,7 +49,8 @@ class PersistentSession(BaseSession):
         outbox, batches = self._outbox, 0
         while outbox.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
-            # The first payload is the session id alone: so did the server of 0.6, and its clients expect that.
+            # The first payload is the session id alone, as that of the official server 0.6: its client reads the first
+            # frame of the first payload as the id.
             payload = outbox.next_batch(_BATCH_SIZE if self._session_id_sent else 0)
             self._session_id_sent = True
             self._heartbeat.last_sent = self.registry.time()
@@ -61,10 +62,10 @@ class PersistentSession(BaseSession):
             self._writing_channel = None
             batches += 1
             if batches == _MAX_BATCHES_PER_TICK:
-                self.registry.loop.call_soon(self._flush_on)
+                self.registry.loop.call_soon(self._continue_flush)
                 return
 
-    def _flush_on(self) -> None:
+    def _continue_flush(self) -> None:
         self.flush()
         self._finish_closing()
 
@@ -94,6 +95,7 @@ class PersistentSession(BaseSession):
             self.abort(1001, "no answer to heartbeats")
             return None
         self.send(Payload(proto.encode_heartbeat(self._heartbeat.record_sent(now))))
+        # That send may have found the queue full, and aborted the session.
         return None if self.is_closed else self._heartbeat.next_deadline()
 
     def check_expiry(self, now: float) -> float | None:

@@ -22,8 +22,8 @@ logger = get_logger(__name__)
 # Seconds for the first request that names a new session. A 0.6 client polls as soon as it has its session id, so a
 # session without one was opened by something else, and is not kept for session_expiry.
 _HANDSHAKE_TIMEOUT: Final = 10.0
-# Bytes that one poll is answered with; the next poll brings the rest. They are kept until the client has read them, as
-# text and as the body's bytes, which in a script may be six for one.
+# Bytes of payloads in the response to one poll; the next poll brings the rest. They are kept until the client has read
+# the response, as text and as the body's bytes, which in a script may be six for one (\uXXXX).
 _BATCH_SIZE: Final = 1 << 20
 
 
@@ -94,21 +94,21 @@ class PollingSession(BaseSession):
         self._request_ended()
 
     def on_timer(self, now: float) -> float | None:
-        """Answer a poll that has waited for ``xhr_polling_timeout`` with an empty payload; abort a response that the
+        """End a poll that has waited for ``xhr_polling_timeout`` with an empty payload; abort a response that the
         client does not read; abort a session whose client has not returned after the handshake.
         """
         waiting, writing = self._channels()
         if waiting is not None:
             if now < self._poll_deadline:
                 return self._poll_deadline
-            self._channel = None
+            self._channel = None  # before close(), which responds: the response is no payload of the session
             waiting.close(1000, "")
             self._request_ended()
         elif writing is not None:
             if now < self._write_deadline:
                 return self._write_deadline
             logger.info("%s: cut off an answer that the client does not take", self)
-            writing.abort()
+            writing.abort()  # its write fails, and the batch is requeued for the next poll
         elif not self._client_returned:
             if now < self._handshake_deadline:
                 return self._handshake_deadline
@@ -117,7 +117,7 @@ class PollingSession(BaseSession):
         return None
 
     def check_expiry(self, now: float) -> float | None:
-        """Abort a session that no request was made to for ``session_expiry``."""
+        """Abort a session that no request has named for ``session_expiry``."""
         if self._state is State.OPENING or self._has_awaited_posts or self._channels() != (None, None):
             return now + self.registry.settings.session_expiry
         deadline = self._last_request_ended + self.registry.settings.session_expiry

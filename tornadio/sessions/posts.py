@@ -1,4 +1,4 @@
-"""A POST to a session: how long it keeps the session, and how much memory the POSTs of one session may have."""
+"""POSTs to a session: until when one keeps the session alive, and how much memory those of one session may use."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
@@ -37,7 +37,7 @@ NO_POSTS: Final[frozenset[Post]] = frozenset()
 
 
 def check_capacity(posts: Collection[Post], post: Post, size: int, max_message_size: int) -> None:
-    """See whether a POST may hold some memory. The only one of its session may hold any.
+    """Check that a POST may hold ``size`` bytes of memory. The only POST of a session may hold any number.
 
     :param posts: the session's.
     :param size: bytes that ``post`` is to hold.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 get_logger("tornadio.net.timers")  # limits its log lines: that module is pure, and imports the standard logging alone
 
-# Without max_sessions_per_address, an address of the Internet may have this part of max_sessions, or at least so many.
+# Without max_sessions_per_address, an address of the Internet may have a tenth of max_sessions, but at least 100: many
+# users of one company or mobile network share an address.
 _SHARE: Final = 10
 _MIN_SHARE: Final = 100
 
@@ -92,7 +93,7 @@ class SessionRegistry:
         """
         counted_as = self.check_capacity(address)
         if not self._sessions:
-            self._start()
+            self._start()  # before the session, whose constructor schedules its timers
         session_id = self.settings.node + secrets.token_hex(16)
         try:
             session = session_class(session_id, connection, transport, self)
@@ -107,7 +108,7 @@ class SessionRegistry:
         return session
 
     def check_capacity(self, address: str = "") -> str:
-        """See whether one more session may be created.
+        """Check that one more session may be created.
 
         :param address: as for :meth:`create`.
         :returns: the address or network as ``max_sessions_per_address`` counts it, empty where that is not limited.
@@ -130,7 +131,7 @@ class SessionRegistry:
         return counted_as
 
     def get(self, session_id: str, transport: str) -> "BaseSession | None":
-        """The session of that id, if there is one and it is one of that transport."""
+        """Return the session of that id if there is one of that transport, else ``None``."""
         session = self._sessions.get(session_id)
         return session if session is not None and session.transport == transport else None
 
@@ -163,7 +164,7 @@ class SessionRegistry:
             del self._counts[counted_as]
 
     def expire(self, current_time: float | None = None) -> None:
-        """Abort the sessions whose clients have gone.
+        """Abort the expired sessions.
 
         :param current_time: seconds, in the event loop's time; ``None`` for now.
         """
@@ -189,12 +190,12 @@ class SessionRegistry:
             self.schedule_expiry(session, self.loop.time() + self.settings.session_expiry)
         elif state is State.CLOSED:
             self.remove(session)
-        if old not in ENDED:
+        if old not in ENDED:  # closing to closed is the same end
             for observer in self.on_open if state is State.OPEN else self.on_closing:
                 observer(session)
 
     def schedule_expiry(self, session: "BaseSession", when: float) -> None:
-        """Call ``session.check_expiry`` at the first look for expired sessions from ``when`` on.
+        """Call ``session.check_expiry`` at the first periodic check that is not before ``when``.
 
         :param when: seconds, in the event loop's time.
         """
@@ -216,7 +217,7 @@ class SessionRegistry:
         self._unflushed.append(session)
 
     def _flush(self) -> None:
-        sessions, self._unflushed = self._unflushed, []
+        sessions, self._unflushed = self._unflushed, []  # now, so that what the flushes queue schedules another one
         for session in sessions:
             try:
                 session.flush()

@@ -1,4 +1,4 @@
-"""The states of a session, and which may follow which."""
+"""The states of a session, and the allowed transitions between them."""
 
 import enum
 from typing import Final
