@@ -77,7 +77,7 @@ class Router:
     def route(self) -> Rule:
         """One entry for ``tornado.web.Application([...])``.
 
-        It takes every path below the resource, ``/R/...``, those of transports behind an extra, and nothing else.
+        The entry matches every path below the resource, ``/R/...``, those of transports behind an extra, and no other.
         """
         return RouterRule(self, self._endpoint, self._paths)
 
@@ -87,36 +87,36 @@ class Router:
         return tuple(session.connection for session in self._sessions.open_sessions)
 
     def broadcast(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:
-        """Send a message to every open connection but those in ``exclude``. It is encoded once.
+        """Send a message to every open connection but those in ``exclude``. The message is encoded once.
 
-        Connections in this process get it at once, those in other processes over the ``bus``, if there is one: at most
-        once, in the order in which this process sends.
+        It is queued at once for connections in this process, and published on the ``bus``, if there is one, for those
+        in other processes: at most once, in the order in which this process sends.
 
-        :raises tornadio.errors.EncodeError: the message can't be sent; then nobody gets it.
+        :raises tornadio.errors.EncodeError: the message can't be sent; then no connection gets it.
         """
         self._sessions.broadcast(message, exclude)
 
     def group(self, name: str) -> Group:
-        """The group of that name, always the same object as long as somebody has it or it has members.
+        """Return the group of that name: the same object as long as the application refers to it or it has members.
 
-        :raises tornadio.errors.CallerError: that is no name: a text, not empty, of at most 200 characters.
+        :raises tornadio.errors.CallerError: ``name`` is not text of 1 to 200 characters.
         """
         return self._groups.get(name)
 
     # -- For the server ------------------------------------------------------------------------------------------
 
     def _start(self, loop: IOLoop) -> None:
-        """Connect to the bus, if there is one, once the loop runs. Without this call the first session does it."""
+        """Connect to the bus, if there is one, once the loop runs. Without this call the first session connects."""
         if self._relay is not None:
             loop.add_callback(self._relay.start)
 
     def _set_log_function(self, log_function: Callable[[Any], None]) -> None:
-        """Have requests logged by the application's setting ``log_function``."""
+        """Set the function that logs requests to this router: the application's setting ``log_function``."""
         self._endpoint.log_request = log_function
 
     @property
     def _policy_domains(self) -> list[str]:
-        """Domains for ``allow-access-from`` of a Flash policy: none where ``flashsocket`` is not enabled.
+        """The domains for ``allow-access-from`` in a Flash policy file: none where ``flashsocket`` is not enabled.
 
         A policy file can't say "the requested host", so the default rule for origins becomes ``*``. The origin in a
         movie's handshake is still held against that rule, but a movie with a socket of its own may send any.
@@ -137,12 +137,12 @@ class Router:
         deadline = loop.time() + timeout
         await self._sessions.drain(timeout)
         if self._relay is not None:
-            # What on_close has published is sent in any case, however late it is.
+            # A grace period even if the sessions took the whole timeout: what their on_close published is sent.
             await self._relay.close(max(deadline - loop.time(), GRACE_SECONDS))
 
 
 def _connect_relay(sessions: SessionRegistry, settings: Settings, resource: str) -> Relay | None:
-    """Make what connects the sessions with the bus, if there is one."""
+    """Make the relay between the sessions and the bus; ``None`` without a bus."""
     if settings.bus is None:
         return None
     bus: Bus = RedisBus(settings.bus) if isinstance(settings.bus, str) else settings.bus
@@ -168,7 +168,7 @@ def get_router(
     :param io_loop: the loop that the connections will live on; the running one by default.
     :param extra_re: regular expression for a part between resource and transport, handed to ``on_open`` as ``extra``.
     :param extra_sep: what separates the resource from that part, ``'/'`` usually; nothing by default.
-    :raises tornadio.errors.SettingsError: any of these is not as it must be; the message says what is right.
+    :raises tornadio.errors.SettingsError: an argument or a setting is not valid; the message says what is.
     """
     _check_handler(handler)
     resource = check_resource(resource)
@@ -180,6 +180,7 @@ def _check_handler(handler: Any) -> None:
     if not (isinstance(handler, type) and issubclass(handler, SocketConnection)):
         raise SettingsError(f"get_router takes a subclass of tornadio.SocketConnection, not {handler!r}")
     try:
+        # As sessions call it: found now, not with the first client.
         inspect.signature(handler.on_open).bind(None, None, extra="")
     except TypeError as error:
         raise SettingsError(

@@ -1,8 +1,8 @@
-"""``SocketServer``: Tornado's HTTP server with what a 0.6 server needs around it.
+"""``SocketServer``: Tornado's HTTP server with the fast path, the Flash policy, timeouts and graceful shutdown.
 
-It listens where the application's settings say, starts the Flash policy server, responds to Flash policy requests on
-its own port, and to simple requests without Tornado's HTTP (see :mod:`tornadio.web.fastpath`), limits the time that
-headers and bodies may take, and stops gracefully.
+The server listens where the application's settings say, starts the Flash policy server, responds to Flash policy
+requests on its own port, and to simple requests without Tornado's HTTP (see :mod:`tornadio.web.fastpath`), limits the
+time that headers and bodies may take, and stops gracefully.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ from tornadio.web.tornadohttp import RequestDelegate, TornadoServer, overrides_r
 
 logger = get_logger(__name__)
 
+# What docker stop gives a container between SIGTERM and SIGKILL; systemd and Kubernetes give more.
 _SHUTDOWN_SECONDS: Final = 10.0
 
 
@@ -55,15 +56,15 @@ class SocketServer(TornadoServer):
     :param application: with one or more routers' ``route()``.
     :param no_keep_alive: close each HTTP connection after one request. Tornado's HTTP then serves all of them.
     :param io_loop: the loop to run on, the current one by default.
-    :param xheaders: the proxies that are believed about their clients: a list of addresses and networks, such as
+    :param xheaders: the proxies that are trusted to name their clients: a list of addresses and networks, such as
         ``['127.0.0.1', '10.0.0.0/8']`` (a Unix socket's peer is ``0.0.0.0``), or ``True`` for every peer, where nobody
         but proxies can connect. A client's address and protocol are what they say in ``X-Real-Ip``, else
         ``X-Forwarded-For``, and ``X-Scheme``, else ``X-Forwarded-Proto``; or in the line of the PROXY protocol, version
         1, at the beginning of a connection without TLS. Behind such a line the client speaks for itself: its
-        ``X-`` fields are not believed.
+        ``X-`` headers are not trusted.
     :param ssl_options: an ``ssl.SSLContext``, or its options as a dict with ``certfile``.
     :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server; the constructor returns after
-        that. With ``False`` it returns at once and the loop is yours.
+        that. With ``False`` it returns at once, and the application runs the loop.
     :param header_timeout: seconds, above zero, that a request's headers may take to arrive, also the first and the
         next ones.
     :param body_timeout: seconds, above zero, that a request's body may take.
@@ -77,7 +78,7 @@ class SocketServer(TornadoServer):
     :ivar is_draining: whether :meth:`shutdown` was called.
     :raises OSError: the port can't be bound, or ``flash_policy_file`` not be read.
     :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
-    :raises tornadio.errors.SettingsError: an argument, or one of the settings, is not as it must be; nothing listens.
+    :raises tornadio.errors.SettingsError: an argument, or one of the settings, is not valid; nothing listens.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SocketServer(TornadoServer):
         self._policy_tasks = Tasks(lambda: None)
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
-        # What may be wrong with the settings shows before anything listens.
+        # All settings are read before a port is bound, so that an error leaves nothing that listens.
         settings = application.settings
         port = checked_port(settings, "socket_io_port", 8001)
         policy_port = checked_port(settings, "flash_policy_port", DEFAULT_PORT)
@@ -148,11 +149,12 @@ class SocketServer(TornadoServer):
     # -- Start ---------------------------------------------------------------------------------------------------
 
     def _change_application(self, application: tornado.web.Application) -> None:
-        """Do to the application, and to the loggers that it shares with Tornado, what the class says."""
+        """Set the application's settings, and add the filters to loggers of Tornado and asyncio, as the class says."""
         for served in self._applications:
             served.settings.setdefault(SERVERS, set()).add(self)
         application.settings.setdefault("log_function", log_request)
         application.settings.setdefault("default_handler_class", NotFoundHandler)
+        # Transports respond without a RequestHandler: Tornado calls no log function for them.
         for router in self.routers:
             router._set_log_function(application.settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
@@ -185,7 +187,7 @@ class SocketServer(TornadoServer):
         self._flash_server = server
 
     def _run(self, loop: IOLoop) -> None:
-        """Run the loop until a signal has stopped the server."""
+        """Run the loop until SIGTERM or SIGINT has stopped the server."""
         asyncio_loop = loop.asyncio_loop  # type: ignore[attr-defined]
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows
@@ -196,7 +198,7 @@ class SocketServer(TornadoServer):
             for number in (signal.SIGTERM, signal.SIGINT):
                 with contextlib.suppress(NotImplementedError):
                     asyncio_loop.remove_signal_handler(number)
-            _cancel_tasks(asyncio_loop)
+            _cancel_tasks(asyncio_loop)  # the application's: a task that is destroyed while pending is logged
 
     def _on_signal(self, loop: IOLoop, number: int) -> None:
         if self._stopping is not None:
@@ -210,17 +212,17 @@ class SocketServer(TornadoServer):
     # -- Connections ---------------------------------------------------------------------------------------------
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Serve a new connection: HTTP, or a Flash policy request, which its first byte tells apart."""
+        """Serve a new connection: HTTP, or a Flash policy request, told apart by the first byte."""
         if not self._descriptors.admit(stream):
             return
-        if isinstance(stream, SSLIOStream):
+        if isinstance(stream, SSLIOStream):  # ssl.SSLSocket.recv accepts no MSG_PEEK
             super().handle_stream(stream, address)
         else:
             self._fast_path.accept(stream, address)
 
     def _serve_by_tornado(self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float) -> None:
-        """Serve a connection whose next request is none for the fast path: see its ``fallback``."""
-        if first == POLICY_REQUEST[:1]:
+        """Serve a connection whose next request the fast path does not serve: see ``fallback`` of ``FastPath``."""
+        if first == POLICY_REQUEST[:1]:  # "<", which begins no HTTP method (RFC 9110, section 5.6.2)
             self._policy_tasks.spawn(serve_policy(stream, self._policy))
         else:
             if headers_due:
@@ -228,7 +230,7 @@ class SocketServer(TornadoServer):
             super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """Called by Tornado before it reads the next request of a connection: the fast path may serve that again."""
+        """Called by Tornado before it reads the next request of a connection, which the fast path may take back."""
         connection = cast(HTTP1ServerConnection, server_conn)
         stream, context = connection.stream, cast(Any, connection.context)
         self._timeouts.add(stream, context)
@@ -240,7 +242,7 @@ class SocketServer(TornadoServer):
         return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, on_headers)
 
     def on_close(self, server_conn: object) -> None:
-        """Called by Tornado when it does not serve a connection any more."""
+        """Called by Tornado when it no longer serves a connection."""
         self._timeouts.discard(cast(HTTP1ServerConnection, server_conn).stream)
         super().on_close(server_conn)
 
@@ -252,13 +254,14 @@ class SocketServer(TornadoServer):
         need a new connection to fetch its last messages, above all behind a proxy.
 
         A handler that is still at work at the timeout is cancelled: it sees ``asyncio.CancelledError``; ``on_close``
-        has a second more. Called again, this waits for the sessions that are left then, and changes nothing else.
+        has a second more. Called again, this waits for the sessions that remain, and changes nothing else.
 
         :param timeout: seconds, from the end of ``drain_delay`` on; what is not done then is cut off.
         """
         self.is_draining = True
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
+        # Before stop(): see above, a polling client opens new connections while it is drained.
         await asyncio.gather(*(router._drain(timeout) for router in self.routers))
         self.stop()
         if self._flash_server is not None:
@@ -271,7 +274,7 @@ class SocketServer(TornadoServer):
 
 
 def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks that are left on a stopped loop, and wait for their ends, as ``asyncio.run`` does."""
+    """Cancel the tasks that remain on a stopped loop, and wait for their ends, as ``asyncio.run`` does."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

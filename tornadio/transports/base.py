@@ -1,7 +1,7 @@
-"""A request to a transport from its headers to its handler: who may connect, and what is rejected when.
+"""A request to a transport from its headers to its handler: access checks, and when a rejection is sent.
 
 There are two kinds of transport. A :class:`RequestTransport` responds to a GET within HTTP; a
-:class:`DetachingTransport` takes its connection away from HTTP, for a stream or a WebSocket. The steps of a request, on
+:class:`DetachingTransport` detaches its connection from HTTP, for a stream or a WebSocket. The steps of a request, on
 Tornado's HTTP as on the fast path (:class:`tornadio.web.exchange.BodyHandler`)::
 
     headers_received -> check_access -> try_detach -> (body) -> handle -> handle_post | handle_bodiless
@@ -56,6 +56,7 @@ class TransportHandler(PostHandler):
             self.reject_and_linger(self.upgrade_not_allowed_error())
             return None
         declared = headers.get("Content-Length", "")
+        # int() of thousands of digits raises; 20 of them are above any limit. Other values than digits HTTP rejects.
         size = int(declared[:20]) if declared.isdecimal() else 0
         if size > self.max_body_size:
             self.reject_and_linger(self._refusal or self.too_large_error())
@@ -69,7 +70,7 @@ class TransportHandler(PostHandler):
         return self.try_detach()
 
     def try_detach(self) -> Awaitable[None] | None:
-        """Hook: the headers were checked, the body is unread. A transport that takes the connection does so now.
+        """Hook: the headers were checked, the body is unread. The only point at which Tornado can detach a connection.
 
         :returns: what has to be awaited before the body is read.
         """
@@ -98,19 +99,22 @@ class TransportHandler(PostHandler):
             self.respond_internal_error()
 
     def handle_bodiless(self) -> None:
-        """Respond to a request without a body: to OPTIONS, a page's preflight request.
+        """Respond to a request without a body: to OPTIONS, the CORS preflight request of a page.
 
         :raises PeerError: the response.
         """
         self.respond(200, TEXT_PLAIN, b"", PREFLIGHT_HEADERS)
 
     def on_connection_close(self) -> None:
-        """The client has disconnected before its response was sent."""
+        """Hook: the client has disconnected before its response was sent."""
 
     # -- Who may connect -----------------------------------------------------------------------------------------
 
     def check_access(self) -> None:
-        """:raises RefusedError: this host, method, page or transport is not allowed."""
+        """Check the request's host, method, origin and transport.
+
+        :raises RefusedError: one of them is not allowed.
+        """
         self.check_host()
         if self.exchange.method not in self.methods:
             # The text repeats nothing that the client chose: with that at its beginning it could be a Flash movie.
@@ -120,7 +124,10 @@ class TransportHandler(PostHandler):
             raise RefusedError(403, f"{self.transport} is not enabled here")
 
     def check_host(self) -> None:
-        """:raises RefusedError: a client may not ask for this server by that name (DNS rebinding)."""
+        """Check the ``Host`` header against DNS rebinding (:mod:`tornadio.web.hosts`).
+
+        :raises RefusedError: a client may not use that name for this server.
+        """
         hosts, host = self.endpoint.hosts, self.exchange.headers.get("Host", "")  # exchange.host is never empty
         if hosts.allows_name(host):
             return
@@ -130,7 +137,10 @@ class TransportHandler(PostHandler):
             raise RefusedError(403, "this server is not asked for by that name: add it to the setting 'hosts'")
 
     def check_origin(self) -> None:
-        """:raises RefusedError: the page that sent this request may not connect."""
+        """Check the origin of the page that sent this request (:mod:`tornadio.web.origins`).
+
+        :raises RefusedError: the page may not connect.
+        """
         headers = self.exchange.headers
         is_script = self.is_script and self.exchange.method == "GET"
         reason = self.endpoint.origins.refusal(headers, self.exchange.host, is_script)
@@ -148,7 +158,10 @@ class TransportHandler(PostHandler):
     # -- Refusals ------------------------------------------------------------------------------------------------
 
     def raise_refusal(self) -> None:
-        """:raises PeerError: :meth:`headers_received` has refused this request."""
+        """Raise the error with which :meth:`headers_received` has refused this request, if it has.
+
+        :raises PeerError: that error.
+        """
         refusal, self._refusal = self._refusal, None
         try:
             if refusal is not None:
@@ -157,8 +170,8 @@ class TransportHandler(PostHandler):
             del refusal  # its traceback holds this frame: break the reference cycle
 
     def upgrade_not_allowed_error(self) -> PeerError:
-        """The error for ``Upgrade: websocket`` on another transport. What follows such a request may be frames: it is
-        never read as HTTP.
+        """Return the error for ``Upgrade: websocket`` on another transport. What follows such a request may be
+        WebSocket frames, so the connection is not read as HTTP any more.
         """
         return RefusedError(400, f"there is no WebSocket here: its address is /{self.endpoint.resource}/websocket")
 
@@ -171,7 +184,7 @@ class TransportHandler(PostHandler):
         close_after(self.exchange.detach(), self.closing_response(error, headers), self.endpoint.sessions.lingering)
 
     def early_error_response(self, error: PeerError) -> bytes:
-        """The response to a chunked body that is not read to its end. Ends the POST."""
+        """End the POST; returns the response to a chunked body that is not read to its end."""
         self.drop_post()
         self._log_refusal(error)
         return self.closing_response(error)
@@ -202,13 +215,13 @@ class RequestTransport(TransportHandler):
 
 
 class DetachingTransport(TransportHandler):
-    """A transport that takes the connection of a GET away from HTTP, which reads nothing more on it."""
+    """A transport that detaches the connection of a GET from HTTP, which reads nothing more on it."""
 
     def try_detach(self) -> Awaitable[None] | None:
         return self.detach() if self.exchange.method == "GET" else None
 
     def detach(self) -> Awaitable[None] | None:
-        """Detach the connection, or refuse the GET: before its body is read, else Tornado can't detach it.
+        """Detach the connection, or refuse the GET; called before the body is read, else Tornado can't detach it.
 
         :returns: what has to be awaited before Tornado reads on.
         """

@@ -1,4 +1,4 @@
-"""What all requests to one router have in common, and what each of their paths says."""
+"""The context that all requests to one router share, and the parsed path of each."""
 
 import dataclasses
 from collections.abc import Callable

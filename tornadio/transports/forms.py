@@ -17,14 +17,14 @@ BODY_EXPANSION: Final = 9
 _FIELD: Final = b"&data="
 _NO_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
-# Frames that are parsed ahead to see which of two readings is right.
+# Frames that are parsed ahead to decide which of two readings is right.
 _FRAMES_AHEAD: Final = 1000
 # By a code unit's upper byte: whether it is half of a surrogate pair.
 _IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
 
 
 def parse_post_body(body: bytes, content_type: str, max_size: int) -> str:
-    """The payload in a POST's field ``data``.
+    """Decode the payload in a POST's field ``data``.
 
     :param content_type: the header; without one the body comes from Internet Explorer's XDomainRequest, which encodes
         nothing by itself, so that a ``+`` stands for itself.
@@ -45,20 +45,23 @@ def parse_post_body(body: bytes, content_type: str, max_size: int) -> str:
 
 
 def _exactly_one(values: list[bytes]) -> bytes:
-    """:raises ProtocolError: there is none, or more than one."""
+    """Return the one value in a list.
+
+    :raises ProtocolError: there is none, or more than one.
+    """
     if len(values) != 1:
         raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if values else 'none'}")
     return values[0]
 
 
 def _urlencoded_values(body: bytes) -> list[bytes]:
-    """The values of the fields ``data``, still encoded; of several the first two, the second with all that follows."""
+    """Return the values of the fields ``data``, still percent-encoded; of several the first two."""
     _, *values = (b"&" + body).split(_FIELD, 2)
     return [value.partition(b"&")[0] for value in values]
 
 
 def _unquote(encoded: bytes, content_type: str) -> bytes:
-    """Percent-decoding, by what decodes quoted-printable: that has other marks for the same escapes.
+    """Decode percent-encoding, by the C function for quoted-printable: that has ``=`` for ``%``.
 
     :raises ProtocolError: a ``%`` begins no escape.
     """
@@ -85,7 +88,7 @@ def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
 
 
 def decode_form_frames(data: str) -> Iterator[tuple[str, Any]]:
-    """As :func:`tornadio.proto.iter_decode`, for a payload that a form has carried.
+    """Decode a payload that a form has carried; as :func:`tornadio.proto.iter_decode` otherwise.
 
     A form sends every newline as CRLF, but clients count LEN before. So LEN decides, frame by frame, whether a CRLF
     was one code unit or two: the frame must end where the payload ends or another frame begins.
@@ -98,7 +101,9 @@ def decode_form_frames(data: str) -> Iterator[tuple[str, Any]]:
 
 
 def _code_units(text: str) -> str:
-    """A string with a character for each UTF-16 code unit of ``text``: halves of pairs are in a plane of their own."""
+    """Return a string with one character for each UTF-16 code unit of ``text``. Halves of surrogate pairs become
+    characters of plane 1, since UTF-32 can't hold them.
+    """
     encoded = text.encode("utf-16-le", "surrogatepass")
     if len(encoded) == 2 * len(text):
         return text
@@ -108,7 +113,7 @@ def _code_units(text: str) -> str:
 
 
 def _from_code_units(units: str) -> str:
-    """The inverse of :func:`_code_units`.
+    """Invert :func:`_code_units`.
 
     :raises UnicodeDecodeError: half of a pair has no other half.
     """
@@ -121,7 +126,7 @@ def _from_code_units(units: str) -> str:
 
 
 def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | None = None) -> Iterator[str]:
-    """The texts of the frames. Where a frame could end in two places, it ends where the rest is frames, too.
+    """Yield the texts of the frames. A frame that could end in two places ends where frames follow.
 
     :param prefer_single_newlines: whether a CRLF counts as one unit where both are possible; ``None`` to find out at
         the first such frame.
@@ -148,7 +153,7 @@ def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | 
 
 
 def _are_frames(units: str, position: int, prefer_single_newlines: bool) -> bool:
-    """Whether the next frames from ``position`` on can be parsed: not all of them, which would hold up the loop."""
+    """Whether the next frames from ``position`` on can be parsed: a bounded number, so as not to block the loop."""
     try:
         for _ in itertools.islice(_split_frames(units, position, prefer_single_newlines), _FRAMES_AHEAD):
             pass
@@ -158,8 +163,9 @@ def _are_frames(units: str, position: int, prefer_single_newlines: bool) -> bool
 
 
 def _ends_of(units: str, start: int, length: int) -> tuple[int, int]:
-    """The two places where a frame may end: with every CRLF, or some of them, counted as one unit; and with every CRLF
-    counted as two. They are the same if only one is possible."""
+    """Return the two places where a frame may end: with every CRLF, or some of them, counted as one unit; and with
+    every CRLF counted as two. They are the same if only one is possible.
+    """
     shortest, longest = start + length, _end_with_single_newlines(units, start, length)
     if shortest == longest <= len(units):
         return shortest, shortest
@@ -177,7 +183,7 @@ def _ends_of(units: str, start: int, length: int) -> tuple[int, int]:
 
 
 def _end_with_single_newlines(units: str, start: int, length: int) -> int:
-    """The end of ``length`` units from ``start`` on, if every CRLF is one of them."""
+    """Return the end of ``length`` units from ``start`` on, if every CRLF counts as one."""
     counted, end = start, start + length
     while newlines := units.count("\r\n", counted, end + 1):
         counted, end = end, end + newlines
@@ -185,4 +191,5 @@ def _end_with_single_newlines(units: str, start: int, length: int) -> int:
 
 
 def _is_boundary(units: str, position: int) -> bool:
+    """Whether the payload or another frame follows at ``position``: a frame may end there."""
     return position == len(units) or proto.HEADER.match(units, position) is not None

@@ -10,7 +10,7 @@ _PAGE: Final = b"<html><body>".ljust(256)  # Internet Explorer renders nothing b
 
 
 class HTMLFileFormat:
-    """Each payload is a script element that calls the page around the frame.
+    """The format of ``htmlfile``: each payload is a script element that calls the page around the frame.
 
     :param is_chunked: whether each element is a chunk, too.
     """
@@ -37,7 +37,7 @@ def _script_in_chunk(text: str) -> bytes:
 
 
 class HTMLFileHandler(StreamingHandler):
-    """``htmlfile``."""
+    """A GET of ``htmlfile``: an HTML page whose scripts carry the payloads."""
 
     transport = "htmlfile"
     format_class = HTMLFileFormat

@@ -8,7 +8,8 @@ from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
 
 
 class MultipartFormat:
-    """Each payload is a part, and is followed by the boundary: a browser hands a part on when it sees its end.
+    """The format of ``xhr-multipart``: each payload is a part, with the boundary behind it rather than before the next:
+    a browser passes a part to the page when it sees the boundary that ends the part.
 
     :param is_chunked: whether each part is a chunk, too.
     """
@@ -34,18 +35,18 @@ _BOUNDARY_LENGTH: Final = len("--socketio-") + 2 * 16 + len("\n")
 
 
 def _part(text: str) -> bytes:
-    """A part without the boundary behind it."""
+    """Encode a part, without the boundary behind it."""
     return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text.encode("utf-8")
 
 
 def _part_in_chunk(text: str) -> bytes:
-    """The beginning of a chunk, which the boundary and CRLF end."""
+    """Encode the beginning of a chunk, which the boundary and CRLF end."""
     part = _part(text)
     return b"%x\r\n%b" % (len(part) + _BOUNDARY_LENGTH, part)
 
 
 class XHRMultipartHandler(StreamingHandler):
-    """``xhr-multipart``."""
+    """A GET of ``xhr-multipart``: a ``multipart/x-mixed-replace`` response whose parts are the payloads."""
 
     transport = "xhr-multipart"
     format_class = MultipartFormat

@@ -1,4 +1,4 @@
-"""Opens sessions, for every transport: creates one, runs ``on_open``, and calls back once with the outcome.
+"""Opening of sessions, for every transport: creates one, runs ``on_open``, and calls back once with the outcome.
 
 Whatever goes wrong before the callback has returned aborts the session, so that none is left without a channel.
 """
@@ -110,6 +110,7 @@ class Opening(Generic[S]):
         """Cancel ``on_open``, and do not wait for its end: it may catch the cancellation and go on."""
         seconds = self.session.registry.settings.open_timeout
         logger.warning("%s: cancelled on_open, it took longer than open_timeout (%g s)", self.session, seconds)
+        # First: _on_opened would take the cancellation for a shutdown's, and call back a second time.
         self._opened.remove_done_callback(self._on_opened)
         self._opened.cancel()
         self._fail(RefusedError(503, "on_open took longer than open_timeout"))
@@ -119,6 +120,7 @@ class Opening(Generic[S]):
         self._call(self._on_outcome, error)
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back with the outcome. In a callback of the event loop no caller is told of an error: it is logged."""
         try:
             callback(*arguments)
         except Exception:

@@ -1,4 +1,4 @@
-"""URLs of an endpoint: which paths are its own, and which transport, session and extra each of them names."""
+"""The paths of an endpoint: which of them belong to it, and which transport, session and extra each names."""
 
 import pkgutil
 import re
@@ -18,8 +18,8 @@ from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 
 logger = get_logger(__name__)
 
-# Characters. Paths of clients have about 100 besides the extra; against longer ones a regular expression of the
-# application may take long.
+# Characters. Clients' paths have about 100 besides the extra. On longer ones the application's regular expression,
+# extra_re, may take long.
 _MAX_PATH: Final = 4096
 # Names of transports in a path with an extra that are tried, from the end: each costs a match of extra_re.
 _MAX_TRIED: Final = 8
@@ -27,16 +27,16 @@ _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownTransportHandler(TransportHandler):
-    """Refuses a path below a resource that names no transport: 404, and for a newer client what it needs to know."""
+    """Refuses a path below a resource that names no transport: 404, with a hint for newer clients."""
 
     transport = "unknown"
 
     def check_access(self) -> None:
-        self.check_host()
+        self.check_host()  # and no more: a request that names no transport reads and opens nothing
         raise self.path_error()
 
     def path_error(self) -> RefusedError:
-        """The error for this path."""
+        """Return the error for this path."""
         return RefusedError(404, self._hint())
 
     def upgrade_not_allowed_error(self) -> PeerError:
@@ -82,7 +82,7 @@ class BadExtraHandler(UnknownTransportHandler):
 
 
 class Match(NamedTuple):
-    """The handler for a path, and the parts of the path."""
+    """A match of a path: the handler for it, and its parts."""
 
     handler_class: type[TransportHandler]
     path: TransportPath = TransportPath()
@@ -107,13 +107,13 @@ class ResourcePaths:
         self.script = f"{root}/socket.io.js"
 
     def match(self, path: str, query: str) -> Match | None:
-        """The handler for a request; ``None`` for the client's script, and where the path is not the resource's.
+        """Return the handler for a request; ``None`` for the client's script, and where the path is not the resource's.
 
         Below the resource, ``/R/...``, every path is, with an extra behind another separator those of transports.
         """
         if path == self.script:
             return None
-        if path in self._roots:
+        if path in self._roots:  # the application may have a page there; only newer clients are answered
             return _UNKNOWN if _is_newer_client(query) else None
         is_below = path.startswith(self._resource_prefix)
         if len(path) > _MAX_PATH:
@@ -130,6 +130,7 @@ class ResourcePaths:
     def _match_resource(self, path: str) -> Match:
         name, _, rest = path[len(self._resource_prefix) :].partition("/")
         handler = _BY_NAME.get(name)
+        # A WebSocket's path names no session, so nothing follows the transport's name.
         if handler is None or (rest and handler.is_websocket):
             return _UNKNOWN
         session_id, _, tail = rest.partition("/")
@@ -139,8 +140,8 @@ class ResourcePaths:
     def _match_extra(
         self, path: str, extra: re.Pattern[str], handlers: Mapping[str, type[TransportHandler]]
     ) -> Match | None:
-        """The handler whose name stands last in the path, with the extra before it. Only the last few names are tried:
-        clients put no more than the session id and two numbers behind the transport's name.
+        """Return the handler whose name stands last in the path, with the extra before it. Only the last few names are
+        tried: clients put no more than the session id and two numbers behind the transport's name.
         """
         start, end, tried = len(self._extra_prefix), len(path), 0
         while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
@@ -159,7 +160,7 @@ class ResourcePaths:
 
 
 def _decoded(handler: type[TransportHandler], path: TransportPath) -> Match:
-    """A match whose path's parts are decoded from percent-encoded UTF-8."""
+    """Return a match whose path's parts are decoded from percent-encoded UTF-8."""
     try:
         return Match(handler, TransportPath(*(unquote_to_bytes(part).decode("utf-8") for part in path)))
     except UnicodeDecodeError:
@@ -167,7 +168,7 @@ def _decoded(handler: type[TransportHandler], path: TransportPath) -> Match:
 
 
 def _checked(match: Match, piece: str, extra: re.Pattern[str]) -> Match:
-    """Hold the decoded extra against ``extra_re`` as well: ``[^/]+`` must not take ``%2F``."""
+    """Check the decoded extra against ``extra_re``, too: ``[^/]+`` must not match ``%2F``."""
     decoded = match.path.extra
     if _CONTROL_CHARACTERS.search(decoded) or (decoded != piece and not extra.fullmatch(decoded)):
         return Match(BadExtraHandler)
@@ -183,7 +184,7 @@ _UNKNOWN: Final = Match(UnknownTransportHandler)
 
 
 class EndpointRouter(tornado.routing.Router):
-    """Tornado's routing from a request to the handler of its transport."""
+    """A ``tornado.routing.Router`` from a request to the handler of its transport."""
 
     def __init__(self, endpoint: Endpoint, paths: ResourcePaths) -> None:
         self._endpoint = endpoint

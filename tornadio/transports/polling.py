@@ -1,4 +1,4 @@
-"""The polling transports: xhr-polling and jsonp-polling. The response to a GET waits for the next payloads."""
+"""The polling transports, xhr-polling and jsonp-polling: the response to a GET waits for the next payloads."""
 
 import asyncio
 import re
@@ -29,6 +29,7 @@ class PollingHandler(RequestTransport):
     _client_disconnected = False
 
     def handle_get(self) -> None:
+        # Set before the session is attached, which may respond at once.
         self.exchange.set_close_callback(self.on_connection_close)
         if self.path.session_id:
             session = self.find_session()
@@ -46,7 +47,7 @@ class PollingHandler(RequestTransport):
                 outcome.abort()
         elif isinstance(outcome, PeerError):
             self.respond_error(outcome)
-        elif outcome.state is State.CLOSED:
+        elif outcome.state is State.CLOSED:  # aborted after on_open, a coroutine, had returned
             self.respond_error(self.session_not_found())
         else:
             self._attach(outcome)
@@ -64,13 +65,14 @@ class PollingHandler(RequestTransport):
             self._opening.session.abort()
 
     def format_payload(self, payload: str) -> str:
-        """The body of the response that carries a payload."""
+        """Return the body of the response that carries a payload."""
         raise NotImplementedError
 
     # -- The session's channel -----------------------------------------------------------------------------------
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Respond with a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
+        # The kernel accepts bytes for a peer that has closed: they would count as delivered. So the batch is requeued.
         if self.exchange.peer_has_closed():
             self.exchange.close()
             return failed_future()
@@ -78,17 +80,17 @@ class PollingHandler(RequestTransport):
         return self.exchange.flushed()
 
     def close(self, code: int, reason: str) -> None:
-        """Respond with an empty body: the client polls again, and is told 401 if the session has ended."""
+        """Respond with an empty payload: the client polls again, and gets 401 if the session has ended."""
         self._session = None
         self.write(Payload(""))
 
     def replaced(self) -> None:
-        """Respond 409: another GET is the session's channel now."""
+        """Respond 409: another GET has become the session's channel, of a client that changed networks, say."""
         self._session = None
         self.respond(409, TEXT_PLAIN, b"another request has taken over this session")
 
     def abort(self) -> None:
-        """Close the connection, be a response under way or not."""
+        """Close the connection, whether a response is being written or not."""
         self.exchange.close()
 
 

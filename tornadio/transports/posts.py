@@ -1,4 +1,4 @@
-"""POSTs: the frames in a body are handed to the session that the path names; the response says what became of them."""
+"""POSTs: the frames in a body go to the session that the path names; the response says whether they were handled."""
 
 import asyncio
 import functools
@@ -22,7 +22,7 @@ class PostHandler(Responder):
     # -- Sessions ------------------------------------------------------------------------------------------------
 
     def find_session(self) -> BaseSession:
-        """The session that the path names.
+        """Return the session that the path names, and note that a request has named it.
 
         :raises RefusedError: 401, there is none of that id and transport.
         """
@@ -36,7 +36,7 @@ class PostHandler(Responder):
         return self.endpoint.sessions.get(self.path.session_id, self.transport)
 
     def session_not_found(self) -> RefusedError:
-        """The error for a request that names no session of its transport."""
+        """Return the error for a request that names no session of its transport."""
         return RefusedError(401, "there is no such session: it has ended, or never was")
 
     # -- The body ------------------------------------------------------------------------------------------------
@@ -47,12 +47,12 @@ class PostHandler(Responder):
         return forms.BODY_EXPANSION * self.endpoint.settings.max_message_size + len("data=")
 
     def too_large_error(self) -> TooLargeError:
-        """The error for a body of more than :attr:`max_body_size`."""
+        """Return the error for a body of more than :attr:`max_body_size`."""
         return TooLargeError(f"the body is larger than {self.max_body_size} bytes: max_message_size percent-encoded")
 
     def begin_post(self, size: int) -> None:
-        """Reserve ``size`` bytes for the body in the session that the path names. Where there is no such session,
-        :meth:`handle_post` raises.
+        """Reserve ``size`` bytes for the body in the session that the path names. If there is no such session,
+        :meth:`handle_post` raises, once the body was read.
 
         :raises RefusedError: 503, too much waits in the session already.
         """
@@ -63,7 +63,7 @@ class PostHandler(Responder):
             self._post = post
 
     def buffers_post(self, size: int) -> bool:
-        """Whether to keep a body of which ``size`` bytes were received: a session will read it.
+        """Whether to buffer a body of which ``size`` bytes were received: there is a session to handle it.
 
         :raises RefusedError: 503, too much waits in the session already.
         """
@@ -81,7 +81,7 @@ class PostHandler(Responder):
             post.session.end_post(post)
 
     def handle_post(self, body: bytes) -> None:
-        """Hand a POST's frames to its session; respond now, or when they were handled.
+        """Pass a POST's frames to its session; respond now, or when they were handled.
 
         :raises PeerError: the response.
         """
@@ -100,7 +100,8 @@ class PostHandler(Responder):
             frames = self._decode_later(payload.encode("utf-8")) if session.is_handling else self.decode(payload)
             outcome = session.receive(frames)
         except PeerError as error:
-            self._respond_post(post, error)  # in this block: another name for the error would make a cycle
+            # In this block: another name for the error, whose traceback refers to this frame, would make a cycle.
+            self._respond_post(post, error)
         except BaseException:
             self.drop_post()
             raise
@@ -112,20 +113,21 @@ class PostHandler(Responder):
                 self._respond_when_handled(post, outcome, frames)
 
     def _parse_body(self, body: bytes) -> str:
-        """The payload in the body.
+        """Decode the payload in the body.
 
-        :raises ProtocolError: there is none in it.
+        :raises ProtocolError: the body holds none.
         """
         content_type = self.exchange.headers.get("Content-Type", "")
         return forms.parse_post_body(body, content_type, self.endpoint.settings.max_message_size)
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
-        """The frames of a POST's payload."""
+        """Yield the frames of a POST's payload."""
         return proto.iter_decode(data)
 
     def _decode_later(self, payload: bytes) -> Iterator[tuple[str, Any]]:
-        """As :meth:`decode`, of a payload that waits for a handler: kept as UTF-8, a text may take four times as
-        much."""
+        """Yield the frames of a payload that waits for a handler. The payload is kept as UTF-8 until then: a single
+        emoji makes a ``str`` four times as large.
+        """
         frames = self.decode(payload.decode("utf-8"))
         del payload
         yield from frames
@@ -163,7 +165,7 @@ class PostHandler(Responder):
             self._respond_post(post, is_last)
 
     def _detach_post(self) -> Post | None:
-        """The POST, if its response is still pending: the caller sends it."""
+        """Return the POST if its response is still pending, and leave the response to the caller."""
         post, self._post = self._post, None
         if post is not None:
             post.on_session_end = None  # a callback of this object: break the reference cycle
@@ -183,6 +185,7 @@ class PostHandler(Responder):
                 session.close(outcome.close_code, str(outcome))
         else:
             self.respond(200, TEXT_PLAIN, b"ok")
+        # The session is closed only after that: see BaseSession.post_received.
         flushed = self.exchange.flushed()
         if flushed is None:
             session.end_post(post)
@@ -190,7 +193,7 @@ class PostHandler(Responder):
             flushed.add_done_callback(lambda flushed: session.end_post(post))
 
     def _partly_handled_error(self) -> RefusedError:
-        """The error for a POST whose session ended before all of it was handled."""
+        """Return the error for a POST whose session ended before all of its messages were handled."""
         if self.endpoint.sessions.draining:
             return RefusedError(503, "shutting down, not all of this was handled")
         return RefusedError(401, "the session has ended, and not all of this was handled")

@@ -32,7 +32,7 @@ _COMMON_HEADERS: Final = (
 
 
 class Responder:
-    """Sends the one response to a request, and hands the request to the access log.
+    """Sends the one response to a request, and passes the request to the access log.
 
     :ivar endpoint: the router's.
     :ivar exchange: the request, and its connection.
@@ -72,24 +72,24 @@ class Responder:
         self.respond_error(self.internal_error())
 
     def internal_error(self) -> PeerError:
-        """Log the exception that is being handled, of the application or of this library; returns the 500 for it."""
+        """Log the exception that is being handled, and return the error 500 for it."""
         logger.exception("%s: failed on %s %s", self.transport, self.exchange.method, self.exchange.path)
         return server_failed_error()
 
     def closing_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
-        """A whole error response that announces the connection's end: the rest of the request is not read.
+        """Build an error response with ``Connection: close``: the rest of the request is not read.
 
         :param headers: headers besides those of every response.
         """
         text = str(error).encode("utf-8")
         raw_lines = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
         head = self.build_head(error.http_status, TEXT_PLAIN, raw_lines, headers)
-        return head if self.exchange.method == "HEAD" else head + text
+        return head if self.exchange.method == "HEAD" else head + text  # no body: RFC 9110, section 9.3.2
 
     def build_head(
         self, status: int, content_type: str, raw_lines: str, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        """The head of a response, CORS headers included.
+        """Build the head of a response, CORS headers included.
 
         :param raw_lines: header lines about the body and the connection, each with its CRLF.
         :param headers: more headers.
@@ -101,25 +101,27 @@ class Responder:
         ).encode("latin-1")
 
     def _cors_headers(self) -> dict[str, str]:
-        """Also of error responses: without them a page of another origin would see status 0, whatever the status."""
+        """Return the CORS headers, if the origin is allowed. Error responses have them, too: without them a page of
+        another origin sees status 0 instead of the status.
+        """
         origin = self.exchange.headers.get("Origin")
         if origin is None or not self.endpoint.origins.allows(origin, self.exchange.host):
             return {}
         return cors_headers(origin)
 
-    # -- For the access log: what a log_function may ask of a RequestHandler -----------------------------------------
+    # -- For the access log: what a log_function may use of a RequestHandler -----------------------------------------
 
     def log(self, status: int) -> None:
         """Call the application's ``log_function`` for this request."""
         self._status = status
         try:
             self.endpoint.log_request(self)
-        except Exception:  # the response is on its way: an error here must neither send a second one nor reach a sender
+        except Exception:  # the response was sent: this error must neither send another nor abort a session
             logger.exception("%s: log_function failed", self.transport)
 
     @property
     def request(self) -> HTTPServerRequest:
-        """The request as Tornado's users know it."""
+        """The request as a Tornado application knows it."""
         return self.exchange.request
 
     def get_status(self) -> int:
@@ -131,11 +133,11 @@ class Responder:
 
 
 def server_failed_error() -> PeerError:
-    """The error for what failed in this library, or where the application did and it is not told apart."""
+    """Return the error for an exception of this library, or of the application where that is not told apart."""
     return PeerError("the server failed on this request", http_status=500, close_code=1011)
 
 
 @functools.lru_cache(maxsize=1)
 def _date(now: int) -> str:
-    """The ``Date`` header's value (RFC 9110, section 5.6.7) for a Unix time."""
+    """Return the ``Date`` header's value (RFC 9110, section 5.6.7) for a Unix time."""
     return email.utils.formatdate(now, usegmt=True)

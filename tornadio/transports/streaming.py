@@ -1,7 +1,7 @@
-"""HTTP streaming: one long response carries all payloads; POSTs go beside it.
+"""HTTP streaming: one response without end carries all payloads to the client, which sends its own in POSTs.
 
 The connection of such a GET is detached from HTTP once its headers were read, as it carries no other request: so a
-stream is as fast as a WebSocket. What a stream looks like is a :class:`StreamFormat`: ``multipart.py`` and
+stream is as fast as a WebSocket. The encoding of a stream is a :class:`StreamFormat`: ``multipart.py`` and
 ``htmlfile.py`` have one each.
 """
 
@@ -20,7 +20,7 @@ from tornadio.transports.opening import open_session
 
 
 class StreamFormat(Protocol):
-    """How a stream carries payloads.
+    """The encoding of payloads in the body of a stream.
 
     :param is_chunked: whether the response is chunked: then all that follows are chunks already.
     :ivar content_type: the response's.
@@ -40,27 +40,27 @@ class StreamFormat(Protocol):
     def epilogue(self) -> bytes: ...
 
     def encode_part(self, payload: Payload) -> bytes:
-        """The bytes that carry a payload."""
+        """Return the bytes that carry a payload."""
 
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"  # with the empty trailer section (RFC 9112, section 7.1)
 
 
 def chunk(data: bytes) -> bytes:
-    """A chunk of a chunked body (RFC 9112, section 7.1); ``data`` must not be empty, which would be the last chunk."""
+    """Encode a chunk of a chunked body (RFC 9112, section 7.1); empty ``data`` would be the last one."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class StreamingHandler(DetachingTransport):
     """A GET whose response is a stream.
 
-    :cvar format_class: what a stream looks like; each stream gets an instance.
+    :cvar format_class: the format; each stream gets an instance.
     """
 
     format_class: ClassVar[type[StreamFormat]]
 
     def detach(self) -> Awaitable[None] | None:
-        if self._refusal is not None:
+        if self._refusal is not None:  # not raised: HTTP reads the body, and handle() responds
             return None
         try:
             self._check_no_body()
@@ -80,7 +80,10 @@ class StreamingHandler(DetachingTransport):
         return None
 
     def _check_no_body(self) -> None:
-        """:raises RefusedError: the GET has a body. It would not be read, nor its framing checked."""
+        """Check that the GET has no body: on a detached connection it would not be read, nor its framing checked.
+
+        :raises RefusedError: it has one.
+        """
         headers = self.exchange.headers
         if "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0":
             raise RefusedError(400, "a GET that opens a stream has no body")
@@ -93,12 +96,13 @@ class StreamingHandler(DetachingTransport):
 
     def _start(self, session: BaseSession) -> None:
         """Detach the connection, send the response's head, and make the stream the session's channel."""
-        is_chunked = self.exchange.version == "HTTP/1.1"
+        is_chunked = self.exchange.version == "HTTP/1.1"  # else the connection's end is the body's
         stream_format = self.format_class(is_chunked)
         coding = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
         head = self.build_head(200, stream_format.content_type, f"{coding}Connection: close\r\n")
         wire = self.exchange.detach()
         channel = StreamChannel(wire, session, stream_format)
+        # The head before attach(), which writes the session id.
         wire.start(channel)
         wire.write(head + stream_format.preamble)
         self.log(200)

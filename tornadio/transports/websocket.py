@@ -22,7 +22,7 @@ class WebSocketHandler(DetachingTransport):
     methods = ("GET", "OPTIONS")
 
     def check_origin(self) -> None:
-        # The header's name in versions 7 and 8; of a request with both, both are checked.
+        # The name of the Origin header in versions 7 and 8. Of a request with both, both are checked.
         drafts = self.exchange.headers.get("Sec-WebSocket-Origin")
         if drafts is not None and not self.endpoint.origins.allows(drafts, self.exchange.host):
             raise self.refused_page(REFUSED, "Sec-WebSocket-Origin", drafts)
@@ -33,6 +33,7 @@ class WebSocketHandler(DetachingTransport):
             self.raise_refusal()
             self._check_upgrade()
             version = self.exchange.headers.get("Sec-WebSocket-Version")
+            # draft-75 and draft-76 have no version header; their keys, if any, are named Key1 and Key2.
             if version is None and "Sec-WebSocket-Key" not in self.exchange.headers:
                 self._upgrade_hixie()
             elif version in rfc6455.VERSIONS:
@@ -78,12 +79,12 @@ class WebSocketHandler(DetachingTransport):
         self._start(hixie.Framer(self.endpoint.settings.max_message_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        request = self.request  # while the connection is HTTP's
+        request = self.request  # before detach(): the request is made of what the connection knows
         channel = WebSocketChannel(self.exchange.detach(), framer, self.endpoint, self.transport)
         channel.start(head, keys, request, self.path.extra)
 
 
 class FlashSocketHandler(WebSocketHandler):
-    """``flashsocket``: the same protocol, spoken by a Flash movie where the browser has no WebSocket."""
+    """``flashsocket``: the protocol of ``websocket``, spoken by a Flash movie in browsers without WebSockets."""
 
     transport = "flashsocket"

@@ -1,4 +1,4 @@
-"""A WebSocket connection behind its handshake's request: it opens the session, and carries it to its end.
+"""A WebSocket connection after the request of its handshake: opens a session, and is the session's channel.
 
 Bytes from the :class:`~tornadio.net.wire.Wire` go through a :class:`~tornadio.websocket.framer.Framer` to the session.
 Messages are handled one after another: while a handler runs in a task, reading is paused. Payloads of the session are
@@ -26,17 +26,18 @@ from tornadio.websocket.framer import Framer
 
 logger = get_logger(__name__)
 
-# Seconds for the body of a draft-76 handshake, which clients send without a pause.
+# Seconds for the 8 bytes of the body of a draft-76 handshake, which clients send at once, and some proxies pass on only
+# after the 101.
 _KEY3_TIMEOUT: Final = 10.0
 # Seconds for the peer to answer our close frame, as many as a lingering close has. Then the TCP connection is closed.
 _CLOSE_TIMEOUT: Final = 5.0
 
 
 class _Handshake:
-    """What a channel keeps until its session is open.
+    """The state of a channel until its session is open.
 
     :ivar keys: the numbers of a draft-76 handshake, until its body was received.
-    :ivar early_data: what was received and not handled.
+    :ivar early_data: bytes that were received and not parsed yet.
     :ivar session: the session, while its ``on_open`` runs.
     """
 
@@ -53,7 +54,8 @@ class _Handshake:
 class WebSocketChannel:
     """A WebSocket connection from its handshake on: the wire's receiver and the session's channel.
 
-    It knows its session until the connection is lost, and beyond that until the messages received before were handled.
+    The channel refers to its session until the connection is lost, or longer: until the messages that were received
+    before were handled.
     """
 
     __slots__ = (
@@ -84,7 +86,7 @@ class WebSocketChannel:
         self._handshake: _Handshake | None = None
         self._head = b""  # the 101, until it is written
         self._timer: asyncio.TimerHandle | None = None
-        self._is_released = False
+        self._is_released = False  # the connection is lost, or a lingering close has taken it over
         self._continue_scheduled = False
         self._pong_pending = False
         self._current_message = ""  # while its handler runs in a task
@@ -123,7 +125,7 @@ class WebSocketChannel:
             self._head = b""
 
     def _handshake_data_received(self, handshake: _Handshake, data: bytes) -> None:
-        """Take bytes before the session is open: key3, and frames, which have to wait."""
+        """Buffer bytes that come before the session is open: key3, and frames, which have to wait for ``on_open``."""
         handshake.early_data += data
         if handshake.keys is not None:
             key3, rest = handshake.early_data[: hixie.KEY3_LENGTH], handshake.early_data[hixie.KEY3_LENGTH :]
@@ -134,6 +136,7 @@ class WebSocketChannel:
 
     def _open(self, handshake: _Handshake) -> None:
         self._stop_timer()
+        # What a client sends while on_open runs stays in the socket, and is bounded by its buffer.
         self._wire.pause_reading()
         opening = open_session(
             self._endpoint, PersistentSession, self._transport, handshake.request, handshake.extra, self._on_opened
@@ -207,7 +210,7 @@ class WebSocketChannel:
         self._dispatch(iter(messages))
 
     def _dispatch(self, messages: Iterator[str | bytes]) -> None:
-        """Hand messages to the session, until a handler runs in a task: reading is paused then, and the rest waits."""
+        """Pass messages to the session, until a handler runs in a task: then reading is paused, and the rest waits."""
         try:
             for message in messages:
                 if self._session is None:
@@ -243,7 +246,7 @@ class WebSocketChannel:
             self._dispatch_pending()
 
     def _dispatch_pending(self) -> None:
-        """Go on with the messages that waited for the end of a handler."""
+        """Dispatch the messages that waited for the end of a handler, and read on."""
         messages, self._pending_messages = self._pending_messages, None
         assert messages is not None
         self._wire.resume_reading()
@@ -284,6 +287,7 @@ class WebSocketChannel:
         """Send pongs, now or when the socket has room; the framer bounds those that wait."""
         if self._framer.closed or self._pong_pending:
             return
+        # An empty write returns the future of what is being written: pongs are not queued behind a slow peer's frames.
         flushed = self._wire.write(b"") if self._wire.is_writing else None
         if flushed is None:
             self._wire.write(self._framer.data_to_send())
@@ -303,7 +307,7 @@ class WebSocketChannel:
         logger.info("%s: closed: %s", self, error)
         session, self._session = self._session, None
         if session is not None:
-            session.flush()  # the answers to what came before the error
+            session.flush()  # what the handlers of the messages before the error have sent
         close_frame = self._framer.close(error.close_code, str(error))
         if not self._is_released:
             self._write_head()
@@ -313,7 +317,7 @@ class WebSocketChannel:
             session.channel_lost(self)
 
     def _on_framer_closed(self) -> None:
-        """The framer takes no more: after the peer's close frame, or an error."""
+        """Close the connection: the framer has parsed the peer's close frame, or has failed."""
         if self._is_released:
             self._close_now()
         elif self._framer.error is not None:
@@ -322,7 +326,10 @@ class WebSocketChannel:
             self._on_close_frame()
 
     def _on_close_frame(self) -> None:
-        """Answer the peer's close frame, unless ours was sent before, and close the connection."""
+        """Reply to the peer's close frame, unless ours was sent before, and close the connection.
+
+        The server closes TCP first (RFC 6455, section 7.1.1): the client is waiting for that.
+        """
         close_frame = self._framer.data_to_send()
         flushed = self._wire.write(close_frame) if close_frame or self._wire.is_writing else None
         session, self._session = self._session, None
@@ -335,7 +342,7 @@ class WebSocketChannel:
             session.channel_lost(self)
 
     def _release(self) -> None:
-        """Stop all that refers to the connection: it is lost, or its end is somebody else's."""
+        """Drop handshake, timer and registration: the connection is lost, or a lingering close takes over."""
         self._is_released = True
         self._handshake = None
         self._stop_timer()
@@ -351,7 +358,7 @@ class WebSocketChannel:
             self._timer = None
 
     def _close_now(self) -> None:
-        """Close the TCP connection at once, and tell the session."""
+        """Close the TCP connection at once, and tell the session that its channel is lost."""
         self._release()
         self._wire.close()
         session, self._session = self._session, None
@@ -368,7 +375,7 @@ class WebSocketChannel:
         return self._wire.write(data)
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait some seconds for that of the peer."""
+        """Send a close frame, and wait up to 5 s for the peer's (RFC 6455, section 7.1.2)."""
         if self._session is None:
             return  # the connection was lost before
         self._session = None
@@ -376,7 +383,7 @@ class WebSocketChannel:
             return
         self._write_head()
         self._wire.write(self._framer.close(code, reason))
-        self._wire.resume_reading()
+        self._wire.resume_reading()  # for the peer's close frame: a handler that still runs had reading paused
         self._start_timeout(_CLOSE_TIMEOUT)
         self._endpoint.sessions.lingering.add(self)
 
@@ -392,7 +399,7 @@ class WebSocketChannel:
 
 
 def _has_several(message: str) -> bool:
-    """Whether there is more than one frame in a message: one may be handled by now, others wait behind it."""
+    """Whether a message holds more than one frame: the first may be handled by now, others wait behind it."""
     frames = proto.iter_decode(message)
     try:
         return next(frames, None) is not None and next(frames, None) is not None

@@ -1,1 +1,1 @@
-"""HTTP: the request and its response on both servers, who may connect, and the handlers for scripts and policies."""
+"""HTTP: exchanges on Tornado's HTTP and on the fast path, origins and hosts, the script and the Flash policy."""

@@ -1,4 +1,4 @@
-"""Checks of a server's arguments and of an application's settings, with errors that say what is right."""
+"""Validation of a server's arguments and of an application's settings, with errors that say what is right."""
 
 import ssl
 import sys
@@ -8,10 +8,10 @@ from tornadio.errors import SettingsError
 
 
 def checked_seconds(name: str, value: Any, zero: bool = False) -> float:
-    """A time.
+    """Check a time in seconds, and return it as ``float``.
 
-    :param zero: whether it may be 0.
-    :raises SettingsError: it is no finite number, or too small.
+    :param zero: whether 0 is allowed.
+    :raises SettingsError: not a finite number, or too small.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= sys.float_info.max or not (value or zero):
@@ -21,9 +21,9 @@ def checked_seconds(name: str, value: Any, zero: bool = False) -> float:
 
 
 def checked_flag(name: str, value: Any) -> bool:
-    """A switch; 1 and 0 are ``True`` and ``False``.
+    """Check a switch, and return it as ``bool``; 1 and 0 are ``True`` and ``False``.
 
-    :raises SettingsError: it is neither.
+    :raises SettingsError: any other value.
     """
     if not isinstance(value, int) or value not in (True, False):
         raise SettingsError(f"{name} must be True or False, not {value!r}")
@@ -31,9 +31,9 @@ def checked_flag(name: str, value: Any) -> bool:
 
 
 def checked_port(settings: dict[str, Any], name: str, default: int) -> int:
-    """A port among an application's settings.
+    """Check a port among an application's settings, and return it as ``int``.
 
-    :raises SettingsError: it is none.
+    :raises SettingsError: not a port.
     """
     value = settings.get(name)
     if value is None:
@@ -48,9 +48,9 @@ def checked_port(settings: dict[str, Any], name: str, default: int) -> int:
 
 
 def checked_tls(value: Any) -> dict[str, Any] | ssl.SSLContext | None:
-    """The argument ``ssl_options``, as Tornado's ``TCPServer`` takes it.
+    """Check the argument ``ssl_options``, and return it as Tornado's ``TCPServer`` accepts it.
 
-    :raises SettingsError: it is something else, or a dict without a certificate.
+    :raises SettingsError: another type, or a dict without a certificate.
     """
     if value is None or isinstance(value, ssl.SSLContext) or (isinstance(value, dict) and "certfile" in value):
         return value

@@ -5,7 +5,7 @@ from typing import Final, cast
 import tornado.web
 from tornado.http1connection import HTTP1Connection
 
-# A body on a request that needs none is a mistake; so much of one is read on the way to the response.
+# Bytes of a body that are read before the response, on a request that needs no body.
 _MAX_BODY: Final = 1 << 16
 
 
@@ -28,7 +28,7 @@ class NotFoundHandler(tornado.web.ErrorHandler):
         super().initialize(404)
 
     def prepare(self) -> None:
-        """Don't respond yet, as the base class does: before the end of the body a response might not arrive."""
+        """Override the base class, which responds here: before the end of the body a response might not arrive."""
 
     def data_received(self, chunk: bytes) -> None:
         """Discard a piece of the body."""

@@ -1,6 +1,6 @@
-"""One HTTP request and its response: what transports need of HTTP, and HTTP of transports, whoever reads and writes.
+"""One HTTP request and its response: the interfaces between transports and HTTP.
 
-There are two: :class:`tornadio.web.tornadohttp.TornadoExchange` on Tornado's HTTP connection, and
+There are two implementations: :class:`tornadio.web.tornadohttp.TornadoExchange` on Tornado's HTTP connection, and
 :class:`tornadio.web.fastexchange.FastExchange` for simple requests, which are read without it.
 """
 
@@ -36,7 +36,7 @@ class Exchange(Protocol):
 
     @property
     def request(self) -> HTTPServerRequest:
-        """The request as applications know it from Tornado."""
+        """The request as a Tornado application knows it."""
 
     @property
     def remote_ip(self) -> str:
@@ -44,7 +44,7 @@ class Exchange(Protocol):
 
     @property
     def own_ip(self) -> str:
-        """The address at which the connection arrived, empty on a Unix socket."""
+        """The connection's local address, empty on a Unix socket."""
 
     @property
     def is_closed(self) -> bool:
@@ -68,17 +68,18 @@ class Exchange(Protocol):
         """
 
     def flushed(self) -> "asyncio.Future[None] | None":
-        """``None`` if the socket has taken the whole response, else a future of that; it fails with the connection."""
+        """Return ``None`` if the kernel has accepted the whole response, else a future of that, which fails when the
+        connection ends first."""
 
     def close(self) -> None:
         """Close the connection at once."""
 
     def detach(self) -> Wire:
-        """Take the connection away from HTTP, before the response."""
+        """Detach the connection from HTTP, before the response: the caller owns the wire."""
 
 
 class FastHandler(Protocol):
-    """The handler of one request: what the fast path needs of it."""
+    """The handler of one request, as the fast path uses it."""
 
     @property
     def is_for_new_session(self) -> bool:
@@ -97,7 +98,7 @@ class FastHandler(Protocol):
         """Release what was reserved for the body: it was not received as a whole."""
 
     def on_connection_close(self) -> None:
-        """The client has closed the connection before it had its response."""
+        """Hook: the client has closed the connection before its response was sent."""
 
 
 class BodyHandler(FastHandler, Protocol):
@@ -110,11 +111,11 @@ class BodyHandler(FastHandler, Protocol):
         """
 
     def early_error_response(self, error: PeerError) -> bytes:
-        """The response to a request whose body is not read to its end."""
+        """Return the response to a request whose body is not read to its end."""
 
 
 def own_ip_of(stream: IOStream) -> str:
-    """The address at which a connection arrived, empty for one on a Unix socket, or that is closed."""
+    """Return the local address of a connection, empty for one on a Unix socket, or that is closed."""
     try:
         name = stream.socket.getsockname()
     except (OSError, AttributeError):  # a stream that is closed has no socket

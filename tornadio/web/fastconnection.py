@@ -1,4 +1,4 @@
-"""One connection of the HTTP fast path: see :mod:`tornadio.web.fastpath`, which shows its states."""
+"""One connection of the HTTP fast path; :mod:`tornadio.web.fastpath` has the diagram of its states."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-# Bytes of a request with its body that are served here: several times those of a browser's poll, and of most messages.
-# Tornado takes little more time for a larger one, in comparison.
+# Bytes that a request on the fast path may have, with its body: several times those of a browser's poll, and of most
+# messages. For a larger request Tornado's HTTP takes little more time, in comparison.
 PEEK_SIZE: Final = 1 << 14
 
 
@@ -58,8 +58,8 @@ class FastConnection:
         self._is_new = is_new  # nothing was read from it, so there may be a PROXY line
         self._peeked_bytes = 0  # of a line or head whose end has not come yet
         self._missing_bytes = 0  # of the body of the request whose head was read
-        self._body: bytearray | None = None  # what has come of that
-        self._handler: FastHandler | None = None  # which waits for it
+        self._body: bytearray | None = None  # what was received of that body
+        self._handler: FastHandler | None = None  # which waits for that body
         self._fast_path = fast_path
         self._stream = stream
         self._address = address
@@ -70,13 +70,15 @@ class FastConnection:
     # -- Requests ------------------------------------------------------------------------------------------------
 
     def peek_request(self) -> None:
-        """Serve the request that is there if it is simple and to a transport; wait for the rest of one that may be."""
+        """Peek at what was received: serve a simple request to a transport, wait for the rest of one that may become
+        simple, and pass the connection to Tornado with any other.
+        """
         try:
             data = self._stream.socket.recv(PEEK_SIZE, socket.MSG_PEEK)
         except BlockingIOError:
             self.wait_for_request()
             return
-        except OSError:
+        except OSError:  # reset
             data = b""
         if not data:
             self.close()
@@ -98,8 +100,9 @@ class FastConnection:
             elif may_become_simple(data) and self._wait_for_bytes(len(data), len(data) + 1):
                 return
         if len(data) <= self._peeked_bytes and peer_has_closed(self._stream.socket):
-            self.close()  # half a request, and no more will come
+            self.close()  # part of a request whose rest the peer can't send any more
             return
+        # Reset before the fallback: Tornado's reader has to be woken by each byte.
         self._reset_peek()
         self.unregister()
         self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline)
@@ -109,15 +112,15 @@ class FastConnection:
             self._reset_peek()
         try:
             self._stream.socket.recv(request.total_bytes)
-        except OSError:  # reset just now: some systems throw away what was there
+        except OSError:  # reset since the peek: some systems discard what was received before
             self.close()
         else:
             self._serve(exchange, handler, request.body)
 
-    # -- Requests that come in pieces ----------------------------------------------------------------------------
+    # -- Requests in several packets -----------------------------------------------------------------------------
 
     def _read_head(self, exchange: FastExchange, handler: FastHandler, request: SimpleRequest, available: int) -> None:
-        """Have the handler check a request whose head is there, and wait for the rest of its body."""
+        """Read a request whose head is complete, have its handler check that, and wait for the rest of its body."""
         if self._peeked_bytes:
             self._reset_peek()
         try:
@@ -168,10 +171,10 @@ class FastConnection:
                 self._fail()
 
     def _wait_for_bytes(self, available: int, wanted: int) -> bool:
-        """Wait until more bytes are there than were peeked at.
+        """Wait until ``wanted`` bytes were received, by the socket's low-water mark.
 
-        :returns: whether they can be waited for: not without end, and not if this was woken for nothing new. Then the
-            peer has closed, or this kind of socket has no low-water mark.
+        :returns: whether that is possible: not if nothing was received since the last call (the peer has closed, or
+            this kind of socket has no low-water mark), nor for more than ``PEEK_SIZE``.
         """
         if available <= self._peeked_bytes or available >= PEEK_SIZE:
             return False
@@ -184,20 +187,21 @@ class FastConnection:
         return True
 
     def _reset_peek(self) -> None:
-        """Nothing is waited for any more: the next reader is woken by each byte."""
+        """Reset the low-water mark: the next reader is woken by each byte."""
         if self._peeked_bytes:
             self._peeked_bytes = 0
             self._set_low_water_mark(1)
 
     def _set_low_water_mark(self, size: int) -> None:
-        """Have the socket become readable only when so many bytes are there: what was peeked at is left in it."""
-        with contextlib.suppress(OSError):  # Windows has no such thing
+        """Set ``SO_RCVLOWAT`` (socket(7)), so that the bytes that were peeked at do not wake the loop."""
+        with contextlib.suppress(OSError):  # Windows has no SO_RCVLOWAT
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
-    # -- A proxy's announcement ----------------------------------------------------------------------------------
+    # -- The PROXY protocol --------------------------------------------------------------------------------------
 
     def _begins_with_request(self, data: bytes) -> bool:
-        """Whether a new connection begins with the client's bytes. A PROXY line is read, or rejected."""
+        """Read or reject a PROXY line; returns whether the connection begins with a request instead."""
+        # Of a peer that is not trusted, part of a prefix may still be the beginning of "PROPFIND".
         if not data.startswith(proxyprotocol.PREFIX[: len(data)]) or not (
             self.is_trusted or len(data) >= len(proxyprotocol.PREFIX)
         ):
@@ -226,7 +230,7 @@ class FastConnection:
         return False
 
     def _read_proxy_line(self, line: proxyprotocol.ProxyLine) -> None:
-        self._is_new = self.is_trusted = False
+        self._is_new = self.is_trusted = False  # behind the line the client itself speaks
         self._address = ForwardedAddress(*(line.source or (self.remote_ip, 0)), is_known=line.source is not None)
         self._reset_peek()
         try:
@@ -270,16 +274,15 @@ class FastConnection:
         self.close()
 
     def response_sent(self) -> None:
-        """The socket has taken the response: wait for the next request."""
+        """Wait for the next request: the kernel has accepted the response."""
         self._exchange = None
         if self._missing_bytes:
-            self.close()  # nobody reads the body of a request with a response, and it is no next request
+            self.close()  # the rest of this request's body would be read as the next request
             return
         self.wait_for_request()
 
     def response_drained(self) -> None:
-        """The response's end was sent by the stream, which watches the socket from now on: pass it to Tornado, which
-        sees to peers that read slowly."""
+        """Pass the connection to Tornado: the stream has written the response's end, and watches the socket now."""
         self._exchange = None
         self.unregister()
         self._fast_path.fallback(self._stream, self._address, b"", 0.0)
@@ -292,7 +295,7 @@ class FastConnection:
             self._stream.io_loop.add_handler(self._stream.socket, self._on_readable, IOLoop.READ)
 
     def remove_reader(self) -> None:
-        """Don't watch the socket any more."""
+        """Stop watching the socket for input."""
         if self._is_reading:
             self._is_reading = False
             self._stream.io_loop.remove_handler(self._stream.socket)
@@ -305,12 +308,13 @@ class FastConnection:
         elif peer_has_closed(self._stream.socket):
             self.close()
         else:
-            self.remove_reader()  # the next request waits for this one's response
+            self.remove_reader()  # a pipelined request: it waits in the socket for this one's response
             self._hangup_fd = self._stream.socket.fileno()
             hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
-        # Else what the client sent is read, and its end behind it; and one with a response under way may still listen.
+        # Otherwise the reader finds the FIN behind what the client sent; and a client with a response under way may
+        # have half-closed, and still read.
         if self._exchange is not None and self._exchange.response_pending:
             self.close()
 
@@ -331,20 +335,20 @@ class FastConnection:
         self._stream.close()
         exchange, self._exchange = self._exchange, None
         handler, self._handler, self._missing_bytes = self._handler, None, 0
-        if handler is not None:  # it still waits for the body
+        if handler is not None:  # which still waits for the body
             handler.drop_post()
             handler.on_connection_close()
         if exchange is not None:
             exchange.connection_lost()
 
     def detach(self) -> None:
-        """The socket belongs to the caller from now on."""
-        self._exchange = self._handler = None  # which know this object: in a circle all would wait for the collector
+        """Detach: stop watching the socket, which the caller owns from now on."""
+        self._exchange = self._handler = None  # which refer to this object: break the reference cycle
         self._missing_bytes = 0
         self.unregister()
 
     def unregister(self) -> None:
-        """Neither watch the connection nor keep it any more."""
+        """Stop watching the socket, and remove the connection from the fast path."""
         self.remove_reader()
         if self._hangup_fd is not None:
             hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
@@ -353,14 +357,15 @@ class FastConnection:
 
     @property
     def stream(self) -> IOStream:
-        """Not used as long as the connection is here, but for responses that the socket does not take at once."""
+        """The connection's stream: on the fast path only for responses that the socket does not accept at once."""
         return self._stream
 
     @property
     def remote_ip(self) -> str:
-        """Where the connection comes from; as Tornado says it for a peer without an address, on a Unix socket."""
+        """The peer's address, or that of a PROXY line; ``0.0.0.0``, as Tornado has it, on a Unix socket."""
         return host_of(self._address)
 
     def client_of(self, headers: Mapping[str, str]) -> Client:
-        """The client that sent a request with these headers."""
-        return self._fast_path.peers.client_of(self._address, "http", headers)  # TLS is Tornado's, or a proxy's
+        """Return the client that sent a request with these headers."""
+        # "http": the fast path has no connections over TLS; a proxy that ends TLS says so in a header.
+        return self._fast_path.peers.client_of(self._address, "http", headers)

@@ -1,4 +1,4 @@
-"""A simple request on the fast path, and its response."""
+"""The exchange of the fast path: a simple request and its response, on a socket."""
 
 import asyncio
 import time
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class FastExchange:
-    """A simple request, and its response: see :class:`tornadio.web.exchange.Exchange`.
+    """An :class:`tornadio.web.exchange.Exchange` on the fast path: a simple request, and its response.
 
-    :ivar response_pending: whether there was no response yet, nor the connection's end.
+    :ivar response_pending: whether neither the response was sent nor the connection lost.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class FastExchange:
         self.response_pending = True
         self.protocol = (connection.is_trusted and forwarded_protocol(request.headers)) or "http"
         self._connection = connection
-        self._request: HTTPServerRequest | None = None
+        self._request: HTTPServerRequest | None = None  # made when it is needed, which is not for most polls
         self._started = time.time()
         self._close_callback: Callable[[], None] | None = None
         self._flushing: asyncio.Future[None] | None = None
@@ -69,11 +69,11 @@ class FastExchange:
         return ContextRequest(self.method, self.uri, self.headers, self.client, self._started)
 
     def is_acceptable(self, handler: FastHandler) -> bool:
-        """Whether Tornado can make a request of this, where ``on_open`` needs one or there are arguments."""
+        """Whether an ``HTTPServerRequest`` can be made of this request, if ``on_open`` needs one or it has a query."""
         if self.query or handler.is_for_new_session:
             try:
                 self._request = self._make_request()
-            except Exception:  # which Tornado will meet again, and answer
+            except Exception:  # Tornado will fail on it as well, and respond 400
                 return False
         return True
 
@@ -101,7 +101,7 @@ class FastExchange:
             callback()
 
     def connection_lost(self) -> None:
-        """The connection was closed before the response was sent."""
+        """Call the close callback: the connection was closed before the response was sent."""
         self.response_pending = False
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
@@ -112,7 +112,7 @@ class FastExchange:
         return stream.closed() or peer_has_closed(stream.socket)
 
     def connection_header(self) -> str:
-        return ""
+        return ""  # simple requests are HTTP/1.1 and keep their connection, which is the default
 
     def send_response(self, response: bytes, timeout: float) -> None:
         self.response_pending = False
@@ -129,7 +129,7 @@ class FastExchange:
         if sent == len(response):
             connection.response_sent()
         else:
-            connection.remove_reader()
+            connection.remove_reader()  # before the stream adds its own handler for the same descriptor
             self._flushing = stream.write(response[sent:])
             close_unless_flushed(self._flushing, write_timeout(len(response), timeout), self)
             self._flushing.add_done_callback(self._on_flushed)

@@ -1,5 +1,4 @@
-"""A strict parser for simple requests: HTTP/1.1 in the form that nearly every request has, and no other, read in one
-go. Knows no I/O.
+"""A strict parser for simple requests: HTTP/1.1 in the form that nearly every request has, and no other. Knows no I/O.
 
 A request that is not simple is not rejected: it is left unread for Tornado's HTTP. So the rules may be strict without
 harm: each line in its simplest form, in printable ASCII, no header twice, a body only with a plain ``Content-Length``.
@@ -16,7 +15,7 @@ _HEAD: Final = re.compile(
     rb"(GET|POST|OPTIONS) (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n"
 )
 _STARTS: Final = (b"GET /", b"POST /", b"OPTIONS /")
-# Where Tornado's HTTP sees the end of a head (http1connection.py): a bare LF is a line's end, too.
+# The end of a head for Tornado's HTTP (http1connection.py): a bare LF ends a line, too.
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _HOST: Final = re.compile(r"[0-9A-Za-z.-]+(?::[0-9]{1,5})?")
 _LENGTH: Final = re.compile("[0-9]{1,6}")
@@ -63,8 +62,8 @@ class SimpleRequest:
     """One simple request, whose body may still be incomplete.
 
     :ivar uri: path and query, in ASCII.
-    :ivar body: what is there of it.
-    :ivar total_bytes: of head and body, also of the part of the body that is not there.
+    :ivar body: what was received of the body.
+    :ivar total_bytes: of head and body, with the part of the body that was not received.
     """
 
     __slots__ = ("body", "headers", "method", "total_bytes", "uri")
@@ -78,7 +77,7 @@ class SimpleRequest:
 
 
 def parse_simple_request(data: bytes) -> SimpleRequest | None:
-    """The simple request that ``data`` begins with.
+    """Parse the simple request that ``data`` begins with.
 
     :returns: ``None`` if there is none, or not the whole head of one. The body is complete if ``data`` has as many
         bytes as the request's ``total_bytes``.
@@ -91,7 +90,8 @@ def parse_simple_request(data: bytes) -> SimpleRequest | None:
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip(" ")
-    if len(headers) != len(lines):  # a header twice; without one the counts agree: the last line is empty, and a key
+    # A duplicate header. Without one the counts agree: `lines` ends with "", for which `headers` has the key "".
+    if len(headers) != len(lines):
         return None
     del headers[""]
     if not _UNSUPPORTED_HEADERS.isdisjoint(headers) or not _HOST.fullmatch(headers.get("host", "")):
@@ -106,7 +106,7 @@ def parse_simple_request(data: bytes) -> SimpleRequest | None:
         if length is None or not _LENGTH.fullmatch(length):
             return None
         end = start + int(length)
-    elif length is not None:
+    elif length is not None:  # a body on GET or OPTIONS: nearly no request has one
         return None
     else:
         end = start
@@ -116,7 +116,7 @@ def parse_simple_request(data: bytes) -> SimpleRequest | None:
 def may_become_simple(data: bytes) -> bool:
     """Whether ``data`` is the beginning of a head, the rest of which may make it that of a simple request.
 
-    No other reader could do anything with it either before the rest is there.
+    Waiting for the rest delays nothing: Tornado's HTTP could not parse it either before the head is complete.
     """
     is_start = data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
     return is_start and _HEAD_END.search(data) is None

@@ -1,9 +1,9 @@
 """HTTP fast path: peeks at each new connection, responds to simple requests to transports, and passes every other one,
 unread, to Tornado's HTTP.
 
-A simple request (:mod:`tornadio.web.fastparse`) that is there as a whole costs a fraction of what it takes in Tornado's
-HTTP, which awaits each line, and a poll is little else. A proxy's line that announces its client
-(:mod:`tornadio.net.proxyprotocol`) is read before the first request. What a connection does, with the methods of
+A simple request (:mod:`tornadio.web.fastparse`) that was received as a whole takes a fraction of its time in Tornado's
+HTTP, which awaits each line, and a poll is little else. A line of the PROXY protocol
+(:mod:`tornadio.net.proxyprotocol`) is read before the first request. The states of a connection, with the methods of
 :class:`tornadio.web.fastconnection.FastConnection`::
 
     accept()
@@ -27,7 +27,7 @@ HTTP, which awaits each line, and a poll is little else. A proxy's line that ann
     closed                                         closed
 
 This module and :mod:`tornadio.web.tornadohttp` are the place for all use of Tornado's interfaces that are not
-documented, or deprecated. :func:`missing_interfaces` says when the server starts what the fast path would not find.
+documented, or deprecated. :func:`missing_interfaces` checks them when the server starts.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ from tornadio.web.tornadohttp import ContextRequest, ServedRequest
 
 
 class FastPathRule(Rule):
-    """An application's rule some of whose requests the fast path may serve."""
+    """A rule of an application's routing, for which the fast path may serve requests."""
 
     def find_fast_handler(self, exchange: Exchange) -> FastHandler | None:
-        """The handler of a request; ``None`` leaves it to the rules behind this one."""
+        """Return the handler of a request; ``None`` leaves the request to the rules behind this one."""
         raise NotImplementedError
 
 
@@ -63,11 +63,11 @@ class FastPath:
     """The connections that the fast path serves, their timeouts, and the routing of their requests.
 
     :param application: whose rules are asked for handlers.
-    :param enabled: whether requests are served here at all, and not all by ``fallback``.
+    :param enabled: whether the fast path serves requests at all; ``fallback`` serves all if not.
     :param peers: which of them are trusted to say who their clients are.
     :param idle_timeout: seconds that a connection may wait for a request's head: for the first one, and between two.
     :param body_timeout: seconds that a request's body may take.
-    :param fallback: called with the stream of a connection that is not served here any more, its address, the first
+    :param fallback: called with the stream of a connection that leaves the fast path, its address, the first
         byte of its request, and when the head of that is due, in the loop's time, or 0 where its timeout begins now.
     """
 
@@ -102,11 +102,11 @@ class FastPath:
         connection.peek_request()
 
     def reclaim(self, stream: IOStream, address: Any, last: ServedRequest) -> bool:
-        """Serve a connection again; its stream is closed then.
+        """Take a connection back from Tornado; its stream is closed then.
 
-        :param last: the request that Tornado has responded to. Only if the fast path would have served it the next one
-            is likely to be for here as well: a connection that fetches pages is not passed to and fro.
-        :returns: whether the connection is served here: not over TLS, nor if Tornado has read ahead.
+        :param last: the request that Tornado has responded to. Only if the fast path would have served it, it is likely
+            to serve the next one: a connection that fetches pages is not passed to and fro.
+        :returns: whether the fast path serves the connection: not over TLS, nor if Tornado has read ahead.
         """
         if not self.enabled or self._is_closed or isinstance(stream, SSLIOStream):
             return False
@@ -125,7 +125,7 @@ class FastPath:
         return True
 
     def remove(self, connection: FastConnection) -> None:
-        """Forget a connection that is closed, or not served here any more."""
+        """Unregister a connection that is closed, or leaves the fast path."""
         self._connections.pop(connection, None)
         self._idle_deadlines.discard(connection)
         if not self._connections and self._timer is not None:
@@ -147,13 +147,13 @@ class FastPath:
         self._timer.reset()
 
     def find_handler(self, exchange: FastExchange) -> FastHandler | None:
-        """The handler that the application's rules have for a request, if the fast path may serve that.
+        """Return the handler that the application's rules have for a request, if the fast path may serve that.
 
-        The rules before the routers are asked in their order, as Tornado does. What they can't be asked for without
-        Tornado's HTTP, such as rules for a host, makes a request Tornado's.
+        The rules are tried in their order, as Tornado does. If one before the router's matches, or can't be evaluated
+        without Tornado's HTTP, as a rule for a host, the request is Tornado's.
         """
         application = self._application
-        if len(application.default_router.rules) != 1:
+        if len(application.default_router.rules) != 1:  # add_handlers() has added rules for a host
             return None
         for rule in application.wildcard_router.rules:
             if isinstance(rule, FastPathRule):
@@ -165,23 +165,23 @@ class FastPath:
         return None
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what a request waits for."""
+        """Run a coroutine for a request in a task."""
         self._tasks.spawn(work)
 
     def close(self) -> None:
-        """Close every connection that is still served here, and take none back any more."""
+        """Close every connection on the fast path, and take none back from Tornado any more."""
         self._is_closed = True
         for connection in tuple(self._connections):
             connection.close()
 
 
-# -- What this needs of Tornado --------------------------------------------------------------------------------------
+# -- Interfaces of Tornado -------------------------------------------------------------------------------------------
 
 
 def missing_interfaces(application: tornado.web.Application) -> list[str]:
-    """The interfaces that the fast path needs and this version of Tornado does not have, or has changed.
+    """Return the names of interfaces that the fast path needs and this version of Tornado lacks, or has changed.
 
-    What transports need anyway is not among them, such as ``IOStream.socket``.
+    Those that transports need in any case are not among them, such as ``IOStream.socket``.
     """
     missing = []
     for name, works in _INTERFACES.items():

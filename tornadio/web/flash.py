@@ -1,4 +1,4 @@
-"""The Flash policy server: a Flash movie opens no socket to this machine before it has read the policy file."""
+"""The Flash policy server: Flash Player reads a policy file from it before it lets a movie open a socket."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -17,7 +17,7 @@ POLICY_REQUEST: Final = b"<policy-file-request/>\0"
 
 # Longer than Flash Player waits for the response.
 _REQUEST_TIMEOUT: Final = 5.0
-# Each is there for one round trip; so many in 5 s are more than any site has visitors.
+# A policy connection lasts one round trip: so many at once come from no site's visitors.
 _MAX_CONNECTIONS: Final = 200
 
 
@@ -30,7 +30,7 @@ class FlashPolicyServer(TCPServer):
     """
 
     def __init__(self, policy: bytes, descriptors: Descriptors) -> None:
-        super().__init__(max_buffer_size=1 << 16)
+        super().__init__(max_buffer_size=1 << 16)  # far more than a policy request, of 23 bytes
         self._policy = policy
         self._descriptors = descriptors
         self._streams: set[IOStream] = set()

@@ -1,8 +1,8 @@
 """The check of the ``Host`` header against DNS rebinding: the setting ``hosts``.
 
-Whoever owns ``evil.example`` can serve a page there, and then have the name resolve to this server. For the browser
+The owner of ``evil.example`` can serve a page there, and then have the name resolve to this server. For the browser
 both are the same origin: the page reads every response, whatever the setting ``origins`` says, and reaches servers
-behind the visitor's firewall. Only the ``Host`` header, which still has that name, gives it away.
+behind the visitor's firewall. The ``Host`` header still has that name, and nothing else shows the attack.
 """
 
 import functools
@@ -15,14 +15,15 @@ from tornadio.net.addresses import is_internal, network_of, parse_address
 from tornadio.web.origins import OriginRule, ascii_name, host_of
 
 _NAME: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
-_MAX_HEADER: Final = 255 + len(":65535")
+_MAX_HEADER: Final = 255 + len(":65535")  # characters: a host name (RFC 1035, section 2.3.4) and a port
 
-# Names that only a local network knows: RFC 6762, RFC 8375, ICANN's .internal, and what routers use. No site has them.
+# Names of local networks: .local (RFC 6762), .home.arpa (RFC 8375), .internal, which ICANN has reserved, and .lan of
+# many routers. No site has one.
 _LOCAL_DOMAINS: Final = (".local", ".internal", ".lan", ".home.arpa")
 
 
 class HostRule:
-    """The setting ``hosts`` as a rule.
+    """The setting ``hosts``: which names clients may use for this server.
 
     IP addresses, ``localhost`` and what is below it, and the machine's own name are always allowed: no page of another
     site has such a name.
@@ -38,6 +39,7 @@ class HostRule:
         self._any = "*" in given
         self._names = given | {"localhost", own_name.lower()}
         self._domains = (".localhost", *(name[1:] for name in given if name.startswith("*.")))
+        # A cache for each rule, and bounded: clients choose the names.
         self._knows = functools.lru_cache(maxsize=256)(self._decide)
 
     def allows_name(self, host: str) -> bool:
@@ -62,7 +64,7 @@ class HostRule:
         )
 
     def _decide(self, host: str) -> bool:
-        name = host_of(host).removesuffix(".")
+        name = host_of(host).removesuffix(".")  # of a fully qualified name
         if not name:
             return False
         if name in self._names or name.endswith(self._domains) or parse_address(name) is not None:
@@ -71,7 +73,7 @@ class HostRule:
 
 
 def make_host_rule(hosts: Iterable[str] | None, origins: OriginRule, own_name: str) -> HostRule:
-    """The rule for the settings ``hosts`` and ``origins``: without the first the second names the hosts.
+    """Make the rule for the settings ``hosts`` and ``origins``; without ``hosts`` the hosts of ``origins`` count.
 
     :raises SettingsError: an entry of ``hosts`` that is no name.
     """

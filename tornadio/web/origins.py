@@ -1,8 +1,8 @@
 """The check of a request's origin: the setting ``origins``, for every transport, for preflights, for Flash's policy.
 
-This keeps other sites from connecting with a visitor's cookies (cross-site WebSocket hijacking). It reads the
-``Origin`` header, which browsers set and pages can't forge (RFC 6454). GETs of images, frames and scripts have none,
-whatever page they stand in: for these ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` are read.
+The check keeps other sites from connecting with a visitor's cookies (cross-site WebSocket hijacking). The ``Origin``
+header, which browsers set and pages can't forge (RFC 6454), names the page. GETs of images, frames and scripts have
+none, whatever page they are in: for these ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` are read.
 """
 
 import functools
@@ -17,7 +17,7 @@ from tornadio.errors import SettingsError
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
 
-# Sec-Fetch-Site of the page's own requests, and of none's: a URL typed, a bookmark.
+# Sec-Fetch-Site of requests by pages of this origin, and by no page: a URL typed, a bookmark.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 # Characters of a header whose parsed form is cached: longer ones are parsed each time, so no client fills the memory.
@@ -44,7 +44,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin | None:
-    """An ``Origin`` header, or the start of a ``Referer``; ``None`` where it names no web page (``null``, a file)."""
+    """Parse an ``Origin`` header, or the start of a ``Referer``; ``None`` if that is no page's (``null``, a file)."""
     return _parsed(text) if len(text) <= _MAX_KEPT else _parsed.__wrapped__(text)
 
 
@@ -56,13 +56,14 @@ def _parsed(text: str) -> Origin | None:
     except ValueError:
         return None
     host = ascii_name(parts.hostname or "")
+    # No origin has credentials, or an empty port (RFC 6454, section 6.2): a text that does was not made by a browser.
     if not host or port is None or "@" in parts.netloc or parts.netloc.endswith(":"):
         return None
     return Origin(parts.scheme, host, port)
 
 
 def host_of(header: str) -> str:
-    """The hostname in a ``Host`` header, lower-case, without port and brackets; ``''`` where it is none."""
+    """Return the hostname in a ``Host`` header, lower-case, without port and brackets; ``''`` if it has none."""
     return _host_of(header) if len(header) <= _MAX_KEPT else _host_of.__wrapped__(header)
 
 
@@ -77,7 +78,7 @@ def _host_of(header: str) -> str:
 
 
 def _decoded(header: str) -> str:
-    """The text of a header that is UTF-8 and was decoded as Latin-1, as Tornado decodes headers."""
+    """Decode a header that is UTF-8, and was decoded as Latin-1 by Tornado."""
     if header.isascii():
         return header
     try:
@@ -87,8 +88,8 @@ def _decoded(header: str) -> str:
 
 
 def ascii_name(name: str) -> str:
-    """A host name as browsers send it: an internationalized one in its ASCII form, ``xn--...`` (RFC 5891); ``''`` if
-    that is not certain.
+    """Return a host name as browsers send it: an internationalized one in its ASCII form, ``xn--...`` (RFC 5891);
+    ``''`` if that is not certain.
 
     :param name: in lower case.
     """
@@ -103,8 +104,9 @@ def ascii_name(name: str) -> str:
 
 
 def page_header(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """The header that tells which page made a request, and its value; ``None`` if there is none: the request is a
-    program's, or, over HTTP without TLS, that of a page with ``Referrer-Policy: no-referrer``."""
+    """Return the name and value of the header that says which page made a request; ``None`` without one: then a program
+    made it, or, over HTTP without TLS, a page with ``Referrer-Policy: no-referrer``.
+    """
     origin = headers.get("Origin")
     if origin is not None:
         return "Origin", origin
@@ -141,12 +143,12 @@ class OriginRule:
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 
     def refusal(self, headers: Mapping[str, str], host: str, is_script: bool) -> str | None:
-        """Why a request must be rejected, with what to do about it; ``None`` if it is allowed.
+        """Return why a request must be refused, and what to do about that; ``None`` if the request is allowed.
 
         :param headers: its headers.
         :param host: its ``Host`` header.
         :param is_script: whether a page of any site could read the response, as a ``<script>`` element does. Such a
-            request must tell its page; another one that does not is a program's.
+            request must name its page; one of another kind that does not is a program's.
         """
         if self._anyone:
             return None
@@ -169,6 +171,7 @@ class OriginRule:
         page = parse_origin(origin)
         if page is None:
             return False
+        # Any port and scheme: pages of 0.6 applications are served on port 80, and their sockets on another one.
         if self._patterns is None:
             return page.host == host_of(host)
         return any(pattern.matches(page) for pattern in self._patterns)
@@ -201,19 +204,20 @@ def _parse_pattern(entry: str) -> _Pattern:
 
 
 def cors_headers(origin: str) -> dict[str, str]:
-    """The CORS headers with which the page at ``origin``, which was allowed, can read a response."""
+    """Return the CORS headers with which the page at ``origin``, which was allowed, can read a response."""
+    # The one origin: browsers accept no "*" together with credentials (Fetch standard, CORS protocol).
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
 
 
 PREFLIGHT_HEADERS: Final = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type",
-    "Access-Control-Max-Age": "3600",
+    "Access-Control-Max-Age": "3600",  # seconds; Chromium caps it at 7200
 }
 
 
 def flash_policy(domains: Iterable[str], port: int) -> bytes:
-    """A Flash socket policy file, for connections of movies from these domains to ``port``."""
+    """Build a Flash socket policy file, for connections of movies from these domains to ``port``."""
     entries = dict.fromkeys(domains)
     lines = "".join(f'<allow-access-from domain={quoteattr(domain)} to-ports="{port}"/>' for domain in entries)
     return f'<?xml version="1.0"?><cross-domain-policy>{lines}</cross-domain-policy>'.encode()

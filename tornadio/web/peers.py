@@ -1,7 +1,7 @@
 """The client's address and protocol: those of a connection's peer, or what a trusted proxy says.
 
-A proxy names its clients in headers of each request, or in a line before the connection's first byte
-(:mod:`tornadio.net.proxyprotocol`). Behind such a line the client itself speaks, so its headers are not trusted.
+A proxy names its clients in headers of each request, or in a PROXY line before the connection's first byte
+(:mod:`tornadio.net.proxyprotocol`). Behind such a line all bytes are the client's own, so its headers are not trusted.
 """
 
 import ipaddress
@@ -32,7 +32,7 @@ class Client(NamedTuple):
 
     :ivar remote_ip: its address, as ``HTTPServerRequest`` has it.
     :ivar protocol: ``http`` or ``https``, what the client speaks.
-    :ivar counted_address: the address that its sessions are counted by; empty where that would be everybody's: on a
+    :ivar counted_address: the address that its sessions are counted by; empty where all clients would share it: on a
         Unix socket, or a listed proxy's that names no client.
     """
 
@@ -45,7 +45,7 @@ class Peers:
     """The peers that are trusted to name their clients: the proxies of the argument ``xheaders``.
 
     :param xheaders: every peer (``True``), none (``False``), or those with these addresses, or in these networks.
-    :raises SettingsError: it is nothing of these.
+    :raises SettingsError: any other value.
     """
 
     def __init__(self, xheaders: bool | Iterable[str]) -> None:
@@ -70,7 +70,7 @@ class Peers:
         return peer is not None and any(peer in network for network in self._networks)
 
     def client_of(self, address: Any, protocol: str, headers: Mapping[str, str]) -> Client:
-        """The client that sent a request.
+        """Return the client that sent a request.
 
         :param address: the connection's: the socket's peer address, or a :class:`ForwardedAddress`.
         :param protocol: the connection's: ``http``, or ``https`` over TLS.
@@ -88,9 +88,9 @@ class Peers:
 
 
 def _network(entry: Any) -> IPNetwork:
-    """The network that an entry of ``xheaders`` is; an address is a network of one.
+    """Parse an entry of ``xheaders`` as a network; an address is a network of one.
 
-    :raises SettingsError: it is neither.
+    :raises SettingsError: neither a network nor an address.
     """
     try:
         return ipaddress.ip_network(entry if isinstance(entry, str) else "")
@@ -101,19 +101,20 @@ def _network(entry: Any) -> IPNetwork:
 
 
 def host_of(address: Any) -> str:
-    """The host of a socket's or a forwarded address; ``0.0.0.0``, as Tornado has it, on a Unix socket."""
+    """Return the host of a socket's address or a forwarded one; ``0.0.0.0``, as Tornado has it, on a Unix socket."""
     return str(address[0]) if isinstance(address, tuple) and address else _NOWHERE
 
 
 def forwarded_protocol(headers: Mapping[str, str]) -> str:
-    """What a proxy's headers say that its client speaks, ``http`` or ``https``; empty if they don't."""
+    """Return the client's protocol in a proxy's headers, ``http`` or ``https``; empty if they have none."""
     protocol = _nearest_proxy_value(headers, "X-Scheme", "X-Forwarded-Proto")
     return protocol if protocol in ("http", "https") else ""
 
 
 def _nearest_proxy_value(headers: Mapping[str, str], *names: str) -> str:
-    """The last value of the first of these headers that is present: that of the nearest proxy, as
-    ``tornado.httpserver`` reads it."""
+    """Return the last value of the first of these headers that is present: that of the nearest proxy, as
+    ``tornado.httpserver`` reads it. A client can send any values before that one.
+    """
     for name in names:
         if name in headers:
             return headers[name].split(",")[-1].strip()
@@ -121,15 +122,15 @@ def _nearest_proxy_value(headers: Mapping[str, str], *names: str) -> str:
 
 
 def counted_address(request: HTTPServerRequest) -> str:
-    """The address that the sessions of a request's client are counted by, empty for none.
+    """Return the address that the sessions of a request's client are counted by, empty for none.
 
-    On a server other than ``SocketServer``, which knows no more of the client, it is the request's ``remote_ip``.
+    On a server other than ``SocketServer``, which sets no ``counted_address``, that is the request's ``remote_ip``.
     """
     context = getattr(request.connection, "context", None)
     return str(getattr(context, "counted_address", request.remote_ip))
 
 
 def is_forwarded(request: HTTPServerRequest) -> bool:
-    """Whether a request came on a connection that began with a PROXY line: from a proxy's client, not from itself."""
+    """Whether a request's connection began with a PROXY line: a client of the proxy sent it, not the proxy itself."""
     context = getattr(request.connection, "context", None)
     return isinstance(getattr(context, "address", None), ForwardedAddress)

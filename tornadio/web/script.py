@@ -10,7 +10,7 @@ from tornadio.web.bodiless import BodilessHandler
 
 
 class _Script(NamedTuple):
-    """The script's file, as it is and compressed by gzip, with the ETag of the first."""
+    """The script's file, uncompressed and compressed by gzip, with the ETag of the former."""
 
     plain: bytes
     compressed: bytes
@@ -19,6 +19,7 @@ class _Script(NamedTuple):
 
 @functools.cache
 def _script() -> _Script:
+    # mtime=0: every process, and every start, has the same compressed bytes for one ETag.
     plain = importlib.resources.files("tornadio").joinpath("static/socket.io.js").read_bytes()
     return _Script(plain, gzip.compress(plain, mtime=0), hashlib.sha256(plain).hexdigest()[:32])
 
@@ -30,7 +31,7 @@ class ClientHandler(BodilessHandler):
         self.set_header("Content-Type", "text/javascript; charset=UTF-8")
         self.set_header("Cache-Control", "public, max-age=3600")
         self.set_header("Vary", "Accept-Encoding")
-        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Access-Control-Allow-Origin", "*")  # no secret, and the same for everybody
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def get(self, **kwargs: str) -> None:

@@ -1,5 +1,7 @@
-"""Timeouts of the connections that Tornado's HTTP serves, which Tornado has not: for the headers of a request whose
-connection was idle before it was given to Tornado, and for peers that do not read their responses.
+"""Timeouts that Tornado's HTTP lacks: for headers, and for peers that do not read their responses.
+
+Tornado has a timeout for headers of its own, which begins when a connection is passed to it. For a connection that was
+idle on the fast path the time began before.
 """
 
 import asyncio
@@ -16,10 +18,10 @@ from tornadio.net.timers import Periodic
 
 logger = get_logger(__name__)
 
-_CHECK_SECONDS: Final = 10.0
-# The least time over which a peer's throughput is measured: it may stand still between two acknowledgements.
+_CHECK_SECONDS: Final = 10.0  # seconds between two checks
+# Seconds over which a peer's throughput is measured, at least: between two acknowledgements it is zero.
 _MEASURED_SECONDS: Final = 30.0
-# Where the system does not tell what was acknowledged, a peer may be slow, and is given time for a large response.
+# Seconds for a response where the system does not tell what was acknowledged: a peer may be reading a large one slowly.
 _UNMEASURED_SECONDS: Final = 300.0
 # tcpi_bytes_acked in the struct tcp_info of linux/tcp.h, since Linux 4.2.
 _BYTES_ACKED: Final = struct.Struct("120xQ")
@@ -37,7 +39,7 @@ class _Backlog(NamedTuple):
 
 
 class ConnectionTimeouts:
-    """A server's connections that Tornado's HTTP serves: closes those whose peers keep it waiting."""
+    """The connections that Tornado's HTTP serves: closes those whose peers do not send headers or read responses."""
 
     def __init__(self) -> None:
         self._clients: dict[IOStream, object] = {}
@@ -104,13 +106,13 @@ class ConnectionTimeouts:
 
 
 def _acked_since(backlog: _Backlog, stream: IOStream) -> int | None:
-    """Bytes that a peer has acknowledged since its backlog began, if that is known."""
+    """Return the bytes that a peer has acknowledged since its backlog began; ``None`` if unknown."""
     acked = _bytes_acked(stream)
     return None if acked is None or backlog.acked is None else acked - backlog.acked
 
 
 def _bytes_acked(stream: IOStream) -> int | None:
-    """Bytes that the peer's system has acknowledged, if this one knows."""
+    """Return the bytes that the peer's TCP has acknowledged on the connection; ``None`` if the system does not tell."""
     if sys.platform != "linux" or stream.socket is None or stream.socket.family == socket.AF_UNIX:
         return None
     try:

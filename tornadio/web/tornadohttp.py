@@ -1,7 +1,8 @@
-"""Requests that Tornado's HTTP reads. With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces
-that are not documented, or deprecated, so that two files are to be checked against a new version of Tornado.
+"""The exchange of requests that Tornado's HTTP reads, and the delegates around it.
 
-They are: ``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
+With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces that are not documented, or deprecated,
+so that two files are to be checked against a new version of Tornado. The interfaces are:
+``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
 ``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
 without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; the routers of an ``Application``.
 """
@@ -81,13 +82,13 @@ class ServedRequest(NamedTuple):
     headers: HTTPHeaders
 
     def head(self) -> bytes:
-        """The head as it may have been sent."""
+        """Return the head as the client may have sent it, for the parser of the fast path."""
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.get_all()]
         return f"{self.method} {self.uri} {self.version}\r\n{''.join(lines)}\r\n".encode("latin-1", "replace")
 
 
 def pop_served_request(context: Any) -> ServedRequest | None:
-    """The last request of a connection, if it was one to a transport; asked again, ``None``.
+    """Remove and return the last request of a connection, if it was one to a transport.
 
     :param context: of the connection, an ``HTTP1ServerConnection``.
     """
@@ -119,7 +120,7 @@ class RequestDelegate(HTTPMessageDelegate):
         self._peers = peers
         self._on_headers = on_headers
         context: Any = connection.context
-        context.remote_ip = host_of(context.address)  # until the headers say more; not that of the last request
+        context.remote_ip = host_of(context.address)  # until the headers were read; not that of the request before
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -148,9 +149,9 @@ class RequestDelegate(HTTPMessageDelegate):
 
 
 def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
-    """See whether ``HTTPServerRequest`` takes a request's head.
+    """Check that an ``HTTPServerRequest`` can be made of a request's head.
 
-    :raises HTTPInputError: it does not. To this error Tornado responds 400, and closes the connection.
+    :raises HTTPInputError: none can. Tornado responds 400 to this error, and closes the connection.
     """
     try:
         HTTPServerRequest(start_line=start_line, headers=headers)
@@ -161,7 +162,7 @@ def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
 
 
 class TornadoExchange:
-    """A request that an ``HTTP1Connection`` reads, and its response: see :class:`tornadio.web.exchange.Exchange`.
+    """An :class:`tornadio.web.exchange.Exchange` on Tornado's ``HTTP1Connection``: a request, and its response.
 
     Made when the headers were received; the body may still come.
     """
@@ -259,10 +260,11 @@ class TornadoExchange:
         self._unwatch_hangup()
         context: Any = self._connection.context
         context.served_request = ServedRequest(self.method, self.uri, self.version, self.request.headers)
-        # write_headers would make the same bytes, from an object for each header.
+        # write_headers would build the same bytes, from an object for each header.
         self._connection.write(response)
         self._connection.finish()
         if self._stream.writing():
+            # An empty write returns the future of all that was written before.
             close_unless_flushed(self._stream.write(b""), write_timeout(len(response), timeout), self)
 
     def flushed(self) -> "asyncio.Future[None] | None":
@@ -285,14 +287,13 @@ class TornadoExchange:
         self._connection.set_max_body_size(size)
 
     def send_early_response(self, response: bytes, lingering: LingeringCloses) -> None:
-        """Respond before the end of a chunked body: the rest of it is read and discarded, within the limits of a
-        lingering close."""
+        """Respond before the end of a chunked body, and discard the rest within the limits of a lingering close."""
         self._response_sent = True
         stream = self._stream
         if stream.closed():
             return
         closing = self._lingering_close = LingeringClose(lingering, stream.close)
-        # Tornado replaces the stream's own at the body's end, to call the other.
+        # Both: Tornado replaces the stream's callback at the body's end by one that calls the connection's.
         stream.set_close_callback(closing.finish)
         self._connection.set_close_callback(closing.finish)
         with contextlib.suppress(StreamClosedError):
@@ -320,7 +321,7 @@ class TornadoExchange:
             self._lingering_close.finish()
 
     def close_when_flushed(self) -> None:
-        """Close the connection when the socket has taken the response."""
+        """Close the connection when the kernel has accepted the response."""
         flushing = self.flushed()
         if flushing is None:
             self.close()
@@ -383,7 +384,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
             self._exchange.close_when_flushed()
         else:
             body = bytes(self._body)
-            self._body.clear()  # this object may live until the answer is there
+            self._body.clear()  # this object may live until the response is sent
             self._handler.handle(body)
 
     def on_connection_close(self) -> None:
@@ -397,7 +398,7 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
 
 
 class TornadoServer(HTTPServer):
-    """``HTTPServer`` whose subclasses have a usual constructor."""
+    """An ``HTTPServer`` whose subclasses are initialized by ``__init__``, not ``initialize``."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: ``tornado.util.Configurable`` calls this before ``__init__``, with the same arguments."""
@@ -407,7 +408,7 @@ class TornadoServer(HTTPServer):
         super().initialize(application, **options)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        """Start TLS on a new connection. For one that was reset before, Tornado lets most errors out as tracebacks."""
+        """Start TLS on a new connection. Tornado logs most errors of one that was reset before with a traceback."""
         try:
             super()._handle_connection(connection, address)
         except OSError as error:  # of which SSLError is one
@@ -416,13 +417,13 @@ class TornadoServer(HTTPServer):
 
 
 def overrides_routing(application: tornado.web.Application) -> bool:
-    """Whether an application's class has its own way to find handlers, which the fast path does not know."""
+    """Whether an application's class overrides how handlers are found, which the fast path could not follow."""
     names = ("find_handler", "start_request")
     return any(getattr(type(application), name) is not getattr(tornado.web.Application, name) for name in names)
 
 
 def walk_rules(application: tornado.web.Application) -> tuple[list[tornado.web.Application], list[Rule]]:
-    """The applications in an application's rules, itself included, and the rules of all: of every host, and nested."""
+    """Return the applications in an application's rules, itself included, and the rules of all, nested ones, too."""
     waiting: list[Any] = [application]
     applications: list[tornado.web.Application] = []
     rules: list[Rule] = []

@@ -1,4 +1,4 @@
-"""What the framings have in common: the interface of a framer, and the close codes of RFC 6455."""
+"""The interface of all framers, and the close codes of RFC 6455."""
 
 from typing import Final, Protocol
 
@@ -27,17 +27,17 @@ class Framer(Protocol):
     has_data_to_send: bool
 
     def feed(self, data: bytes) -> list[str | bytes]:
-        """Take bytes from the peer. If it :attr:`has_more` then, it is to be called again, with or without new bytes.
+        """Parse bytes from the peer. While :attr:`has_more` is true, call again, with or without new bytes.
 
         :returns: the messages that were completed, in order: ``str`` for text, ``bytes`` for binary. What the peer did
             wrong behind them is :attr:`error`.
         """
 
     def data_to_send(self) -> bytes:
-        """What the protocol owes the peer: pongs, the answer to its close frame. Empty where there is nothing."""
+        """Return what the protocol has to send: pongs, the reply to a close frame; empty if there is nothing."""
 
     def encode(self, message: str | bytes) -> bytes:
-        """A frame that carries ``message`` to the peer."""
+        """Return a frame that carries ``message`` to the peer."""
 
     def close(self, code: int, reason: str) -> bytes:
-        """The close frame, the last frame of this side; empty where it was sent before."""
+        """Return the close frame, the last frame of this side; empty if it was sent before."""

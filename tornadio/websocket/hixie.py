@@ -14,11 +14,11 @@ KEY3_LENGTH: Final = 8  # bytes (draft-76, section 5.2)
 _CLOSING_FRAME: Final = b"\xff\x00"
 # With seven bits a byte, a longer length is above any limit, or padding without end (CVE-2026-54466).
 _MAX_LENGTH_BYTES: Final = 5
-_MAX_FRAMES_PER_FEED: Final = 256  # below a millisecond
+_MAX_FRAMES_PER_FEED: Final = 256  # below a millisecond, as in rfc6455.py
 
 
 def key_number(key: str) -> int:
-    """The number hidden in ``Sec-WebSocket-Key1`` or ``-Key2``: its digits, divided by its count of spaces.
+    """Return the number hidden in ``Sec-WebSocket-Key1`` or ``-Key2``: its digits, divided by its count of spaces.
 
     :raises ProtocolError: no spaces, no digits, a remainder, or a number past 32 bits (draft-76, section 5.2).
     """
@@ -31,16 +31,16 @@ def key_number(key: str) -> int:
 
 
 def challenge_response(key1: int, key2: int, key3: bytes) -> bytes:
-    """The 16 bytes that answer a draft-76 handshake, from both key numbers and the eight bytes of its body."""
+    """Return the 16 bytes of the challenge's response, from both key numbers and the eight bytes of the body."""
     return hashlib.md5(key1.to_bytes(4, "big") + key2.to_bytes(4, "big") + key3).digest()
 
 
 def handshake_response(draft: int, origin: str, location: str, subprotocol: str | None) -> bytes:
-    """The head of a 101 response, before the challenge's answer.
+    """Build the head of a 101 response, which the response to the challenge follows in draft-76.
 
     :param draft: 75 or 76.
     :param origin: the request's ``Origin``, which the client compares.
-    :param location: the URL that was asked for, ``ws://`` or ``wss://``.
+    :param location: the requested URL, ``ws://`` or ``wss://``, which the client compares, too.
     """
     reason, prefix = ("Web Socket Protocol Handshake", "") if draft == 75 else ("WebSocket Protocol Handshake", "Sec-")
     lines = [
@@ -127,7 +127,9 @@ class Framer:
         return end + 1
 
     def _parse_length(self, position: int) -> int | None:
-        """A length in seven bits a byte, most significant first; type FF and length 0 is the closing frame."""
+        """Parse the length of a frame without text, in seven bits a byte, most significant first; type FF with length 0
+        is the closing frame.
+        """
         length = 0
         for index, byte in enumerate(self._buffer[position + 1 : position + 1 + _MAX_LENGTH_BYTES], position + 2):
             length = length << 7 | byte & 0x7F
@@ -143,7 +145,7 @@ class Framer:
         return None
 
     def data_to_send(self) -> bytes:
-        """The answer to the peer's closing frame, once."""
+        """Return the reply to the peer's closing frame, once."""
         return self.close(1000, "") if self.closed and self.error is None else b""
 
     @staticmethod
@@ -152,7 +154,7 @@ class Framer:
         return b"\x00" + text + b"\xff"
 
     def close(self, code: int, reason: str) -> bytes:
-        """The closing frame, which carries neither code nor reason."""
+        """Return the closing frame, which carries neither code nor reason; empty if it was sent before."""
         if self._close_sent:
             return b""
         self._close_sent = True

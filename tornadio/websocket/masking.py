@@ -11,14 +11,14 @@ Mask = Callable[[bytes, bytes], bytes]
 
 
 def mask_in_python(key: bytes, data: bytes) -> bytes:
-    """XOR with the four bytes of ``key``, in one operation on large integers."""
+    """XOR data with the four bytes of ``key``, repeated, in one operation on large integers."""
     length = len(data)
     repeated = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
 
 
 def matches_reference(mask: Mask) -> bool:
-    """Whether a function gives the results of :func:`mask_in_python`, for all lengths up to some machine words."""
+    """Whether a function returns the results of :func:`mask_in_python`, for all lengths up to some machine words."""
     key = b"\x01\x80\xff\x00"
     samples = [bytes((step * index) & 0xFF for index in range(length)) for length in range(40) for step in (1, 7, 255)]
     try:

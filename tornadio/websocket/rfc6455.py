@@ -20,8 +20,8 @@ VERSIONS: Final = ("13", "8", "7")
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_CONTROL: Final = 125  # bytes of a control frame's payload (section 5.5)
-# Of a fragmented text, pieces of at least so many characters are kept as text, if that takes at most so much memory for
-# each byte received.
+# Of a fragmented text, pieces of at least so many characters are kept as ``str``, if that takes at most so many bytes
+# of memory for each byte received.
 _MIN_TEXT_PIECE: Final = 4096
 _MAX_GROWTH: Final = 1.5
 # Frames that one call of feed parses, or twice as many where kinds are mixed: below a millisecond.
@@ -38,7 +38,7 @@ PONG: Final = 0xA
 
 
 def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Response headers for an upgrade request (section 4.2.2).
+    """Return the response headers for an upgrade request (section 4.2.2).
 
     :raises ProtocolError: a ``Sec-WebSocket-Key`` that is not the base64 of 16 bytes.
     """
@@ -136,6 +136,7 @@ class Framer:
                 self._start_frame(self._frame)
             frame = self._frame
             chunk = data[position : position + frame.remaining]
+            # A control frame is handled as a whole: it has 125 bytes at most. Data frames are consumed as they come.
             if len(chunk) < frame.remaining and frame.opcode >= CLOSE:
                 break
             position += len(chunk)
@@ -154,12 +155,14 @@ class Framer:
         for _ in _FRAMES:
             if end - position < 6 or data[position] != 0x80 | TEXT:
                 break
+            # XOR clears the mask bit. Of an unmasked frame it sets that, and makes a length above 126.
             start, length = position + 2, data[position + 1] ^ 0x80
             if length == 126:
                 start, length = start + 2, data[start] << 8 | data[start + 1]
             elif length > 126:
                 break
             stop = start + 4 + length
+            # The last: a length that is not in its shortest form.
             if stop > end or length > self._max_message_size or (start > position + 2 and length < 126):
                 break
             try:
@@ -204,7 +207,7 @@ class Framer:
             self.has_data_to_send = True
         elif opcode == CLOSE:
             _check_close(payload)
-            self._close_reply = _frame(CLOSE, payload[:2])
+            self._close_reply = _frame(CLOSE, payload[:2])  # the code is echoed (section 5.5.1)
             self.closed = self.has_data_to_send = True
 
     def data_to_send(self) -> bytes:
@@ -223,7 +226,7 @@ class Framer:
         return _frame(BINARY, message)
 
     def close(self, code: int, reason: str) -> bytes:
-        """The close frame; ``reason`` is cut to what fits a control frame (123 bytes)."""
+        """Return the close frame; ``reason`` is cut to what fits a control frame (123 bytes)."""
         if self._close_sent:
             return b""
         self._close_sent = True
@@ -232,7 +235,10 @@ class Framer:
 
 
 def _check_close(payload: bytes) -> None:
-    """:raises ProtocolError: a close frame is empty, or a code that may be sent and a reason in UTF-8 (section 7.4)."""
+    """Check a close frame: empty, or a code that may be sent, and a reason in UTF-8 (sections 5.5.1 and 7.4).
+
+    :raises ProtocolError: it is anything else.
+    """
     if not payload:
         return
     code = int.from_bytes(payload[:2], "big")
@@ -286,7 +292,7 @@ class _FrameHeader:
         if not chunk:
             return chunk
         clear = mask(self._key, chunk)
-        shift = len(chunk) & 3
+        shift = len(chunk) & 3  # the next part goes on in the middle of the key
         self._key = self._key[shift:] + self._key[:shift]
         return clear
 
