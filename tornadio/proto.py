@@ -318,10 +318,12 @@ def _check_numbers(text: str) -> None:
 
 def _may_hold_large_numbers(text: str) -> bool:
     """Return whether there is an exponent of three digits, or 200 digits in a row, perhaps inside a string."""
+    # Digits become 0, and plus signs vanish. A minus sign stays: a negative exponent makes no number too large.
     shape = text.encode("utf-8", "surrogatepass").translate(_DIGITS, b"+")
     return b"e000" in shape or _MANY_DIGITS in shape
 
 
 def _without_strings(text: str) -> str:
     """Return JSON with every string empty. Text that is not JSON may lose more; the parser rejects it in any case."""
+    # Without escapes, every other piece between quotes is outside of strings.
     return '""'.join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])

@@ -28,7 +28,7 @@ from tornadio.web.exchange import Exchange
 from tornadio.web.fastpath import FastPathRule
 from tornadio.web.hosts import make_host_rule
 from tornadio.web.origins import OriginRule
-from tornadio.web.script import ClientHandler
+from tornadio.web.script import ClientScriptHandler
 
 logger = get_logger(__name__)
 
@@ -42,7 +42,7 @@ class RouterRule(FastPathRule):
     def __init__(self, router: "Router", endpoint: Endpoint, paths: ResourcePaths) -> None:
         # A router that has no handler for a request leaves it to the rules behind it.
         transports = Rule(AnyMatches(), EndpointRouter(endpoint, paths))
-        script = Rule(PathMatches(re.escape(paths.script)), ClientHandler)
+        script = Rule(PathMatches(re.escape(paths.script)), ClientScriptHandler)
         super().__init__(AnyMatches(), [transports, script])
         self.router = router
         self._endpoint = endpoint

@@ -19,8 +19,8 @@ __all__ = ["PROTOCOLS", "Settings"]
 
 logger = logging.getLogger(__name__)
 
-# The one list of transports: the name in paths and settings, and the handler's module and class. The official client
-# tries them in this order.
+# The one list of transports: the name in paths and settings, and the handler's module and class, by name, since this
+# module imports no transport. The official client tries them in this order.
 HANDLERS: Final = {
     "websocket": "tornadio.transports.websocket:WebSocketHandler",
     "flashsocket": "tornadio.transports.websocket:FlashSocketHandler",

@@ -49,7 +49,7 @@ class LingeringCloses:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_closed.wait(), seconds)
         self._is_shut_down = True
-        for lingering in tuple(self._lingering):
+        for lingering in tuple(self._lingering):  # a copy: abort() unregisters
             lingering.abort()
 
 

@@ -101,7 +101,7 @@ class BaseSession(Dispatcher):
         old = self._state
         assert state in TRANSITIONS[old], f"{old} -> {state}"
         self._state = state
-        # Before the observers and on_close: they may call send, which looks at it.
+        # Before the observers and on_close: they may call send, which does nothing from now on.
         self.is_closed = state in ENDED
         self.registry.state_changed(self, old)
         if self.is_closed:
@@ -309,7 +309,7 @@ class BaseSession(Dispatcher):
     # -- Time ----------------------------------------------------------------------------------------------------
 
     def on_timer(self, now: float) -> float | None:
-        """Do what is due at the time given to :meth:`SessionRegistry.schedule_timer`.
+        """Handle a heartbeat or timeout that is due; scheduled by :meth:`SessionRegistry.schedule_timer`.
 
         :param now: seconds, in the event loop's time.
         :returns: when to call this again, ``None`` for never.

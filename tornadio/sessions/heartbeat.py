@@ -39,7 +39,7 @@ class Heartbeat:
         self._unanswered_since = None
 
     def restart_timeout(self, now: float) -> None:
-        """Restart the timeout, if it is running: reading was paused, so an answer may be waiting unread."""
+        """Restart the timeout, if it is running: reading was paused, so an echo may be waiting unread."""
         if self._unanswered_since is not None:
             self._unanswered_since = now
 

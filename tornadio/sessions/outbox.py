@@ -102,7 +102,7 @@ class Outbox:
         if tail is None:  # nearly always: one message in one iteration of the event loop
             self._in_flight = head
             return head
-        if self.size <= max_bytes:
+        if self.size <= max_bytes:  # with nothing in flight, the size of the queue alone: all of it goes
             self._tail = None
             self._in_flight = _joined([head, *tail])
             return self._in_flight

@@ -23,7 +23,7 @@ _MAX_BATCHES_PER_TICK: Final = 8
 
 
 class PersistentSession(BaseSession):
-    """A session whose channel lasts as long as itself, and whose client is asked for heartbeats."""
+    """A session that ends with its channel, and that sends heartbeats to its client."""
 
     __slots__ = ("_heartbeat", "_session_id_sent")
 
@@ -81,7 +81,7 @@ class PersistentSession(BaseSession):
         if self._state is not State.OPEN:
             return None
         if self._handler_lock.locked:
-            # A WebSocket is not read while a handler runs: an answer may be waiting unread.
+            # A WebSocket is not read while a handler runs: an echo may be waiting unread.
             self._heartbeat.restart_timeout(now)
         deadline = self._heartbeat.next_deadline()
         if self._write_future is not None and now >= self._write_deadline:

@@ -25,12 +25,13 @@ class MultipartFormat:
         self.epilogue = LAST_CHUNK if is_chunked else b""
         # The encoders know no boundary, so that what they make of a broadcast is shared by all streams.
         self._encode = _part_in_chunk if is_chunked else _part
-        self._boundary = line + b"\r\n" if is_chunked else line
+        self._boundary = line + b"\r\n" if is_chunked else line  # CRLF ends the chunk
 
     def encode_part(self, payload: Payload) -> bytes:
         return payload.encoded(self._encode) + self._boundary
 
 
+# A chunk begins with its size, which the boundary behind the part counts towards: all boundaries have one length.
 _BOUNDARY_LENGTH: Final = len("--socketio-") + 2 * 16 + len("\n")
 
 

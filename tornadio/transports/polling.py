@@ -113,6 +113,7 @@ class JSONPPollingHandler(PollingHandler):
     _index = ""
 
     def handle_get(self) -> None:
+        # Digits alone: the index is written into the script as it is.
         match = re.fullmatch(r"[^/]*/([0-9]{1,10})", self.path.tail)
         if match is None:
             raise RefusedError(400, "a JSONP request ends in /TIMESTAMP/INDEX, INDEX in digits")

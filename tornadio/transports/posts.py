@@ -144,7 +144,7 @@ class PostHandler(Responder):
         post = self._detach_post()
         if post is None:
             return  # the response was sent when the session closed
-        if handling.cancelled():
+        if handling.cancelled():  # by a shutdown, at its deadline, or by the application
             self._respond_post(post, HandlerError())
         elif (error := handling.exception()) is not None:
             self._respond_post(post, error if isinstance(error, PeerError) else HandlerError())

@@ -123,7 +123,7 @@ class StreamChannel:
         """Discard what a client sends behind its GET: no other request is served on this connection."""
 
     def connection_lost(self) -> None:
-        """See :class:`tornadio.net.wire.Receiver`."""
+        """Tell the session that its channel is lost; see :class:`tornadio.net.wire.Receiver`."""
         session, self._session = self._session, None
         if session is not None:
             session.channel_lost(self)

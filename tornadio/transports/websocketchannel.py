@@ -29,7 +29,8 @@ logger = get_logger(__name__)
 # Seconds for the 8 bytes of the body of a draft-76 handshake, which clients send at once, and some proxies pass on only
 # after the 101.
 _KEY3_TIMEOUT: Final = 10.0
-# Seconds for the peer to answer our close frame, as many as a lingering close has. Then the TCP connection is closed.
+# Seconds for the peer's close frame in reply to ours, as many as a lingering close has. Then the TCP connection is
+# closed.
 _CLOSE_TIMEOUT: Final = 5.0
 
 
@@ -164,7 +165,7 @@ class WebSocketChannel:
     # -- From the client -----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """See :class:`tornadio.net.wire.Receiver`."""
+        """Parse bytes from the client, and dispatch their messages; see :class:`tornadio.net.wire.Receiver`."""
         if self._handshake is not None:
             self._handshake_data_received(self._handshake, data)
         elif self._pending_messages is not None and self._session is not None:  # reading is paused: the last bytes
@@ -173,7 +174,7 @@ class WebSocketChannel:
             self._receive(data)
 
     def connection_lost(self) -> None:
-        """See :class:`tornadio.net.wire.Receiver`."""
+        """End the session once the received messages were handled; see :class:`tornadio.net.wire.Receiver`."""
         logger.debug("%s: the connection has gone", self)
         if self._has_pending_messages():
             self._release()
@@ -192,7 +193,7 @@ class WebSocketChannel:
             self._pending_messages = iter(self._framer.feed(handshake.early_data))
         elif self._session is None:
             return False
-        return (
+        return (  # length_hint() of a list's iterator is the exact rest, and of None it is 0
             self._framer.has_more
             or operator.length_hint(self._pending_messages) > 0
             or _has_several(self._current_message)

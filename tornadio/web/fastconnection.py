@@ -258,7 +258,7 @@ class FastConnection:
         except Exception:
             self._fail()
         if exchange.response_pending:
-            self._add_reader()
+            self._add_reader()  # to notice a client that closes before the response
 
     async def _serve_later(self, exchange: FastExchange, handler: FastHandler, checking: Awaitable[None]) -> None:
         try:

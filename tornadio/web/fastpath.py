@@ -102,7 +102,7 @@ class FastPath:
         connection.peek_request()
 
     def reclaim(self, stream: IOStream, address: Any, last: ServedRequest) -> bool:
-        """Take a connection back from Tornado; its stream is closed then.
+        """Reclaim a connection from Tornado, whose stream is closed then.
 
         :param last: the request that Tornado has responded to. Only if the fast path would have served it, it is likely
             to serve the next one: a connection that fetches pages is not passed to and fro.
@@ -110,6 +110,7 @@ class FastPath:
         """
         if not self.enabled or self._is_closed or isinstance(stream, SSLIOStream):
             return False
+        # What Tornado has read ahead belongs to the next request, and can't be put back into the socket.
         if stream.closed() or stream.writing() or stream._read_buffer_size:
             return False
         request = parse_simple_request(last.head())
@@ -117,7 +118,7 @@ class FastPath:
             return False
         if self.find_handler(FastExchange(FastConnection(self, stream, address, is_new=False), request)) is None:
             return False
-        stream.set_close_callback(None)
+        stream.set_close_callback(None)  # detach_socket closes the stream: not an end of the client's connection
         stop_watching(stream)
         connection = FastConnection(self, IOStream(detach_socket(stream)), address, is_new=False)
         self._connections[connection] = None

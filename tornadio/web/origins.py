@@ -111,7 +111,7 @@ def page_header(headers: Mapping[str, str]) -> tuple[str, str] | None:
     if origin is not None:
         return "Origin", origin
     site = headers.get("Sec-Fetch-Site")
-    if site in _OWN_SITES:
+    if site in _OWN_SITES:  # before the Referer, which a Referrer-Policy may have cut
         return "Sec-Fetch-Site", site
     referer = headers.get("Referer")
     if referer is not None:

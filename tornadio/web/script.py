@@ -24,7 +24,7 @@ def _script() -> _Script:
     return _Script(plain, gzip.compress(plain, mtime=0), hashlib.sha256(plain).hexdigest()[:32])
 
 
-class ClientHandler(BodilessHandler):
+class ClientScriptHandler(BodilessHandler):
     """Serves the client's script, with an ETag, and compressed if ``Accept-Encoding`` names gzip."""
 
     def set_default_headers(self) -> None:
@@ -54,5 +54,6 @@ def _accepts_gzip(accept_encoding: str) -> bool:
         name, _, parameters = coding.partition(";")
         if name.strip() == "gzip":
             weight = parameters.strip().removeprefix("q=")
+            # q=0 and q=0.0 mean "not acceptable" (RFC 9110, section 12.4.2).
             return weight.strip("0.") != "" or not parameters
     return False

@@ -113,6 +113,7 @@ def _acked_since(backlog: _Backlog, stream: IOStream) -> int | None:
 
 def _bytes_acked(stream: IOStream) -> int | None:
     """Return the bytes that the peer's TCP has acknowledged on the connection; ``None`` if the system does not tell."""
+    # Not what the kernel has accepted: its send buffer may hold megabytes for a peer that reads nothing.
     if sys.platform != "linux" or stream.socket is None or stream.socket.family == socket.AF_UNIX:
         return None
     try:

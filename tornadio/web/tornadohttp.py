@@ -129,6 +129,7 @@ class RequestDelegate(HTTPMessageDelegate):
         context: Any = self._connection.context
         protocol = "https" if isinstance(self._connection.stream, SSLIOStream) else "http"
         client = self._peers.client_of(context.address, protocol, headers)
+        # In the order of Client's fields. HTTPServerRequest reads the first two from the context.
         context.remote_ip, context.protocol, context.counted_address = client
         try:
             return self._delegate.headers_received(start_line, headers)
@@ -259,6 +260,7 @@ class TornadoExchange:
         self._response_sent = True
         self._unwatch_hangup()
         context: Any = self._connection.context
+        # For FastPath.reclaim, which is asked before Tornado reads the next request.
         context.served_request = ServedRequest(self.method, self.uri, self.version, self.request.headers)
         # write_headers would build the same bytes, from an object for each header.
         self._connection.write(response)

@@ -56,7 +56,7 @@ def handshake_response(draft: int, origin: str, location: str, subprotocol: str 
 
 
 class Framer:
-    """See :class:`tornadio.websocket.framer.Framer`.
+    """The :class:`tornadio.websocket.framer.Framer` of the drafts 75 and 76.
 
     :param max_message_size: bytes of one message, or of a length-prefixed frame, which carries no text and is skipped.
     """
@@ -107,7 +107,7 @@ class Framer:
         kind = self._buffer[position]
         if kind == 0x00:
             return self._parse_text(position, messages)
-        if kind & 0x80:
+        if kind & 0x80:  # 0x80 to 0xFF: a frame with a length in front, which carries no text
             return self._parse_length(position)
         raise ProtocolError(f"a frame of the unknown type 0x{kind:02x}", close_code=1002)
 

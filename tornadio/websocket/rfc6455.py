@@ -16,7 +16,7 @@ from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.websocket.framer import CLOSE_CODES, PRIVATE_CLOSE_CODES
 from tornadio.websocket.masking import mask
 
-VERSIONS: Final = ("13", "8", "7")
+VERSIONS: Final = ("13", "8", "7")  # as a response 426 lists them (section 4.4)
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _MAX_CONTROL: Final = 125  # bytes of a control frame's payload (section 5.5)
@@ -54,6 +54,7 @@ def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:
+    # 0x80: the first and last fragment. A server doesn't mask (section 5.1).
     length = len(payload)
     if length < 126:
         return bytes((0x80 | opcode, length)) + payload
@@ -63,7 +64,7 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 
 
 class Framer:
-    """See :class:`tornadio.websocket.framer.Framer`.
+    """The :class:`tornadio.websocket.framer.Framer` of RFC 6455 and of the versions 7 and 8.
 
     :param max_message_size: bytes of one message, in however many fragments; a larger one fails the connection as soon
         as a frame's header shows it.
@@ -271,7 +272,7 @@ class _FrameHeader:
         if len(buffer) - position < 2:
             return None
         first, second = buffer[position], buffer[position + 1]
-        length, size = second & 0x7F, 6
+        length, size = second & 0x7F, 6  # two bytes, and the masking key's four
         _check_first_bytes(first, second)
         if length >= 126:
             extended = 2 if length == 126 else 8
@@ -279,6 +280,7 @@ class _FrameHeader:
             if len(buffer) - position < size:
                 return None
             length = int.from_bytes(buffer[position + 2 : position + 2 + extended], "big")
+            # 63 bits: the most significant one of eight bytes must be 0 (section 5.2).
             if length < 126 or (extended == 8 and not 1 << 16 <= length < 1 << 63):
                 raise ProtocolError("a frame length that is not written in its shortest form", close_code=1002)
         if len(buffer) - position < size:
