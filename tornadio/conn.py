@@ -15,12 +15,14 @@ logger = get_logger(__name__)
 
 
 class SocketConnection:
-    """One client's connection. A subclass overrides :meth:`on_message`; :meth:`on_open` and :meth:`on_close` are
-    optional. :func:`tornadio.get_router` takes the subclass, and makes an object for each client, without arguments.
+    """One client's connection, as the application subclasses it: with :meth:`on_message`, and optionally
+    :meth:`on_open` and :meth:`on_close`.
 
-    The three may be coroutines. Those of one connection run one at a time, messages in the order in which the client
-    sent them. :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection, on the
-    event loop's thread alone.
+    :func:`tornadio.get_router` makes an object of the subclass for each client, without arguments.
+
+    The three handlers may be coroutines. Those of one connection run one at a time, messages in the order in which the
+    client sent them. :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection,
+    on the event loop's thread alone.
     """
 
     # Set by the session before on_open. Not "_session": applications have sessions, too, and give them that name.

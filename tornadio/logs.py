@@ -55,7 +55,7 @@ class _Window:
 
 
 class RateLimiter:
-    """Decides of each line whether it is written: ``MAX_LINES`` with one key in a window of ``WINDOW_SECONDS``.
+    """Decides which lines are written: ``MAX_LINES`` with one key in a window of ``WINDOW_SECONDS``.
 
     A window begins with the first line after the one before. The keys used last are remembered, at most 1,000.
 

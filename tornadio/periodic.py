@@ -1,4 +1,4 @@
-"""Import path of TornadIO 0.0.5 for the timers; they live in :mod:`tornadio.net.timers`."""
+"""Import path of TornadIO 0.0.5 for the timers, now in :mod:`tornadio.net.timers`."""
 
 from tornadio.net.timers import Deadlines, Periodic
 

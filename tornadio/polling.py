@@ -1,4 +1,4 @@
-"""Import path of TornadIO 0.0.5 for the handlers of the HTTP transports; they live in :mod:`tornadio.transports`."""
+"""Import path of TornadIO 0.0.5 for the handlers of the HTTP transports, now in :mod:`tornadio.transports`."""
 
 from tornadio.transports.htmlfile import HTMLFileHandler
 from tornadio.transports.multipart import XHRMultipartHandler

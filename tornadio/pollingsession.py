@@ -1,4 +1,4 @@
-"""Import path of TornadIO 0.0.5 for the polling session; it lives in :mod:`tornadio.sessions.polling`."""
+"""Import path of TornadIO 0.0.5 for the polling session, now in :mod:`tornadio.sessions.polling`."""
 
 from tornadio.sessions.polling import PollingSession
 

@@ -55,8 +55,8 @@ _LARGE_FLOAT = re.compile(
 )
 _MANY_DIGITS: Final = b"0" * 200  # with an exponent of two digits they may be too large
 _DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
-# Characters from which on JSON is parsed with the cyclic garbage collector off: it would run again and again over the
-# new objects, among which there are no cycles.
+# Characters from which on JSON is parsed with the cyclic garbage collector off: the collector would run again and again
+# over the new objects, among which there are no cycles.
 _LARGE_JSON: Final = 1 << 16
 _NOT_JSON = re.compile("NaN|Infinity")
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')

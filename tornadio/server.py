@@ -230,7 +230,7 @@ class SocketServer(TornadoServer):
             super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """Called by Tornado before it reads the next request of a connection, which the fast path may take back."""
+        """Called by Tornado before it reads the next request of a connection, which the fast path may reclaim."""
         connection = cast(HTTP1ServerConnection, server_conn)
         stream, context = connection.stream, cast(Any, connection.context)
         self._timeouts.add(stream, context)

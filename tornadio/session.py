@@ -1,4 +1,4 @@
-"""Import path of TornadIO 0.0.5 for the session classes; they live in :mod:`tornadio.sessions`."""
+"""Import path of TornadIO 0.0.5 for the session classes, now in :mod:`tornadio.sessions`."""
 
 from tornadio.sessions.base import BaseSession as Session
 from tornadio.sessions.channel import Channel

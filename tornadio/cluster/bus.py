@@ -60,7 +60,7 @@ class Bus(Protocol):
         """
 
     async def close(self) -> None:
-        """Close the connection to the broker. Called once, at the router's end; it has 1 s.
+        """Close the connection to the broker. Called once, when the router is closed; cancelled after 1 s.
 
         :raises Exception: logged.
         """
@@ -159,5 +159,5 @@ def _check_frames(frames: str) -> None:
         raise ProtocolError("there are no frames")
     for kind, _ in proto.iter_decode(frames):
         if kind == proto.HEARTBEAT:
-            # Heartbeats are numbered for each connection, by the process that has it.
+            # Heartbeats are numbered for each connection, by the process that serves it.
             raise ProtocolError("a heartbeat among the frames")

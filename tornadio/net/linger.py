@@ -19,7 +19,7 @@ _MAX_BYTES: Final = 16 << 20
 
 
 class LingeringCloses:
-    """The connections of a server that linger; its shutdown waits for them."""
+    """The lingering connections of a server, whose shutdown waits for them."""
 
     def __init__(self) -> None:
         self._lingering: set[Abortable] = set()
@@ -61,7 +61,7 @@ class Abortable(Protocol):
 
 
 class LingeringClose:
-    """One lingering close: its registration and its limits.
+    """The lingering close of one connection: registration, timeout and limit of bytes.
 
     :param close: closes the TCP connection at once; may be called again.
     """

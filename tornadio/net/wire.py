@@ -34,7 +34,7 @@ class Receiver(Protocol):
 
     def connection_lost(self) -> None:
         """The peer has closed, or the connection broke: called once, and not after :meth:`Wire.close`. Called during a
-        pause, too, where the system tells the end (:mod:`tornadio.net.hangups`)."""
+        pause, too, where the system reports that (:mod:`tornadio.net.hangups`)."""
 
 
 class Wire(Protocol):

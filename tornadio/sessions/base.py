@@ -132,7 +132,7 @@ class BaseSession(Dispatcher):
             return
         self._outbox.clear()
         waiting, writing = self._channels()
-        # Before the channels end: they may call channel_lost, for which they are not attached any more then.
+        # Before the channels end: that may call channel_lost, which ignores a channel that is not attached.
         self._channel = self._writing_channel = self._write_future = None
         self._set_state(State.CLOSED)
         if writing is not None:

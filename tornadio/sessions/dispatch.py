@@ -30,7 +30,7 @@ _MAX_FRAMES_PER_TICK: Final = 100
 
 
 class Dispatcher:
-    """Calls the handlers of one connection. The base class of sessions: another object for each would cost memory.
+    """Calls the handlers of one connection. The base class of sessions: a second object for each costs memory.
 
     :param connection: the application's object.
     :param tasks: where handlers that are coroutines run.

@@ -290,7 +290,7 @@ class SessionRegistry:
 
 
 def shutting_down_error() -> RefusedError:
-    """The error for a client that a server which shuts down does not serve: 503, close code 1013 (try again later)."""
+    """Return the error for a client of a server that is shutting down: 503, close code 1013 (try again later)."""
     return RefusedError(503, "this server is shutting down: connect again")
 
 

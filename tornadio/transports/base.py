@@ -148,7 +148,7 @@ class TransportHandler(PostHandler):
             raise self.refused_page(reason, *(page_header(headers) or ("Referer", None)))
 
     def refused_page(self, reason: str, name: str, value: str | None) -> RefusedError:
-        """Log that a page may not connect; returns the error for it.
+        """Log that a page may not connect, and return the error for its request.
 
         :param name: the header that names the page, ``value`` its value.
         """

@@ -125,5 +125,5 @@ class Opening(Generic[S]):
             callback(*arguments)
         except Exception:
             logger.exception("%s: failed to open", self.session)
-        if not self.concluded.done():  # else what awaited it was cancelled
+        if not self.concluded.done():  # else cancelled with the task that awaited it
             self.concluded.set_result(None)

@@ -72,7 +72,7 @@ class PollingHandler(RequestTransport):
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Respond with a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
-        # The kernel accepts bytes for a peer that has closed: they would count as delivered. So the batch is requeued.
+        # The kernel would accept the bytes, and they would count as delivered. A failed write is requeued instead.
         if self.exchange.peer_has_closed():
             self.exchange.close()
             return failed_future()
@@ -122,7 +122,7 @@ class JSONPPollingHandler(PollingHandler):
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         # Browsers name no charset for a form. A client that does has encoded the body by itself, with newlines as they
-        # are: there decode_form_frames could take two texts for others.
+        # are: decode_form_frames would decode some of its texts to others.
         if "charset" in self.exchange.headers.get("Content-Type", "").lower():
             return super().decode(data)
         return forms.decode_form_frames(data)

@@ -28,7 +28,7 @@ class NotFoundHandler(tornado.web.ErrorHandler):
         super().initialize(404)
 
     def prepare(self) -> None:
-        """Override the base class, which responds here: before the end of the body a response might not arrive."""
+        """Do nothing. The base class responds at this point: before the end of the body a response might not arrive."""
 
     def data_received(self, chunk: bytes) -> None:
         """Discard a piece of the body."""

@@ -54,7 +54,7 @@ class Exchange(Protocol):
         """Call ``callback`` if the client closes the connection before the response, also behind unread bytes."""
 
     def peer_has_closed(self) -> bool:
-        """Whether the peer has closed the connection, also behind unread bytes where the system tells it
+        """Whether the peer has closed the connection, also behind unread bytes where the system reports that
         (:mod:`tornadio.net.hangups`)."""
 
     def connection_header(self) -> str:

@@ -31,7 +31,7 @@ class ClientScriptHandler(BodilessHandler):
         self.set_header("Content-Type", "text/javascript; charset=UTF-8")
         self.set_header("Cache-Control", "public, max-age=3600")
         self.set_header("Vary", "Accept-Encoding")
-        self.set_header("Access-Control-Allow-Origin", "*")  # no secret, and the same for everybody
+        self.set_header("Access-Control-Allow-Origin", "*")  # the script is public, and pages of other origins load it
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def get(self, **kwargs: str) -> None:

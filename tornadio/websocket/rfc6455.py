@@ -27,7 +27,7 @@ _MAX_GROWTH: Final = 1.5
 # Frames that one call of feed parses, or twice as many where kinds are mixed: below a millisecond.
 _MAX_FRAMES_PER_FEED: Final = 256
 _FRAMES: Final = range(_MAX_FRAMES_PER_FEED)
-_MAX_PONGS: Final = 4096  # bytes of pongs that are kept while they can't be sent
+_MAX_PONGS: Final = 4096  # bytes of pongs that are kept while the socket accepts none
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
@@ -156,7 +156,7 @@ class Framer:
         for _ in _FRAMES:
             if end - position < 6 or data[position] != 0x80 | TEXT:
                 break
-            # XOR clears the mask bit. Of an unmasked frame it sets that, and makes a length above 126.
+            # XOR clears the mask bit of a masked frame, and sets that of another one: a length above 126.
             start, length = position + 2, data[position + 1] ^ 0x80
             if length == 126:
                 start, length = start + 2, data[start] << 8 | data[start + 1]
