@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tornadio
 from tests.support import MovedLoop, Recorder
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.groups import Groups
@@ -71,11 +74,18 @@ async def test_a_session_never_goes_back_nor_enters_a_state_twice(registry, old,
     assert session.state is old
 
 
-@pytest.mark.parametrize("state", State)
-async def test_the_state_is_read_only(registry, state):
-    session = in_state(registry, State.OPENING)
-    with pytest.raises(AttributeError):
-        setattr(session, "state", state)  # noqa: B010 -- for the type checker it is none
+def test_the_state_changes_in_one_place():
+    """By the source, and not by a property: asking for the state is on the way of each connection."""
+    changes = []
+    for path in sorted(Path(tornadio.__file__).parent.rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                changes += [
+                    f"{path.name}: {function.name}"
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Attribute) and node.attr == "state" and isinstance(node.ctx, ast.Store)
+                ]
+    assert changes == ["base.py: __init__", "base.py: _set_state"]
 
 
 # -- Observers ---------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class BaseSession(Dispatcher):
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
     :ivar registry: which holds the session.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
+    :ivar state: of the life cycle; set in :meth:`_set_state` alone.
     :ivar transport: the transport's name, such as ``'websocket'``.
     """
 
@@ -54,13 +55,13 @@ class BaseSession(Dispatcher):
         "_max_send_buffer",
         "_outbox",
         "_posts",
-        "_state",
         "_write_deadline",
         "_write_future",
         "_writing_channel",
         "counted_as",
         "registry",
         "session_id",
+        "state",
         "transport",
     )
 
@@ -72,7 +73,7 @@ class BaseSession(Dispatcher):
         self.transport = transport
         self.registry = registry
         self.counted_as = ""
-        self._state = State.OPENING
+        self.state = State.OPENING
         self._close_code = 1000
         self._close_reason = ""
         self._max_send_buffer = registry.settings.max_send_buffer
@@ -91,16 +92,11 @@ class BaseSession(Dispatcher):
 
     # -- Life cycle ----------------------------------------------------------------------------------------------
 
-    @property
-    def state(self) -> State:
-        """The state of the session's life cycle; changes in :meth:`_set_state` alone."""
-        return self._state
-
     def _set_state(self, state: State) -> None:
         """Change the state, along :data:`~tornadio.sessions.state.TRANSITIONS`. Nothing else changes it."""
-        old = self._state
+        old = self.state
         assert state in TRANSITIONS[old], f"{old} -> {state}"
-        self._state = state
+        self.state = state
         # Before the observers and on_close: they may call send, which does nothing from now on.
         self.is_closed = state in ENDED
         self.registry.state_changed(self, old)
@@ -110,9 +106,9 @@ class BaseSession(Dispatcher):
                 self._start_on_close()
 
     def _accept(self) -> None:
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             raise RefusedError(401, "the session ended before it was open")
-        if self._state is State.OPENING:
+        if self.state is State.OPENING:
             self._set_state(State.OPEN)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -128,7 +124,7 @@ class BaseSession(Dispatcher):
 
     def abort(self, code: int = 1008, reason: str = "") -> None:
         """Close the session at once and discard what is queued; parameters as for :meth:`close`."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         self._outbox.clear()
         waiting, writing = self._channels()
@@ -142,7 +138,7 @@ class BaseSession(Dispatcher):
 
     def _finish_closing(self) -> None:
         """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
-        if self._state is not State.CLOSING or self._has_awaited_posts:
+        if self.state is not State.CLOSING or self._has_awaited_posts:
             return
         self.flush()
         if self._outbox.head is not None or self._writing_channel is not None:
@@ -192,7 +188,7 @@ class BaseSession(Dispatcher):
 
     def _notify_posts(self) -> None:
         """Tell POSTs that the session has ended. At a shutdown the running handler has time to finish before that."""
-        if self._state is State.CLOSING and self.registry.draining:
+        if self.state is State.CLOSING and self.registry.draining:
             return
         for post in self._posts:
             if post.on_session_end is not None:
@@ -283,7 +279,7 @@ class BaseSession(Dispatcher):
 
     def attach(self, channel: "Channel") -> None:
         """Attach a channel, in place of the present one, whose batch in flight is written again to the new one."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             channel.close(1008, "the session has ended")
             return
         waiting, writing = self._channels()

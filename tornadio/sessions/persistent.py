@@ -78,7 +78,7 @@ class PersistentSession(BaseSession):
 
     def on_timer(self, now: float) -> float | None:
         """Send a heartbeat, or abort a session whose client is silent or does not read."""
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             return None
         if self._handler_lock.locked:
             # A WebSocket is not read while a handler runs: an echo may be waiting unread.
@@ -100,6 +100,6 @@ class PersistentSession(BaseSession):
 
     def check_expiry(self, now: float) -> float | None:
         """Abort a session that is closing for ``session_expiry``: its client does not read the rest."""
-        if self._state is State.CLOSING:
+        if self.state is State.CLOSING:
             self.abort()
         return None

@@ -41,12 +41,12 @@ class PollingSession(BaseSession):
         self._request_ended()
 
     def _request_ended(self) -> None:
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         registry = self.registry
         self._last_request_ended = registry.loop.time()
         registry.schedule_expiry(self, self._last_request_ended + registry.settings.session_expiry)
-        if self._state is State.OPEN and not self._client_returned:
+        if self.state is State.OPEN and not self._client_returned:
             self._handshake_deadline = self._last_request_ended + min(
                 _HANDSHAKE_TIMEOUT, registry.settings.session_expiry
             )
@@ -118,7 +118,7 @@ class PollingSession(BaseSession):
 
     def check_expiry(self, now: float) -> float | None:
         """Abort a session that no request has named for ``session_expiry``."""
-        if self._state is State.OPENING or self._has_awaited_posts or self._channels() != (None, None):
+        if self.state is State.OPENING or self._has_awaited_posts or self._channels() != (None, None):
             return now + self.registry.settings.session_expiry
         deadline = self._last_request_ended + self.registry.settings.session_expiry
         if now < deadline:

@@ -12,6 +12,8 @@ class State(enum.Enum):
     CLOSING = "closing"  # nothing new is queued or handled; what is queued is still delivered
     CLOSED = "closed"  # nothing is queued and there is no channel; on_close may still have to run
 
+    __hash__ = object.__hash__  # members are singletons, and Enum's own is a function in Python
+
 
 TRANSITIONS: Final = {
     State.OPENING: frozenset({State.OPEN, State.CLOSING, State.CLOSED}),

@@ -206,7 +206,8 @@ class FastConnection:
             self.is_trusted or len(data) >= len(proxyprotocol.PREFIX)
         ):
             self._is_new = False
-            self._reset_peek()
+            if self._peeked_bytes:
+                self._reset_peek()
             return True
         if not self.is_trusted:
             logger.warning(
