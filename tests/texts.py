@@ -34,6 +34,20 @@ NO_JSON = [
     *("[" * 100_000, "1e999", "9" * 5000),
 ]
 
+# What could end a string in a script, or the script itself, if it were written there as it is.
+IN_SCRIPTS = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]>",
+    "\"); alert(1); (\"",
+    "'); alert(1); ('",
+    "\\\"); alert(1); //",
+    "\u2028\u2029\n\r\0\x1b\x7f",
+    "&lt;&amp;&#60;",
+    "é中😀",
+    "~m~3~m~abc",
+]  # fmt: skip
+
 CHARACTERS = st.one_of(st.characters(), st.characters(min_codepoint=0x10000), st.characters(categories=["Cs"]))
 TEXTS = st.one_of(st.text(CHARACTERS), st.text(st.sampled_from("~mjh0123é😀\ud83d\ude00")))
 PROTOCOL_TEXTS = st.lists(

@@ -6,6 +6,7 @@ import pytest
 import simplejson
 
 from tests.support import BARE_FORM, Recorder, jsonp_payload
+from tests.texts import IN_SCRIPTS
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_http")
@@ -64,22 +65,7 @@ async def test_an_index_that_is_not_digits_is_400(serve, tail):
     assert len(Recorder.opened) == 1
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "</script><script>alert(1)</script>",
-        "<!--<script>",
-        "]]>",
-        "\"); alert(1); (\"",
-        "'); alert(1); ('",
-        "\\\"); alert(1); //",
-        "\u2028\u2029\n\r\0\x1b\x7f",
-        "&lt;&amp;&#60;",
-        "é中😀",
-        "~m~3~m~abc",
-        {"</script>": "\u2028"},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("message", [*IN_SCRIPTS, {"</script>": "\u2028"}])
 async def test_nothing_in_a_message_leaves_the_string_or_the_script(serve, message):
     served = serve()
     session_id, _ = await served.open("jsonp-polling")
