@@ -1,12 +1,24 @@
+import ast
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-README = Path(__file__).with_name("README.rst").read_text(encoding="utf-8")
+HERE = Path(__file__).resolve().parent
+README = (HERE / "README.rst").read_text(encoding="utf-8")
+
+
+def read_version() -> str:
+    """Return ``tornadio.version``. Imports nothing: what the package needs is not installed before it is."""
+    module = (HERE / "tornadio" / "__init__.py").read_text(encoding="utf-8")
+    numbers = re.search(r"^__version__: Final = (\(.*\))$", module, re.MULTILINE)
+    assert numbers is not None
+    return ".".join(map(str, ast.literal_eval(numbers[1])))
+
 
 setup(
     name="TornadIO",
-    version="1.1.0",
+    version=read_version(),
     description="Socket.IO 0.6 server on top of the Tornado framework",
     long_description=README,
     long_description_content_type="text/x-rst",

@@ -1,6 +1,6 @@
 """TornadIO: a Socket.IO 0.6 server on Tornado.
 
-Public are the names in ``__all__`` here, and what :mod:`tornadio.errors`, :mod:`tornadio.settings` and
+Public are the names in ``__all__`` here, the version, and what :mod:`tornadio.errors`, :mod:`tornadio.settings` and
 :mod:`tornadio.proto` export, each in its ``__all__``. The modules named as in TornadIO 0.0.5 (``conn``, ``router``,
 ``server``, ``session``, ``pollingsession``, ``polling``, ``persistent``, ``periodic``, ``flashserver``) stay importable
 with their classes. Everything else is internal and may change in any version.
@@ -11,16 +11,26 @@ Names are imported at their first use (PEP 562): ``import tornadio.proto`` impor
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+# The version, as numbers that compare: ``tornadio.__version__ >= (1, 1)``. setup.py reads this line.
+__version__: Final = (1, 1, 0)
+version: Final = ".".join(map(str, __version__))
+
 _MODULE_OF: Final = {
     "AsyncEmitter": "tornadio.cluster.emitter",
     "Bus": "tornadio.cluster.bus",
+    "BusError": "tornadio.errors",
+    "CallerError": "tornadio.errors",
     "Emitter": "tornadio.cluster.emitter",
+    "EncodeError": "tornadio.errors",
     "Group": "tornadio.sessions.groups",
     "HealthHandler": "tornadio.observability.health",
     "RedisBus": "tornadio.cluster.redis",
     "Router": "tornadio.router",
+    "Settings": "tornadio.settings",
+    "SettingsError": "tornadio.errors",
     "SocketConnection": "tornadio.conn",
     "SocketServer": "tornadio.server",
+    "TornadIOError": "tornadio.errors",
     "get_router": "tornadio.router",
 }
 # Modules that ``import tornadio`` alone made attributes of this package in 0.0.5 and 1.0.
@@ -60,11 +70,17 @@ if TYPE_CHECKING:
     from tornadio.cluster.emitter import Emitter as Emitter
     from tornadio.cluster.redis import RedisBus as RedisBus
     from tornadio.conn import SocketConnection as SocketConnection
+    from tornadio.errors import BusError as BusError
+    from tornadio.errors import CallerError as CallerError
+    from tornadio.errors import EncodeError as EncodeError
+    from tornadio.errors import SettingsError as SettingsError
+    from tornadio.errors import TornadIOError as TornadIOError
     from tornadio.observability.health import HealthHandler as HealthHandler
     from tornadio.router import Router as Router
     from tornadio.router import get_router as get_router
     from tornadio.server import SocketServer as SocketServer
     from tornadio.sessions.groups import Group as Group
+    from tornadio.settings import Settings as Settings
 else:
 
     def __getattr__(name: str) -> Any:

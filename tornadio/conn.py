@@ -18,7 +18,13 @@ class SocketConnection:
     """One client's connection, as the application subclasses it: with :meth:`on_message`, and optionally
     :meth:`on_open` and :meth:`on_close`.
 
-    :func:`tornadio.get_router` makes an object of the subclass for each client, without arguments.
+    :func:`tornadio.get_router` makes an object of the subclass for each client. An ``__init__`` takes no arguments; one
+    that was written for TornadIO 0.0.5, with its three or with ``*args``, gets these, and may call this class's with
+    them. No subclass needs them.
+
+    :param protocol: the module :mod:`tornadio.proto`, whose ``encode`` and ``decode`` are the codec.
+    :param io_loop: the ``tornado.ioloop.IOLoop`` on which the connection lives.
+    :param heartbeat_interval: the router's setting of that name, in seconds.
 
     The three handlers may be coroutines. Those of one connection run one at a time, messages in the order in which the
     client sent them. :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection,
@@ -27,6 +33,9 @@ class SocketConnection:
 
     # Set by the session before on_open. Not "_session": applications have sessions, too, and give them that name.
     _tornadio_session: "BaseSession"
+
+    def __init__(self, protocol: Any = None, io_loop: Any = None, heartbeat_interval: float | None = None) -> None:
+        """Do nothing: constructors that were written for 0.0.5 call this one, with their arguments."""
 
     def on_open(self, request: "HTTPServerRequest", *args: Any, **kwargs: Any) -> Any:
         """Called when a client has connected. The client receives nothing before this has returned.

@@ -1,12 +1,15 @@
 """``get_router``: from a connection class to one entry in a Tornado application's routing."""
 
 import asyncio
+import dataclasses
 import inspect
 import re
 import socket
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
+import tornado.web
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.routing import AnyMatches, PathMatches, Rule
@@ -20,17 +23,22 @@ from tornadio.logs import get_logger
 from tornadio.net.tasks import GRACE_SECONDS
 from tornadio.sessions.groups import Group, Groups
 from tornadio.sessions.registry import SessionRegistry
-from tornadio.settings import Settings, make_settings
+from tornadio.settings import Settings, make_settings, names_given, of_application, with_application_settings
 from tornadio.transports.base import TransportHandler
+from tornadio.transports.construction import connection_factory
 from tornadio.transports.endpoint import Endpoint
-from tornadio.transports.paths import EndpointRouter, ResourcePaths
+from tornadio.transports.paths import BY_NAME, EndpointRouter, ResourcePaths
 from tornadio.web.exchange import Exchange
 from tornadio.web.fastpath import FastPathRule
-from tornadio.web.hosts import make_host_rule
+from tornadio.web.hosts import HostRule, make_host_rule
 from tornadio.web.origins import OriginRule
 from tornadio.web.script import ClientScriptHandler
 
 logger = get_logger(__name__)
+
+# Names of TornadIO 0.0.5: each transport's handler, and the settings with their defaults.
+PROTOCOLS: Final[Mapping[str, type[TransportHandler]]] = MappingProxyType(BY_NAME)
+DEFAULT_SETTINGS: Final[Mapping[str, Any]] = MappingProxyType(dataclasses.asdict(Settings()))
 
 
 class RouterRule(FastPathRule):
@@ -40,13 +48,16 @@ class RouterRule(FastPathRule):
     """
 
     def __init__(self, router: "Router", endpoint: Endpoint, paths: ResourcePaths) -> None:
+        self.router = router
         # A router that has no handler for a request leaves it to the rules behind it.
         transports = Rule(AnyMatches(), EndpointRouter(endpoint, paths))
         script = Rule(PathMatches(re.escape(paths.script)), ClientScriptHandler)
         super().__init__(AnyMatches(), [transports, script])
-        self.router = router
         self._endpoint = endpoint
         self._paths = paths
+
+    def added_to(self, application: tornado.web.Application) -> None:
+        self.router._use_application_settings(application.settings)
 
     def find_fast_handler(self, exchange: Exchange) -> TransportHandler | None:
         match = self._paths.match(exchange.path, exchange.query)
@@ -60,16 +71,17 @@ class Router:
         self,
         connection_class: type[SocketConnection],
         settings: Settings,
+        own_settings: frozenset[str],
         resource: str,
         loop: IOLoop | None,
         extra_re: str | None,
         extra_sep: str,
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
-        self._sessions = SessionRegistry(settings, asyncio_loop)
-        origins = OriginRule(settings.origins)
-        hosts = make_host_rule(settings.hosts, origins, socket.gethostname())
-        self._endpoint = Endpoint(resource, connection_class, settings, origins, hosts, self._sessions)
+        sessions = self._sessions = SessionRegistry(settings, asyncio_loop)
+        self._own_settings = own_settings  # the names of those that get_router was given
+        factory = connection_factory(connection_class, lambda: sessions.settings)
+        self._endpoint = Endpoint(resource, factory, settings, *_make_rules(settings), sessions)
         self._paths = ResourcePaths(resource, extra_re, extra_sep)
         self._relay = _connect_relay(self._sessions, settings, resource)
         self._groups = Groups(self._sessions, self._relay)
@@ -110,6 +122,31 @@ class Router:
         if self._relay is not None:
             loop.add_callback(self._relay.start)
 
+    def _use_application_settings(self, application_settings: Mapping[str, Any]) -> None:
+        """Use settings of ``get_router`` that an application has, where the router was given none of its own.
+
+        :raises SettingsError: one of these is wrong.
+        """
+        endpoint = self._endpoint
+        settings = with_application_settings(endpoint.settings, self._own_settings, application_settings)
+        if settings == endpoint.settings:
+            return
+        try:
+            origins, hosts = _make_rules(settings)
+        except SettingsError as error:
+            raise of_application(error) from None
+        names = [name for name in DEFAULT_SETTINGS if getattr(settings, name) != getattr(endpoint.settings, name)]
+        logger.warning(
+            "%s: tornado.web.Application has settings of this router, which count: %s. They belong into the second "
+            "argument of get_router",
+            endpoint.resource,
+            ", ".join(names),
+        )
+        endpoint.settings = self._sessions.settings = settings
+        endpoint.origins, endpoint.hosts = origins, hosts
+        if self._relay is not None:
+            self._relay.limit = settings.max_send_buffer
+
     def _set_log_function(self, log_function: Callable[[Any], None]) -> None:
         """Set the function that logs requests to this router: the application's setting ``log_function``."""
         self._endpoint.log_request = log_function
@@ -141,6 +178,15 @@ class Router:
             await self._relay.close(max(deadline - loop.time(), GRACE_SECONDS))
 
 
+def _make_rules(settings: Settings) -> tuple[OriginRule, HostRule]:
+    """Make the rules for the settings ``origins`` and ``hosts``.
+
+    :raises SettingsError: an entry of one of them that is none.
+    """
+    origins = OriginRule(settings.origins)
+    return origins, make_host_rule(settings.hosts, origins, socket.gethostname())
+
+
 def _connect_relay(sessions: SessionRegistry, settings: Settings, resource: str) -> Relay | None:
     """Make the relay between the sessions and the bus; ``None`` without a bus."""
     if settings.bus is None:
@@ -152,7 +198,7 @@ def _connect_relay(sessions: SessionRegistry, settings: Settings, resource: str)
 
 def get_router(
     handler: type[SocketConnection],
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | Settings | None = None,
     resource: str = "socket.io",
     io_loop: IOLoop | None = None,
     extra_re: str | None = None,
@@ -161,8 +207,10 @@ def get_router(
     """Make a router for a connection class. Touches no event loop.
 
     :param handler: a subclass of :class:`tornadio.SocketConnection`; each client gets an instance, made without
-        arguments.
-    :param settings: see :class:`tornadio.settings.Settings`.
+        arguments, or with those of TornadIO 0.0.5 where its constructor takes them.
+    :param settings: a :class:`tornadio.Settings`, or a dict of what that takes. One that is not given is taken from the
+        settings of the ``tornado.web.Application``, where programs for TornadIO 0.0.5 often have them; a line in the
+        log names what was found. ``bus`` and ``node`` are not: there these names may mean anything.
     :param resource: the first part of the URLs' paths, as given to the client's ``io.Socket``; percent-encoded where a
         path has to be. ``'socket.io/*'``, as TornadIO 0.0.5 wrote it, is ``'socket.io'``.
     :param io_loop: the loop that the connections will live on; the running one by default.
@@ -173,7 +221,8 @@ def get_router(
     _check_handler(handler)
     resource = check_resource(resource)
     _check_extra(extra_re, extra_sep)
-    return Router(handler, make_settings(settings), resource, io_loop, extra_re, extra_sep or "")
+    made = make_settings(settings)
+    return Router(handler, made, names_given(settings), resource, io_loop, extra_re, extra_sep or "")
 
 
 def _check_handler(handler: Any) -> None:

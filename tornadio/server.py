@@ -29,7 +29,7 @@ from tornadio.net.tasks import Tasks, loop_is_running
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
 from tornadio.router import RouterRule
-from tornadio.web.arguments import checked_flag, checked_port, checked_seconds, checked_tls
+from tornadio.web.arguments import checked_address, checked_flag, checked_port, checked_seconds, checked_tls
 from tornadio.web.bodiless import NotFoundHandler
 from tornadio.web.fastpath import FastPath, missing_interfaces
 from tornadio.web.flash import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
@@ -45,7 +45,8 @@ _SHUTDOWN_SECONDS: Final = 10.0
 
 
 class SocketServer(TornadoServer):
-    """Serves an application, and its routers, on ``socket_io_port`` (8001) of ``socket_io_address`` (all).
+    """Serves an application, and its routers, on ``socket_io_port`` (8001) of ``socket_io_address`` (all), or where the
+    arguments say.
 
     Reads the application's settings ``socket_io_port``, ``socket_io_address``, ``flash_policy_port`` and
     ``flash_policy_file``. Sets its settings ``log_function`` and ``default_handler_class``, where they are not set (to
@@ -65,6 +66,8 @@ class SocketServer(TornadoServer):
     :param ssl_options: an ``ssl.SSLContext``, or its options as a dict with ``certfile``.
     :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server; the constructor returns after
         that. With ``False`` it returns at once, and the application runs the loop.
+    :param port: listen on this port, whatever ``socket_io_port`` says; 0 is any that is free.
+    :param address: listen on this address, whatever ``socket_io_address`` says; ``''`` is all addresses.
     :param header_timeout: seconds, above zero, that a request's headers may take to arrive, also the first and the
         next ones.
     :param body_timeout: seconds, above zero, that a request's body may take.
@@ -73,12 +76,12 @@ class SocketServer(TornadoServer):
     :param fast_path: respond to simple requests to transports without Tornado's HTTP, which takes several times as
         long. ``False`` has Tornado read every request; so have ``no_keep_alive``, an application that overrides
         ``find_handler`` or ``start_request``, and a version of Tornado that lacks what the fast path needs.
-    :ivar port: the port that it listens on, also where ``socket_io_port`` is 0, any that is free.
+    :ivar port: the port that it listens on, also where 0 was asked for, any that is free.
     :ivar routers: the :class:`tornadio.Router` objects that were found in the application's rules.
     :ivar is_draining: whether :meth:`shutdown` was called.
     :raises OSError: the port can't be bound, or ``flash_policy_file`` not be read.
     :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
-    :raises tornadio.errors.SettingsError: an argument, or one of the settings, is not valid; nothing listens.
+    :raises tornadio.errors.SettingsError: an argument, or a setting of the application, is not valid; nothing listens.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class SocketServer(TornadoServer):
         ssl_options: dict[str, Any] | ssl.SSLContext | None = None,
         auto_start: bool = True,
         *,
+        port: int | None = None,
+        address: str | None = None,
         header_timeout: float = 20.0,
         body_timeout: float = 20.0,
         drain_delay: float = 0.0,
@@ -129,18 +134,28 @@ class SocketServer(TornadoServer):
         self._stopping: asyncio.Task[None] | None = None
         # All settings are read before a port is bound, so that an error leaves nothing that listens.
         settings = application.settings
-        port = checked_port(settings, "socket_io_port", 8001)
-        policy_port = checked_port(settings, "flash_policy_port", DEFAULT_PORT)
+        if port is None:
+            port = checked_port("socket_io_port", settings.get("socket_io_port"), 8001)
+        else:
+            port = checked_port("port", port, port)
+        if address is None:
+            address = checked_address("socket_io_address", settings.get("socket_io_address"))
+        else:
+            address = checked_address("address", address)
+        policy_port = checked_port("flash_policy_port", settings.get("flash_policy_port"), DEFAULT_PORT)
         policy_file = settings.get("flash_policy_file")
         policy = None if policy_file is None else Path(policy_file).read_bytes()
         self._applications, rules = walk_rules(application)
-        self.routers = tuple(dict.fromkeys(rule.router for rule in rules if isinstance(rule, RouterRule)))
+        found = [(rule.router, around) for rule, around in rules if isinstance(rule, RouterRule)]
+        for router, around in found:
+            router._use_application_settings(around)
+        self.routers = tuple(dict.fromkeys(router for router, around in found))
         self._change_application(application)
-        self._listen(port, settings.get("socket_io_address", ""))
+        self._listen(port, address)
         domains = [domain for router in self.routers for domain in router._policy_domains]
         self._policy = flash_policy(domains, self.port) if policy is None else policy
         if policy_file is not None or settings.get("flash_policy_port") is not None:
-            self._start_flash_server(policy_port, settings.get("socket_io_address", ""))
+            self._start_flash_server(policy_port, address)
         for router in self.routers:
             router._start(io_loop or IOLoop.current())
         if auto_start:
@@ -165,7 +180,12 @@ class SocketServer(TornadoServer):
         try:
             sockets = bind_sockets(port, address)
         except OSError as error:
-            logger.error("can't listen on port %d (%s): stop what does, or set socket_io_port or _address", port, error)
+            logger.error(
+                "can't listen on port %d (%s): stop what does, or choose another port or address: the application's "
+                "settings socket_io_port and socket_io_address, or these arguments of SocketServer",
+                port,
+                error,
+            )
             raise
         self.add_sockets(sockets)
         self.port: int = sockets[0].getsockname()[1]

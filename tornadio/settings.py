@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,7 +135,8 @@ _HOSTS: Final = _checked(functools.partial(_check_list_or_none, "example.com"))
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The keys of ``get_router``'s ``settings``, with their defaults. Times are seconds above zero, sizes bytes.
+    """The settings of a router, for ``get_router``, which takes a dict with these keys as well. Times are seconds above
+    zero, sizes bytes. Lists are kept as tuples.
 
     :ivar enabled_protocols: transports that this router serves; the others answer 403.
     :ivar session_check_interval: how often expired sessions are looked for.
@@ -161,17 +162,18 @@ class Settings:
     :ivar bus: what connects this router with those of the same resource in other processes: the URL of a Redis, or an
         object; ``None`` for nothing.
     :ivar node: what the ids of this router's sessions begin with, ``[0-9a-z]``.
+    :raises tornadio.errors.SettingsError: a value out of range; the message says what is right.
     """
 
-    enabled_protocols: tuple[str, ...] = field(default=PROTOCOLS, metadata=_checked(_check_protocols))
+    enabled_protocols: Collection[str] = field(default=PROTOCOLS, metadata=_checked(_check_protocols))
     session_check_interval: float = field(default=15.0, metadata=_SECONDS)
     session_expiry: float = field(default=30.0, metadata=_SECONDS)
     heartbeat_interval: float = field(default=12.0, metadata=_SECONDS)
     heartbeat_timeout: float = field(default=30.0, metadata=_SECONDS)
     open_timeout: float = field(default=30.0, metadata=_SECONDS)
     xhr_polling_timeout: float = field(default=20.0, metadata=_SECONDS)
-    origins: tuple[str, ...] | None = field(default=None, metadata=_ORIGINS)
-    hosts: tuple[str, ...] | None = field(default=None, metadata=_HOSTS)
+    origins: Collection[str] | None = field(default=None, metadata=_ORIGINS)
+    hosts: Collection[str] | None = field(default=None, metadata=_HOSTS)
     max_message_size: int = field(default=1 << 20, metadata=_COUNT)
     max_send_buffer: int = field(default=16 << 20, metadata=_COUNT)
     max_sessions: int = field(default=100_000, metadata=_COUNT)
@@ -180,37 +182,88 @@ class Settings:
     bus: "str | Bus | None" = field(default=None, repr=False, metadata=_checked(_check_bus))
     node: str = field(default="", metadata=_checked(_check_node))
 
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+
 
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     each.name: each.metadata["check"] for each in dataclasses.fields(Settings)
 }
 
 
-def make_settings(given: Mapping[str, Any] | None) -> Settings:
+# What is read from an application's settings as well: all but two names, which there may mean anything.
+_OF_APPLICATIONS: Final = tuple(name for name in _CHECKS if name not in ("bus", "node"))
+
+
+def make_settings(given: Mapping[str, Any] | Settings | None) -> Settings:
     """Validate the settings that ``get_router`` was given.
 
     :raises SettingsError: an unknown name or a value out of range; the message says what is right.
     """
-    if given is None:
-        return Settings()
-    if not isinstance(given, Mapping):
-        raise SettingsError(f"settings must be a dict, not {type(given).__name__}")
-    settings = Settings(**{name: _validated(name, value) for name, value in given.items()})
+    if isinstance(given, Settings):
+        settings = given
+    elif given is None:
+        settings = Settings()
+    elif isinstance(given, Mapping):
+        _check_names(given)
+        settings = Settings(**given)
+    else:
+        raise SettingsError(f"settings must be a dict or tornadio.Settings, not {type(given).__name__}")
+    _warn_of_late_heartbeats(settings)
+    return settings
+
+
+def names_given(given: Mapping[str, Any] | Settings | None) -> frozenset[str]:
+    """Return the names of the settings that ``get_router`` was given: of a :class:`Settings` those that differ from the
+    defaults.
+    """
+    if isinstance(given, Settings):
+        default = Settings()
+        return frozenset(name for name in _CHECKS if getattr(given, name) != getattr(default, name))
+    return frozenset(given or ())
+
+
+def with_application_settings(settings: Settings, own: frozenset[str], application: Mapping[str, Any]) -> Settings:
+    """Return a router's settings with those of its application, where the router was given none of its own: TornadIO
+    0.0.5 was often given them there. ``bus`` and ``node`` are not read from an application.
+
+    :param own: the names that the router was given.
+    :param application: ``tornado.web.Application.settings``.
+    :raises SettingsError: a value out of range; the message says that the application has it.
+    """
+    found = {name: application[name] for name in _OF_APPLICATIONS if name in application and name not in own}
+    try:
+        changed = dataclasses.replace(settings, **found)
+    except SettingsError as error:
+        raise of_application(error) from None
+    if changed.heartbeat_interval != settings.heartbeat_interval:
+        _warn_of_late_heartbeats(changed)
+    return changed
+
+
+def of_application(error: SettingsError) -> SettingsError:
+    """Return the error for a wrong setting of a router that an application has."""
+    return SettingsError(
+        f"in the settings of tornado.web.Application, which count where get_router was given none: {error}"
+    )
+
+
+def _warn_of_late_heartbeats(settings: Settings) -> None:
     if settings.heartbeat_interval >= _CLIENT_TIMEOUT:
         logger.warning(
             "heartbeat_interval is %g s, but 0.6 clients disconnect after %g s of silence: set it lower",
             settings.heartbeat_interval,
             _CLIENT_TIMEOUT,
         )
-    return settings
 
 
-def _validated(name: str, value: Any) -> Any:
-    check = _CHECKS.get(name)
-    if check is not None:
-        return check(name, value)
-    if name in _APPLICATION_SETTINGS:
-        raise SettingsError(
-            f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
-        )
-    raise SettingsError(f"unknown setting {name!r}{_suggestion(name, tuple(_CHECKS))}")
+def _check_names(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if name in _CHECKS:
+            continue
+        if name in _APPLICATION_SETTINGS:
+            raise SettingsError(
+                f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
+            )
+        raise SettingsError(f"unknown setting {name!r}{_suggestion(name, tuple(_CHECKS))}")

@@ -35,12 +35,13 @@ class Relay:
     :param resource: the router's.
     :param limit: bytes that one message may have on the bus, and that all messages in the queue may have together.
     :param deliver: called with the frames of each message for all connections of this router.
+    :ivar limit: as given; may be changed.
     """
 
     def __init__(self, bus: "Bus", resource: str, limit: int, deliver: Deliver) -> None:
         self._bus = bus
         self._resource = resource
-        self._limit = limit
+        self.limit = limit
         self._publisher = secrets.token_hex(8)
         # A bus delivers to its publisher, too. Messages that begin so are our own, and were delivered before: they are
         # recognized by their first bytes, without decoding JSON.
@@ -73,17 +74,17 @@ class Relay:
             logger.debug("%s: published after the end: dropped", self._resource)
             return
         data = pack(self._publisher, frames)
-        if len(data) > self._limit:
+        if len(data) > self.limit:
             logger.warning(
                 "%s: a message reaches this process alone, on the bus it is %d bytes, max_send_buffer is %d",
                 self._resource,
                 len(data),
-                self._limit,
+                self.limit,
             )
             return
         self._queue.append((channel_name(self._resource, group), data))
         self._queued_bytes += len(data)
-        while self._queued_bytes > self._limit:  # never the newest: it was checked against the limit above
+        while self._queued_bytes > self.limit:  # never the newest: it was checked against the limit above
             self._queued_bytes -= len(self._queue.popleft()[1])
             self._drop(1, "too much waits for the bus")
         if loop_is_running():  # not at import time: then the first session, or the server, starts the relay
@@ -192,8 +193,8 @@ class Relay:
         if deliver is None or self._is_closed or data.startswith(self._own_prefix):
             return
         try:
-            if len(data) > self._limit:
-                raise ProtocolError(f"{len(data)} bytes, max_send_buffer is {self._limit}")
+            if len(data) > self.limit:
+                raise ProtocolError(f"{len(data)} bytes, max_send_buffer is {self.limit}")
             deliver(unpack(data))
         except ProtocolError as error:
             logger.warning("what came from the bus on %s is no message: %s", channel, error)

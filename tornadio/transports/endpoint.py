@@ -14,10 +14,11 @@ from tornadio.web.origins import OriginRule
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Endpoint:
-    """The context that a router gives the handlers of its requests.
+    """The context that a router gives the handlers of its requests. Settings and rules may change until the first of
+    them, when the application turns out to have settings of the router.
 
     :ivar resource: the first part of the router's paths, without slashes around it.
-    :ivar connection_class: what each client gets an instance of.
+    :ivar make_connection: makes the application's object for a client.
     :ivar settings: the router's.
     :ivar origins: which pages may connect.
     :ivar hosts: names that clients may ask for this server by, in their ``Host`` header.
@@ -26,7 +27,7 @@ class Endpoint:
     """
 
     resource: str
-    connection_class: type[SocketConnection]
+    make_connection: Callable[[], SocketConnection]
     settings: Settings
     origins: OriginRule
     hosts: HostRule
@@ -37,7 +38,8 @@ class Endpoint:
 class TransportPath(NamedTuple):
     """The parts of a request's path besides the resource and the transport's name, percent-decoded.
 
-    :ivar session_id: the part behind the transport's name; empty in a request for a new session.
+    :ivar session_id: the part behind the transport's name; empty in a request for a new session, as each to a WebSocket
+        transport is.
     :ivar tail: all that follows the session id.
     :ivar extra: the part between resource and transport, which ``extra_re`` matched.
     """

@@ -43,7 +43,7 @@ def open_session(
     address = counted_address(request)
     try:
         endpoint.sessions.check_capacity(address)  # before the connection class is instantiated
-        session = endpoint.sessions.create(session_class, endpoint.connection_class(), transport, address)
+        session = endpoint.sessions.create(session_class, endpoint.make_connection(), transport, address)
         opened = session.open(request, extra)
     except PeerError as error:
         _abort(session)

@@ -122,18 +122,18 @@ class ResourcePaths:
             return self._match_resource(path) if is_below else None
         if not path.startswith(self._extra_prefix):
             return _UNKNOWN if is_below else None
-        found = self._match_extra(path, self._extra, _BY_NAME)
+        found = self._match_extra(path, self._extra, BY_NAME)
         if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
             return _UNKNOWN
         return found
 
     def _match_resource(self, path: str) -> Match:
         name, _, rest = path[len(self._resource_prefix) :].partition("/")
-        handler = _BY_NAME.get(name)
-        # A WebSocket's path names no session, so nothing follows the transport's name.
-        if handler is None or (rest and handler.is_websocket):
+        handler = BY_NAME.get(name)
+        if handler is None:
             return _UNKNOWN
-        session_id, _, tail = rest.partition("/")
+        # A WebSocket's path names no session: what follows the transport's name means nothing, as in TornadIO 0.0.5.
+        session_id, _, tail = ("", "", rest) if handler.is_websocket else rest.partition("/")
         found = TransportPath(session_id, tail)
         return Match(handler, found) if "%" not in path else _decoded(handler, found)
 
@@ -146,11 +146,12 @@ class ResourcePaths:
         start, end, tried = len(self._extra_prefix), len(path), 0
         while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
             handler = handlers.get(path[slash + 1 : end])
-            if handler is not None and not (handler.is_websocket and path[end + 1 :]):
+            if handler is not None:
                 tried += 1
                 piece = path[start:slash]
                 if extra.fullmatch(piece):
-                    session_id, _, tail = path[end + 1 :].partition("/")
+                    rest = path[end + 1 :]
+                    session_id, _, tail = ("", "", rest) if handler.is_websocket else rest.partition("/")
                     found = TransportPath(session_id, tail, piece)
                     if "%" not in path and path.isprintable():
                         return Match(handler, found)
@@ -175,7 +176,7 @@ def _checked(match: Match, piece: str, extra: re.Pattern[str]) -> Match:
     return match
 
 
-_BY_NAME: Final[dict[str, type[TransportHandler]]] = {
+BY_NAME: Final[dict[str, type[TransportHandler]]] = {
     name: pkgutil.resolve_name(handler) for name, handler in HANDLERS.items()
 }
 # Clients of Socket.IO 0.7 to 0.9 ask for /socket.io/1/: the version of their protocol.

@@ -30,12 +30,11 @@ def checked_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def checked_port(settings: dict[str, Any], name: str, default: int) -> int:
-    """Check a port among an application's settings, and return it as ``int``.
+def checked_port(name: str, value: Any, default: int) -> int:
+    """Check a port, and return it as ``int``; the default for ``None``.
 
     :raises SettingsError: not a port.
     """
-    value = settings.get(name)
     if value is None:
         return default
     try:
@@ -45,6 +44,18 @@ def checked_port(settings: dict[str, Any], name: str, default: int) -> int:
     if not 0 <= port < 1 << 16:
         raise SettingsError(f"{name} must be a port from 0 (any that is free) to 65535, not {value!r}")
     return port
+
+
+def checked_address(name: str, value: Any) -> str:
+    """Check an address to listen on, and return it; ``''``, all addresses, for ``None``.
+
+    :raises SettingsError: not a text.
+    """
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(
+            f"{name} must be an address or host name, such as '127.0.0.1', or '' for all, not {value!r}"
+        )
+    return value or ""
 
 
 def checked_tls(value: Any) -> dict[str, Any] | ssl.SSLContext | None:

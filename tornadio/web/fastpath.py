@@ -48,10 +48,10 @@ from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import parse_simple_request
 from tornadio.web.peers import Client, Peers
-from tornadio.web.tornadohttp import ContextRequest, ServedRequest
+from tornadio.web.tornadohttp import ApplicationRule, ContextRequest, ServedRequest
 
 
-class FastPathRule(Rule):
+class FastPathRule(ApplicationRule):
     """A rule of an application's routing, for which the fast path may serve requests."""
 
     def find_fast_handler(self, exchange: Exchange) -> FastHandler | None:

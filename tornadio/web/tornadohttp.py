@@ -4,7 +4,8 @@ With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces 
 so that two files are to be checked against a new version of Tornado. The interfaces are:
 ``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
 ``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
-without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; the routers of an ``Application``.
+without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; the routers of an ``Application``,
+which replace the target of a rule, where it is a list, by a router with the attribute ``application``.
 """
 
 import asyncio
@@ -424,17 +425,43 @@ def overrides_routing(application: tornado.web.Application) -> bool:
     return any(getattr(type(application), name) is not getattr(tornado.web.Application, name) for name in names)
 
 
-def walk_rules(application: tornado.web.Application) -> tuple[list[tornado.web.Application], list[Rule]]:
-    """Return the applications in an application's rules, itself included, and the rules of all, nested ones, too."""
-    waiting: list[Any] = [application]
+class ApplicationRule(Rule):
+    """A rule with a list of rules as its target, which is told which application it becomes an entry of."""
+
+    @property
+    def target(self) -> Any:
+        """As of every rule; Tornado replaces the list by a router of the application's."""
+        return self._target
+
+    @target.setter
+    def target(self, target: Any) -> None:
+        self._target = target
+        application = getattr(target, "application", None)
+        if isinstance(application, tornado.web.Application):
+            self.added_to(application)
+
+    def added_to(self, application: tornado.web.Application) -> None:
+        """Hook: an application, whose constructor may still run, has taken this rule. Errors are raised into the call
+        that adds the rule.
+        """
+
+
+def walk_rules(
+    application: tornado.web.Application,
+) -> tuple[list[tornado.web.Application], list[tuple[Rule, dict[str, Any]]]]:
+    """Return the applications in an application's rules, itself included, and the rules of all, nested ones, too: each
+    with the settings of the application that it is in, and of those around that where it has none.
+    """
+    waiting: list[tuple[Any, dict[str, Any]]] = [(application, {})]
     applications: list[tornado.web.Application] = []
-    rules: list[Rule] = []
+    rules: list[tuple[Rule, dict[str, Any]]] = []
     while waiting:
-        target = waiting.pop()
+        target, settings = waiting.pop()
         if isinstance(target, tornado.web.Application):
             applications.append(target)
-            waiting += [target.default_router, target.wildcard_router]
+            settings = settings | target.settings
+            waiting += [(target.default_router, settings), (target.wildcard_router, settings)]
         elif isinstance(target, RuleRouter):
-            rules += target.rules
-            waiting += [rule.target for rule in target.rules]
+            rules += [(rule, settings) for rule in target.rules]
+            waiting += [(rule.target, settings) for rule in target.rules]
     return applications, rules
