@@ -57,8 +57,8 @@ async def test_get_without_session_id_opens_a_jsonp_session(serve, tail):
 
 
 @pytest.mark.parametrize("transport", ["websocket", "flashsocket"])
-@pytest.mark.parametrize("tail", ["", "/", "?a=b", "/?a=b"])
-async def test_websocket_urls_may_end_in_a_slash(serve, transport, tail):
+@pytest.mark.parametrize("tail", ["", "/", "?a=b", "/?a=b", "/123", "/123/456", "/123?a=b"])
+async def test_websocket_urls_may_end_in_anything(serve, transport, tail):
     response = await serve().request("GET", f"/socket.io/{transport}{tail}")
     assert (response.status, response.text) == (400, 'this is a WebSocket: "Upgrade: websocket" is missing')
 
@@ -138,6 +138,7 @@ async def test_extra_stands_between_resource_and_transport(serve, transport):
         # The transport is the last one with a fitting extra before it.
         (r".+", "/", "/chat/xhr-polling/a/xhr-polling/", "xhr-polling/a"),
         (r"[^/]+", "/", "/chat/room/xhr-polling//xhr-polling/websocket/1", "room"),
+        (r"[^/]+", "/", "/chat/websocket/xhr-polling//1", "websocket"),
         (r".+", "/", "/chat/room/jsonp-polling//1/1", "room"),
         (r".+", "/", "/chat/room/xhr-polling//1", "room"),
     ],
@@ -268,7 +269,7 @@ async def test_the_application_keeps_everything_else(serve, path):
         "/socket.io/xhr",
         "/socket.io/xhr-pollingx/",
         "/socket.io/XHR-polling/",
-        "/socket.io/websocket/1290",
+        "/socket.io/websocketx/",
         "/socket.io//xhr-polling/",
         "/socket.io/123/xhr-polling/",
         "/socket.io/no/such/thing",

@@ -327,6 +327,56 @@ async def test_extra_and_another_resource(serve, version):
     assert Recorder.opened[0].events == [("open", "123")]
 
 
+TAILS = ["/123", "/123/456/", "/123?a=b", "//1290000000000", "/%C3%A9", "/xhr-polling/", "/websocket"]
+
+
+@every_way
+@every_version
+@pytest.mark.parametrize("transport", ["websocket", "flashsocket"])
+@pytest.mark.parametrize("tail", TAILS)
+async def test_a_url_with_something_behind_it_opens_a_websocket(serve, version, transport, tail):
+    served = serve()
+    peer = await opened(served, version, f"/socket.io/{transport}{tail}")
+    await peer.send("~m~2~m~hi")
+    assert await peer.receive() == "~m~2~m~hi"
+    [connection] = served.router.connections
+    assert (connection.transport, Recorder.opened[0].events[0]) == (transport, ("open", ""))
+
+
+@every_way
+@every_version
+@pytest.mark.parametrize("transport", ["websocket", "flashsocket"])
+async def test_something_behind_a_url_with_an_extra(serve, version, transport):
+    served = serve(resource="chat", extra_re=r"\d+", extra_sep="/")
+    await opened(served, version, f"/chat/7/{transport}/123/456?a=b")
+    assert Recorder.opened[0].events == [("open", "7")]
+    assert Recorder.opened[0].transport == transport
+
+
+@every_way
+async def test_something_behind_the_url_is_no_session(serve):
+    served = serve()
+    await opened(served)
+    of_socket = served.router.connections[0].session_id
+    of_polling, _ = await served.open()
+    for session_id in (of_socket, of_polling):
+        await opened(served, path=f"{PATH}/{session_id}")
+        response = await served.request("POST", f"{PATH}/{session_id}/send", UPGRADE, b"data=" + 5 * b"x")
+        assert response.status == 405
+        huge = {"Content-Length": str(1 << 40)}
+        assert (await served.request("POST", f"{PATH}/{session_id}", huge)).status == 405
+    assert len(served.router.connections) == 4
+    assert all(not connection.is_closed for connection in Recorder.opened)
+
+
+@every_way
+@pytest.mark.parametrize("path", [f"{PATH}/123", "/socket.io/flashsocket/123/456?a=b"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
+async def test_another_method_behind_the_url_is_405(serve, path, method):
+    response = await serve().request(method, path)
+    assert (response.status, response.headers["allow"]) == (405, "GET, OPTIONS")
+
+
 # -- Messages ----------------------------------------------------------------------------------------------------------
 
 
