@@ -11,7 +11,7 @@ README = (HERE / "README.rst").read_text(encoding="utf-8")
 def read_version() -> str:
     """Return ``tornadio.version``. Imports nothing: what the package needs is not installed before it is."""
     module = (HERE / "tornadio" / "__init__.py").read_text(encoding="utf-8")
-    numbers = re.search(r"^__version__: Final = (\(.*\))$", module, re.MULTILINE)
+    numbers = re.search(r"^__version__: .* = (\(.*\))$", module, re.MULTILINE)
     assert numbers is not None
     return ".".join(map(str, ast.literal_eval(numbers[1])))
 

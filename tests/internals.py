@@ -110,6 +110,20 @@ def resource_of(router: tornadio.Router) -> str:
     return router._endpoint.resource
 
 
+def factory_of(router: tornadio.Router) -> Callable[[], SocketConnection]:
+    """What makes the router's connections."""
+    return router._endpoint.make_connection
+
+
+def rules_of(router: tornadio.Router) -> tuple[OriginRule, HostRule]:
+    return router._endpoint.origins, router._endpoint.hosts
+
+
+async def drain(router: tornadio.Router) -> None:
+    """End a router's sessions, without waiting for clients that come no more: for one whose server is not ours."""
+    await router._drain(0.01)
+
+
 def relay_of(router: tornadio.Router) -> Relay | None:
     """What carries broadcasts between the router and its bus."""
     return router._sessions.relay

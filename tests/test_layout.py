@@ -255,6 +255,19 @@ def test_type_checkers_see_the_names_where_they_are_imported_from():
     assert imported == tables["_MODULE_OF"] | dict.fromkeys(tables["_MODULES"], "tornadio")
 
 
+def test_the_version_is_numbers_that_compare_and_a_text():
+    assert tornadio.__version__ >= (0, 0, 4)
+    assert tornadio.__version__ < (99,)
+    assert tornadio.version == ".".join(map(str, tornadio.__version__))
+
+
+def test_what_an_application_catches_is_exported():
+    names = ("TornadIOError", "CallerError", "EncodeError", "SettingsError", "BusError")
+    assert {name: getattr(tornadio, name) for name in names} == {name: getattr(tornadio.errors, name) for name in names}
+    assert set(names) <= set(tornadio.__all__)
+    assert tornadio.Settings is tornadio.settings.Settings
+
+
 def test_a_name_that_is_none_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'tornadio' has no attribute 'SocketConection'"):
         _ = tornadio.SocketConection  # type: ignore[attr-defined]
@@ -267,6 +280,12 @@ def loaded_by(statement: str) -> set[str]:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
     return set(ran.stdout.split())
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("name", ["__version__", "version"])
+def test_the_version_is_told_without_an_import(name):
+    assert loaded_by(f"import tornadio; tornadio.{name}") == {"tornadio"} | loaded_by("import importlib, typing")
 
 
 @pytest.mark.external

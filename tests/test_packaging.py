@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import tornadio
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 LEFT_BEHIND = shutil.ignore_patterns(".git", ".*cache", ".hypothesis", ".venv*", "*.egg-info", "build", "dist")
 
@@ -85,6 +87,19 @@ def test_the_metadata_names_the_project_and_its_needs(metadata):
     assert sorted(re.split(r"[^\w-]", need)[0] for need in needs) == ["simplejson", "tornado"]
 
 
+def test_the_version_is_the_packages_own(metadata):
+    assert metadata["Version"] == tornadio.version
+
+
+def test_setup_tells_the_version_without_an_import_of_the_package():
+    program = (
+        "import runpy, sys; sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py');"
+        "print([name for name in sys.modules if name.startswith('tornad')])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout.split("\n")[-3:-1] == [tornadio.version, "[]"]
+
+
 def test_the_newest_entry_of_changes_is_the_version(metadata):
     changes = (REPOSITORY / "CHANGES.rst").read_text(encoding="utf-8")
     assert re.findall(r"^\d+\.\d+\.\d+", changes, re.MULTILINE)[0] == metadata["Version"]
@@ -95,7 +110,7 @@ def test_the_installed_wheel_works_away_from_the_source(archives, tmp_path):
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "site")
     program = (
-        "import tornadio, pathlib; here = pathlib.Path(tornadio.__file__).parent; print(here);"
+        "import tornadio, pathlib; here = pathlib.Path(tornadio.__file__).parent; print(here, tornadio.version);"
         "tornadio.get_router(tornadio.SocketConnection).route()"
     )
     result = subprocess.run(
@@ -106,5 +121,5 @@ def test_the_installed_wheel_works_away_from_the_source(archives, tmp_path):
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == str(tmp_path / "site" / "tornadio")
+    assert result.stdout.strip() == f"{tmp_path / 'site' / 'tornadio'} {tornadio.version}"
     assert result.stderr == ""

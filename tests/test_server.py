@@ -24,7 +24,7 @@ from tornado.routing import HostMatches, PathMatches, Rule, RuleRouter
 import tornadio
 from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import open_client, opened_hybi, request
-from tests.internals import port_of
+from tests.internals import flash_port, port_of
 from tests.support import HTTP_TRANSPORTS, POLLING, Recorder, Served, limit, shut_down, until
 from tornadio.errors import CallerError, SettingsError
 from tornadio.server import SocketServer
@@ -77,6 +77,54 @@ async def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(caplog):
     assert "socket_io_port" in error
     caplog.clear()
     gc.collect()
+
+
+async def test_the_arguments_win_over_the_settings_of_the_application():
+    settings = {"socket_io_port": free_port(), "socket_io_address": "127.8.0.4"}
+    application = tornado.web.Application([], **settings)  # type: ignore[arg-type]
+    server = SocketServer(application, auto_start=False, port=0, address="127.8.0.5")
+    assert server.port != settings["socket_io_port"]
+    _, writer = await asyncio.open_connection("127.8.0.5", server.port)
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.8.0.4", server.port)
+    await shut_down(server)
+
+
+@pytest.mark.parametrize("argument", ["port", "address"])
+async def test_one_argument_leaves_the_other_to_the_settings(argument):
+    port = free_port()
+    settings = {"socket_io_port": port, "socket_io_address": "127.8.0.6"}
+    del settings[f"socket_io_{argument}"]
+    application = tornado.web.Application([], **settings)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {argument: {"port": port, "address": "127.8.0.6"}[argument]}
+    server = SocketServer(application, auto_start=False, **arguments)
+    assert server.port == port
+    _, writer = await asyncio.open_connection("127.8.0.6", port)
+    writer.close()
+    await shut_down(server)
+
+
+async def test_an_empty_address_is_all_addresses_whatever_the_settings_say():
+    application = tornado.web.Application([], socket_io_address="127.8.0.7")
+    server = SocketServer(application, auto_start=False, port=0, address="")
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.close()
+    await shut_down(server)
+
+
+async def test_the_flash_policy_server_listens_on_the_address_of_the_argument():
+    application = tornado.web.Application([], flash_policy_port=free_port(), socket_io_address="127.8.0.8")
+    server = SocketServer(application, auto_start=False, port=0, address="127.8.0.9")
+    _, writer = await asyncio.open_connection("127.8.0.9", flash_port(server))
+    writer.close()
+    await shut_down(server)
+
+
+@pytest.mark.parametrize("value", [80, b"127.0.0.1", ["127.0.0.1"], True])
+async def test_a_wrong_address_of_the_settings_is_an_error_that_says_what_is_right(value):
+    with pytest.raises(SettingsError, match="socket_io_address must be an address or host name, such"):
+        start(socket_io_port=0, socket_io_address=value)
 
 
 @pytest.mark.parametrize("name", ["socket_io_port", "flash_policy_port"])
@@ -549,6 +597,11 @@ WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
     *(("drain_delay", value, "a number of seconds, 0 or more") for value in NO_TIMES),
     *((name, value, "True or False") for name in ("no_keep_alive", "fast_path") for value in ("no", None, 2, 0.0)),
     *(("ssl_options", value, "certfile") for value in NO_TLS),
+    *(
+        ("port", value, "port must be a port from 0 (any that is free) to 65535")
+        for value in ("http", -1, 65536, [8001])
+    ),
+    *(("address", value, "address must be an address or host name") for value in (80, b"127.0.0.1", ["127.0.0.1"])),
     *(("io_loop", each, "tornado.ioloop.IOLoop") for each in ("loop", False)),
     *(("application", each, "tornado.web.Application") for each in NO_APPLICATIONS),
 ]

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 import tornadio
+from tests.internals import settings_of
 from tests.support import brief
 from tornadio.errors import CallerError, SettingsError
-from tornadio.settings import PROTOCOLS, Settings, make_settings
+from tornadio.settings import PROTOCOLS, Settings, make_settings, names_given
 
 TIMES = [
     "session_check_interval",
@@ -113,6 +114,73 @@ def test_one_setting_leaves_the_others_as_they_are():
     assert make_settings({"session_expiry": 60}) == dataclasses.replace(Settings(), session_expiry=60)
 
 
+def test_settings_may_be_given_as_an_object():
+    settings = tornadio.Settings(session_expiry=60, enabled_protocols=["websocket"], origins=["a:80"])
+    assert settings_of(tornadio.get_router(tornadio.SocketConnection, settings)) is settings
+    assert settings == make_settings({"session_expiry": 60, "enabled_protocols": ("websocket",), "origins": ("a:80",)})
+    assert (settings.enabled_protocols, settings.origins) == (("websocket",), ("a:80",))
+    assert isinstance(settings.session_expiry, float)
+    assert hash(settings) == hash(dataclasses.replace(settings))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"session_expiry": -1}, "session_expiry must be above 0 seconds and finite, not -1 (the default is 30)"),
+        ({"max_sessions": 0}, "max_sessions must be a whole number of at least 1, not 0 (the default is 100,000)"),
+        ({"enabled_protocols": ["xhr_polling"]}, "enabled_protocols: no transport 'xhr_polling': did you mean"),
+        ({"hosts": "example.com"}, "hosts must be a list, such as ['example.com']"),
+        ({"node": "A"}, "node must be up to 16 of 0-9 and a-z, not 'A'"),
+    ],
+    ids=brief,
+)
+def test_an_object_is_checked_when_it_is_made_as_a_dict_is_by_the_router(given, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        tornadio.Settings(**given)
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        dataclasses.replace(tornadio.Settings(), **given)
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        tornadio.get_router(tornadio.SocketConnection, given)
+
+
+def test_an_unknown_name_is_an_error_that_names_it():
+    with pytest.raises(TypeError, match="sesion_expiry"):
+        tornadio.Settings(sesion_expiry=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("settings", [Settings(origins=["example.com"]), Settings(hosts=["a:80"])])
+def test_what_the_rules_of_an_object_say_is_checked_by_the_router(settings):
+    with pytest.raises(SettingsError, match=r"is no origin|is no host name"):
+        tornadio.get_router(tornadio.SocketConnection, settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (None, set()),
+        ({}, set()),
+        ({"session_expiry": 30, "origins": None}, {"session_expiry", "origins"}),
+        (Settings(session_expiry=30), set()),
+        (Settings(session_expiry=31, enabled_protocols=["websocket"]), {"session_expiry", "enabled_protocols"}),
+    ],
+)
+def test_a_router_was_given_what_a_dict_names_and_what_an_object_has_changed(given, names):
+    assert names_given(given) == names
+
+
+def test_the_constants_of_the_original():
+    assert list(tornadio.router.PROTOCOLS) == list(PROTOCOLS)
+    assert {name: handler.transport for name, handler in tornadio.router.PROTOCOLS.items()} == {
+        name: name for name in PROTOCOLS
+    }
+    assert dict(tornadio.router.DEFAULT_SETTINGS) == dataclasses.asdict(Settings())
+    for constant in (tornadio.router.PROTOCOLS, tornadio.router.DEFAULT_SETTINGS):
+        with pytest.raises(TypeError):
+            constant["websocket"] = None  # type: ignore[index]
+    own = dict(tornadio.router.DEFAULT_SETTINGS, session_expiry=60)
+    assert settings_of(tornadio.get_router(tornadio.SocketConnection, own)) == Settings(session_expiry=60)
+
+
 def test_settings_do_not_change_any_more():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_settings({}).session_expiry = 1  # type: ignore[misc]
@@ -134,8 +202,10 @@ def test_settings_do_not_change_any_more():
         ({"max_buffer": 1}, "unknown setting 'max_buffer': did you mean 'max_send_buffer'?"),
         ({"nothing like it": 1}, "unknown setting 'nothing like it': there are enabled_protocols,"),
         ({1: 1}, "unknown setting 1: there are enabled_protocols,"),
-        ("session_expiry", "settings must be a dict, not str"),
-        ([("session_expiry", 1)], "settings must be a dict, not list"),
+        ("session_expiry", "settings must be a dict or tornadio.Settings, not str"),
+        (7, "settings must be a dict or tornadio.Settings, not int"),
+        (Settings, "settings must be a dict or tornadio.Settings, not type"),
+        ([("session_expiry", 1)], "settings must be a dict or tornadio.Settings, not list"),
         ({"enabled_protocols": "websocket"}, "enabled_protocols must be a list, such as ['websocket']"),
         ({"enabled_protocols": None}, "enabled_protocols must be a list, such as ['websocket'], not None"),
         ({"enabled_protocols": 6}, "enabled_protocols must be a list, such as ['websocket'], not 6"),

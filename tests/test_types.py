@@ -57,6 +57,12 @@ REVEALED = {
     "tornadio.proto.FRAME": "Literal['~m~']?",
     "tornadio.settings.Settings()": "tornadio.settings.Settings",
     "tornadio.errors.SettingsError('why')": "tornadio.errors.SettingsError",
+    "tornadio.__version__": "tuple[int, int, int]",
+    "tornadio.__version__ >= (0, 0, 4)": "bool",
+    "tornadio.version": "str",
+    "tornadio.Settings(enabled_protocols=['websocket'])": "tornadio.settings.Settings",
+    "tornadio.get_router(Chat, tornadio.Settings(session_expiry=60))": "tornadio.router.Router",
+    "Chat(tornadio.proto, None, 12)": "program.Chat",
 }
 
 

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 # The version, as numbers that compare: ``tornadio.__version__ >= (1, 1)``. setup.py reads this line.
-__version__: Final = (1, 1, 0)
+__version__: Final[tuple[int, int, int]] = (1, 1, 0)
 version: Final = ".".join(map(str, __version__))
 
 _MODULE_OF: Final = {
