@@ -40,6 +40,7 @@ EXTERNAL: Final = (
     "compatibility",
     "deployment",
     "test_benchmarks.py",
+    "test_examples.py",
     "test_packaging.py",
     "test_readme.py",
     "test_types.py",

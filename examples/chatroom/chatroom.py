@@ -1,6 +1,7 @@
 """A chatroom: names, joins and leaves, who is here, and a short history for newcomers.
 
-Start it with `python3 chatroom.py` and open http://localhost:8001/ in two windows.
+Start it with `python3 chatroom.py` and open http://localhost:8001/ in two windows. With `--flash-policy-port=843`, as
+root, it also serves the Flash policy where Flash movies ask for it first.
 
 Page and server send each other JSON objects. The page sends
 
@@ -38,6 +39,9 @@ HERE = Path(__file__).resolve().parent
 
 define("port", 8001, int, "listen on this port")
 define("address", "localhost", str, "listen on this address, '' means all")
+define(
+    "flash_policy_port", None, int, "serve the Flash policy on this port, too; 843, where Flash asks first, needs root"
+)
 define("bus", os.environ.get("BUS"), str, "be one of many processes, which this Redis connects: redis://localhost/")
 define("node", "", str, "what this process's session ids begin with, by which a proxy finds it")
 define("xheaders", None, str, "addresses of proxies, which are believed about their clients", multiple=True)
@@ -143,6 +147,7 @@ def main() -> None:
         ],
         socket_io_port=options.port,
         socket_io_address=options.address,
+        flash_policy_port=options.flash_policy_port,
     )
     logging.info("Chatroom: open http://%s:%d/", options.address or "localhost", options.port)
     tornadio.SocketServer(application, xheaders=options.xheaders, drain_delay=options.drain_delay)

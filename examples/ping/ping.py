@@ -1,6 +1,7 @@
 """Ping: measures network performance, in continuous round trips from a page to this server and back.
 
 Start it with `python3 ping.py` and open http://localhost:8001/. The page does the measuring, the server is an echo.
+With `--flash-policy-port=843`, as root, it also serves the Flash policy where Flash movies ask for it first.
 """
 
 import logging
@@ -16,6 +17,9 @@ HERE = Path(__file__).resolve().parent
 
 define("port", 8001, int, "listen on this port")
 define("address", "localhost", str, "listen on this address, '' means all")
+define(
+    "flash_policy_port", None, int, "serve the Flash policy on this port, too; 843, where Flash asks first, needs root"
+)
 
 
 class PingConnection(tornadio.SocketConnection):
@@ -49,6 +53,7 @@ if __name__ == "__main__":
         ],
         socket_io_port=options.port,
         socket_io_address=options.address,
+        flash_policy_port=options.flash_policy_port,
     )
     logging.info("Ping: open http://%s:%d/", options.address or "localhost", options.port)
     tornadio.SocketServer(application)

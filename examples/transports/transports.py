@@ -1,6 +1,8 @@
 """Transports: a chat-like echo over the transport that one picks, and a table of what works in this browser.
 
-Start it with `python3 transports.py` and open http://localhost:8001/.
+Start it with `python3 transports.py` and open http://localhost:8001/. It also serves the Flash policy on port 843,
+where Flash movies ask for it first, or on another one with `--flash-policy-port`. Where it may not, not being root, it
+says so and runs on: movies then ask on port 8001, which answers, too.
 """
 
 import logging
@@ -17,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 define("port", 8001, int, "listen on this port")
 define("address", "localhost", str, "listen on this address, '' means all")
+define("flash_policy_port", 843, int, "serve the Flash policy on this port, too; below 1024 that needs root")
 
 
 class EchoConnection(tornadio.SocketConnection):
@@ -51,6 +54,7 @@ if __name__ == "__main__":
         ],
         socket_io_port=options.port,
         socket_io_address=options.address,
+        flash_policy_port=options.flash_policy_port,
     )
     logging.info("Transports: open http://%s:%d/", options.address or "localhost", options.port)
     tornadio.SocketServer(application)
