@@ -574,7 +574,7 @@ class NoExtra(tornadio.SocketConnection):
         ({"extra_re": "("}, "extra_re '\\(' is no regular expression"),
         ({"extra_re": "(?P<name>x)"}, "extra_re .* must have no named groups"),
         ({"extra_sep": "/"}, "give extra_re, too"),
-        ({"settings": ["websocket"]}, "settings must be a dict, not list"),
+        ({"settings": ["websocket"]}, "settings must be a dict or tornadio.Settings, not list"),
         ({"settings": {"sesion_expiry": 3}}, "unknown setting 'sesion_expiry': did you mean 'session_expiry'?"),
         ({"settings": {"origins": ["nonsense"]}}, "origins: 'nonsense' is no origin"),
     ],
