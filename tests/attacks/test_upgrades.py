@@ -17,15 +17,16 @@ UPGRADES = (None, "websocket", "WebSocket", "websocket, h2c", "h2c", "")
 CONNECTIONS = (None, "Upgrade", "keep-alive, Upgrade", "keep-alive", "close")
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE")
 
-SOCKETS = ("websocket", "websocket/", "flashsocket", "flashsocket/")
+SOCKETS = (
+    *("websocket", "websocket/", "websocket/SESSION", "websocket//1"),
+    *("flashsocket", "flashsocket/", "flashsocket/SESSION/1/0"),
+)
 ELSEWHERE = (
     *(f"{transport}//1/0" for transport in HTTP_TRANSPORTS),
     *(f"{transport}/SESSION/1/0" for transport in HTTP_TRANSPORTS),
     "unknown/",
     "1/",
     "1/websocket/SESSION",
-    "websocket/SESSION",
-    "websocket//1",
 )
 
 KEY = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
