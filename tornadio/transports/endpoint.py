@@ -14,8 +14,8 @@ from tornadio.web.origins import OriginRule
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Endpoint:
-    """The context that a router gives the handlers of its requests. Settings and rules may change until the first of
-    them, when the application turns out to have settings of the router.
+    """The context that a router gives the handlers of its requests. The router replaces settings and rules, before it
+    is served, if its application has some of its settings.
 
     :ivar resource: the first part of the router's paths, without slashes around it.
     :ivar make_connection: makes the application's object for a client.
