@@ -68,7 +68,7 @@ def sessions_by_address(router: tornadio.Router) -> dict[Any, int]:
 
 def unflushed(router: tornadio.Router) -> int:
     """How many sessions have something to send as soon as this turn of the loop is over."""
-    return len(router._sessions._unflushed)
+    return len(router._sessions.unflushed)
 
 
 def checks_expiry(router: tornadio.Router) -> bool:

@@ -1,5 +1,6 @@
 """The class that applications subclass: one object for each connected client."""
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio import proto
@@ -27,8 +28,14 @@ class SocketConnection:
     :param heartbeat_interval: the router's setting of that name, in seconds.
 
     The three handlers may be coroutines. Those of one connection run one at a time, messages in the order in which the
-    client sent them. :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection,
-    on the event loop's thread alone.
+    client sent them.
+
+    :meth:`send`, :meth:`close` and :meth:`broadcast` may be called by any handler of any connection, and from any
+    thread. On the event loop's thread they take effect at once. From other threads the event loop is woken and carries
+    them out, in the order of each thread's calls, over all connections and groups of a router; what a thread has sent
+    comes before what a handler sends that awaited it (``await asyncio.to_thread(...)``). An error of the message is
+    raised where it is sent. What waits for the event loop counts against ``max_send_buffer``. After the end of the
+    event loop, or of the server, a call from another thread does nothing, which is logged once.
     """
 
     # Set by the session before on_open. Not "_session": applications have sessions, too, and give them that name.
@@ -75,6 +82,13 @@ class SocketConnection:
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
         session = self._tornadio_session
+        registry = session.registry
+        handover = registry.handover
+        # For the first message of an iteration alone the running loop is looked up, which on Python 3.11 takes a system
+        # call (getpid): while a flush is due, the loop runs, in the thread in which it was seen then.
+        is_on_loop = (registry.unflushed and get_ident() == handover.direct_thread) or handover.is_on_loop()
+        if not is_on_loop and not handover.is_open(session):
+            return
         last, payload = _last_sent
         if message is not last:  # else a text that was encoded for another connection: see _last_sent
             if session.is_closed:
@@ -82,7 +96,10 @@ class SocketConnection:
                 return
             payload = _payload_of(message)
         if payload.size:
-            session.send(payload)
+            if is_on_loop:
+                session.send(payload)
+            else:
+                handover.send(session, payload)
 
     def broadcast(self, message: Any) -> None:
         """Send a message to every other open connection of this router, in all processes where there is a ``bus``.
@@ -98,11 +115,16 @@ class SocketConnection:
         What the client has not received within ``session_expiry`` seconds, checked every ``session_check_interval``,
         is dropped.
         """
-        self._tornadio_session.close()
+        session = self._tornadio_session
+        handover = session.registry.handover
+        if handover.is_on_loop():
+            session.close()
+        elif handover.is_open(session):
+            handover.call(session, session.close)
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection has ended, or :meth:`close` was called."""
+        """Whether the connection has ended, or :meth:`close` was called: by another thread, once that took effect."""
         return self._tornadio_session.is_closed
 
     @property
@@ -120,7 +142,8 @@ class SocketConnection:
 _MAX_KEPT: Final = 1 << 20
 
 # The last text that was sent, and its payload. An application that sends one text to many connections in a loop has it
-# encoded once (see tornadio.sessions.fanout); a str never changes, so the same object is the same message.
+# encoded once (see tornadio.sessions.fanout); a str never changes, so the same object is the same message. All threads
+# share it without a lock: it is read and replaced as one tuple. Two that send at the same time may encode a text twice.
 _last_sent: tuple[str, Payload] = ("", Payload(proto.encode("")))
 
 

@@ -96,13 +96,14 @@ class Router:
     @property
     def connections(self) -> tuple[SocketConnection, ...]:
         """The connections of this process that are open now, oldest first: a copy, made at each access."""
-        return tuple(session.connection for session in self._sessions.open_sessions)
+        return self._sessions.open_connections
 
     def broadcast(self, message: Any, exclude: Collection[SocketConnection] = ()) -> None:
         """Send a message to every open connection but those in ``exclude``. The message is encoded once.
 
         It is queued at once for connections in this process, and published on the ``bus``, if there is one, for those
-        in other processes: at most once, in the order in which this process sends.
+        in other processes: at most once, in the order in which this process sends. From another thread than the event
+        loop's it is handed over, see :class:`tornadio.SocketConnection`.
 
         :raises tornadio.errors.EncodeError: the message can't be sent; then no connection gets it.
         """
@@ -118,7 +119,12 @@ class Router:
     # -- For the server ------------------------------------------------------------------------------------------
 
     def _start(self, loop: IOLoop) -> None:
-        """Connect to the bus, if there is one, once the loop runs. Without this call the first session connects."""
+        """Connect to the bus, if there is one, once the loop runs. Without this call the first session connects.
+
+        From here on what other threads broadcast is carried out on that loop.
+        """
+        if isinstance(loop, BaseAsyncIOLoop):
+            self._sessions.handover.set_loop(loop.asyncio_loop)
         if self._relay is not None:
             loop.add_callback(self._relay.start)
 

@@ -86,7 +86,7 @@ class Relay:
         self._queued_bytes += len(data)
         while self._queued_bytes > self.limit:  # never the newest: it was checked against the limit above
             self._queued_bytes -= len(self._queue.popleft()[1])
-            self._drop(1, "too much waits for the bus")
+            self.drop(1, "too much waits for the bus")
         if loop_is_running():  # not at import time: then the first session, or the server, starts the relay
             self.start()
             self._schedule_publish()
@@ -106,7 +106,7 @@ class Relay:
                 except (Exception, asyncio.CancelledError) as error:  # a bus of the application's may leak the latter
                     if is_cancelled():
                         raise
-                    self._drop(len(batch), error_text(error))
+                    self.drop(len(batch), error_text(error))
                 else:
                     self._outage_over()
                 self._in_flight = 0
@@ -122,7 +122,8 @@ class Relay:
         self._queued_bytes -= size
         return batch
 
-    def _drop(self, count: int, reason: str) -> None:
+    def drop(self, count: int, reason: str) -> None:
+        """Count messages that are not published, and log the first of them since the bus last published one."""
         if not self._dropped:
             logger.warning("%s: messages for other processes are dropped: %s", self._resource, reason)
         self._dropped += count

@@ -18,7 +18,7 @@ from tornadio.logs import get_logger
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
 from tornadio.sessions.dispatch import Dispatcher
-from tornadio.sessions.outbox import OVERHEAD, Outbox, Payload
+from tornadio.sessions.outbox import Outbox, Payload, max_payloads
 from tornadio.sessions.posts import NO_POSTS, Post, check_capacity
 from tornadio.sessions.state import ENDED, TRANSITIONS, State
 
@@ -31,9 +31,6 @@ logger = get_logger(__name__)
 
 # Whoever knows a whole session id can take over the session: logs show the first eight of its 32 digits.
 _HIDDEN_DIGITS: Final = 24
-# Payloads that may be queued however small ``max_send_buffer`` is, besides one for each OVERHEAD bytes of that: an
-# application that sends very small messages would else use many times ``max_send_buffer`` of memory.
-_MIN_PAYLOADS: Final = 1000
 
 
 class BaseSession(Dispatcher):
@@ -224,14 +221,24 @@ class BaseSession(Dispatcher):
         outbox.put(payload)
         # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
         # Below that, which is nearly always, neither limit has to be checked.
-        if outbox.size > self._max_send_buffer >> 5 and self._exceeds_limit(outbox):
+        if outbox.size > self._max_send_buffer >> 5 and self.exceeds_limit():
+            self.abort_too_slow()
+
+    def exceeds_limit(self, size: int = 0, payloads: int = 0) -> bool:
+        """Whether the queue, with ``size`` more bytes in ``payloads`` more payloads, is over ``max_send_buffer``.
+
+        May be called from any thread.
+        """
+        outbox, limit = self._outbox, self._max_send_buffer
+        return outbox.size + size > limit or len(outbox) + payloads > max_payloads(limit)
+
+    def abort_too_slow(self) -> None:
+        """Abort a session whose client reads too slowly, and log it. A closed session changes nothing."""
+        if not self.is_closed:
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
             self.abort(1008, "too slow")
-
-    def _exceeds_limit(self, outbox: Outbox) -> bool:
-        return outbox.size > self._max_send_buffer or len(outbox) > self._max_send_buffer // OVERHEAD + _MIN_PAYLOADS
 
     def flush(self) -> None:
         """Write batches to the channel until one is in flight or nothing is queued."""

@@ -3,12 +3,12 @@
 Three steps lie between a message and the bytes on a socket, and each is done once for all receivers. A loop of
 ``connection.send(text)`` in an application is a fan-out, too, so the results are cached where all callers pass:
 
-* message to frames: :func:`publish` for broadcasts and groups; :mod:`tornadio.conn` keeps the last text that was sent.
+* message to frames: :func:`encode` for broadcasts and groups; :mod:`tornadio.conn` keeps the last text that was sent.
 * the frames of several messages to one batch: :mod:`tornadio.sessions.outbox` keeps the last batch that was joined.
 * frames to the bytes of a transport: each :class:`~tornadio.sessions.outbox.Payload` keeps its encodings.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from typing import TYPE_CHECKING, Any
 
 from tornadio import proto
@@ -19,35 +19,60 @@ if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
     from tornadio.sessions.base import BaseSession
 
+# Sessions that a message is not sent to. ``None`` in it excludes none: a connection that has no session yet.
+Excluded = Set["BaseSession | None"]
 
-def fan_out(frames: str, sessions: "Iterable[BaseSession]", exclude: "Collection[SocketConnection]" = ()) -> None:
-    """Queue frames for every session but those of the connections in ``exclude``.
+
+def encode(message: Any) -> Payload:
+    """Encode a message for any number of receivers.
+
+    :raises EncodeError: the message can't be sent.
+    """
+    return Payload(proto.encode(message))
+
+
+def sessions_of(connections: "Collection[SocketConnection]") -> Excluded:
+    """Return the sessions of connections that are to be excluded."""
+    return {getattr(connection, "_tornadio_session", None) for connection in connections}
+
+
+def fan_out(payload: Payload, sessions: "Iterable[BaseSession]", excluded: Excluded = frozenset()) -> None:
+    """Queue a payload for every session but the excluded ones.
 
     :param sessions: a copy: sending may end a session, and so remove it from the collection.
     """
-    payload = Payload(frames)
-    # A connection that has no session yet is excluded from nothing: None is no session.
-    excluded = {getattr(connection, "_tornadio_session", None) for connection in exclude}
     for session in sessions:
         if session not in excluded:
             session.send(payload)
 
 
-def publish(
-    message: Any,
-    sessions: "Iterable[BaseSession]",
-    exclude: "Collection[SocketConnection]",
-    relay: "Relay | None",
-    group: str | None = None,
-) -> None:
-    """Send a message to sessions of this process, then over the bus to those of the others.
+class Receivers:
+    """Whom a broadcast is for: every open connection of a router, or the members of a group; in all processes.
 
+    :param sessions: returns a copy of those in this process, at the moment of the call.
+    :param relay: to the other processes; ``None`` without a bus.
     :param group: the group's name; ``None`` for every connection.
-    :raises EncodeError: the message can't be sent; then no connection gets it.
     """
-    frames = proto.encode(message)
-    if not frames:
-        return
-    fan_out(frames, sessions, exclude)  # first: this process does not wait for the bus
-    if relay is not None:
-        relay.publish(frames, group)
+
+    __slots__ = ("_sessions", "group", "relay")
+
+    def __init__(
+        self, sessions: "Callable[[], Iterable[BaseSession]]", relay: "Relay | None", group: str | None = None
+    ) -> None:
+        self._sessions = sessions
+        self.relay = relay
+        self.group = group
+
+    def send(self, payload: Payload, excluded: Excluded) -> None:
+        """Send a payload to the sessions of this process, then over the bus to those of the others."""
+        fan_out(payload, self._sessions(), excluded)  # first: this process does not wait for the bus
+        if self.relay is not None:
+            self.relay.publish(payload.text, self.group)
+
+    def abort(self, excluded: Excluded, dropped: int) -> None:
+        """Abort the sessions of this process, as too slow, and have the relay count the messages that were dropped."""
+        for session in self._sessions():
+            if session not in excluded:
+                session.abort_too_slow()
+        if self.relay is not None and dropped:
+            self.relay.drop(dropped, "too much waits for the event loop")

@@ -1,12 +1,15 @@
 """Groups: named sets of a router's connections, in this process and, over the bus, in the others."""
 
+import functools
+import threading
 import weakref
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tornadio.cluster.bus import check_group_name
 from tornadio.errors import CallerError
-from tornadio.sessions.fanout import fan_out, publish
+from tornadio.sessions.fanout import Receivers, encode, fan_out, sessions_of
+from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 class Group:
     """A named set of a router's connections. Made by :meth:`tornadio.Router.group`.
+
+    :meth:`add`, :meth:`discard` and :meth:`send` may be called from any thread, as the methods of
+    :class:`tornadio.SocketConnection`: on the event loop's thread they take effect at once, from others the event loop
+    carries them out, in the order of each thread's calls.
 
     A process knows its own members alone: iteration, ``len`` and ``in`` are about these, oldest first. :meth:`send`
     reaches the members in other processes, too, when the router has a ``bus``. A connection that ends is discarded
@@ -39,7 +46,8 @@ class Group:
 
     def __iter__(self) -> "Iterator[SocketConnection]":
         """The members in this process, oldest first: a copy, so the group may change meanwhile."""
-        return iter(tuple(self._members.values()))
+        # A list first: unlike a tuple, it is copied without a moment in which another thread could change the dict.
+        return iter(list(self._members.values()))
 
     def __contains__(self, connection: object) -> bool:
         """Whether a connection is a member; any other object is none."""
@@ -54,13 +62,29 @@ class Group:
             yet.
         """
         session = self._groups.session_of(connection)
+        handover = session.registry.handover
+        if handover.is_on_loop():
+            self._add(session)
+        elif handover.is_open(session):
+            handover.call(session, functools.partial(self._add, session))
+
+    def _add(self, session: "BaseSession") -> None:
         if not session.is_closed and session not in self._members:
-            self._members[session] = connection
+            self._members[session] = session.connection
             self._groups.member_added(self, session)
 
     def discard(self, connection: "SocketConnection") -> None:
         """End a connection's membership. A connection that is no member changes nothing."""
-        session = getattr(connection, "_tornadio_session", None)
+        session: BaseSession | None = getattr(connection, "_tornadio_session", None)
+        if session is None:
+            return
+        handover = session.registry.handover
+        if handover.is_on_loop():
+            self._discard(session)
+        elif handover.is_open(session):
+            handover.call(session, functools.partial(self._discard, session))
+
+    def _discard(self, session: "BaseSession") -> None:
         if session in self._members:
             del self._members[session]
             self._groups.member_removed(self, session)
@@ -74,11 +98,15 @@ class Group:
         :param message: as for :meth:`tornadio.SocketConnection.send`.
         :raises tornadio.errors.EncodeError: the message can't be sent; then no member gets it.
         """
-        publish(message, tuple(self._members), exclude, self._groups.relay, self.name)
+        receivers = Receivers(self._sessions, self._groups.relay, self.name)
+        self._groups.handover.publish(receivers, encode(message), sessions_of(exclude))
+
+    def _sessions(self) -> "tuple[BaseSession, ...]":
+        return tuple(self._members)
 
     def _deliver(self, frames: str) -> None:
         """Send frames that came over the bus to the members in this process."""
-        fan_out(frames, tuple(self._members))
+        fan_out(Payload(frames), tuple(self._members))
 
     def _session_closing(self, session: "BaseSession") -> None:
         """Remove a member whose session ends."""
@@ -94,7 +122,9 @@ class Groups:
 
     def __init__(self, registry: "SessionRegistry", relay: "Relay | None") -> None:
         self.relay = relay
+        self.handover = registry.handover
         self._registry = registry
+        self._lock = threading.RLock()  # held to make a group: two threads must not make two of one name
         self._by_name: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
         self._by_session: dict[BaseSession, dict[Group, None]] = {}  # keeps the groups that have members
         # on_closing, not on_close: what on_close sends to a group must not reach the connection that has ended.
@@ -107,7 +137,10 @@ class Groups:
         """
         group = self._by_name.get(check_group_name(name))
         if group is None:
-            group = self._by_name[name] = Group(name, self)
+            with self._lock:
+                group = self._by_name.get(name)
+                if group is None:
+                    group = self._by_name[name] = Group(name, self)
         return group
 
     def session_of(self, connection: "SocketConnection") -> "BaseSession":

@@ -14,26 +14,37 @@ _MAX_KEPT: Final = 1 << 16
 # Encodings of a payload that are kept besides the first one: there are two WebSocket framings, and two formats of
 # streams, each chunked or not. Functions made anew for each call would leave a copy behind each time.
 _MAX_MORE_ENCODINGS: Final = 5
-# Bytes that a payload takes besides its text, on CPython 3.11: the object (72), the header of its text (49), a place in
+# Bytes that a payload takes besides its text, on CPython 3.11: the object (64), the header of its text (49), a place in
 # the queue (8).
 OVERHEAD: Final = 128
+# Payloads that may be queued however small ``max_send_buffer`` is, besides one for each OVERHEAD bytes of that: an
+# application that sends very small messages would else use many times ``max_send_buffer`` of memory.
+_MIN_PAYLOADS: Final = 1000
+
+
+# What a payload keeps before its first encoding: a key that no encoder is.
+_NOT_ENCODED: Final[tuple[Callable[[str], bytes] | None, bytes]] = (None, b"")
 
 
 class Payload:
     """Frames for one client or for many. Each encoding for a kind of transport is made once and kept.
 
+    A payload may be read and encoded by several threads at once: routers on several event loops share the one that is
+    kept of the last text that was sent (see :mod:`tornadio.conn`). No lock is needed: the first encoder and its bytes
+    are stored, and read, as one tuple, so that a reader never gets one encoder's bytes for another's; the others are in
+    a dict, whose operations are atomic. Threads that encode at the same time may do it twice, with the same result.
+
     :ivar size: the frames' length in UTF-8 bytes.
     """
 
-    __slots__ = ("_data", "_encode", "_more_encodings", "_text", "size")
+    __slots__ = ("_first_encoding", "_more_encodings", "_text", "size")
 
     def __init__(self, text: str) -> None:
         # A single emoji makes a str four times as large as its UTF-8 bytes, which are what max_send_buffer counts.
         self._text = text if text.isascii() else text.encode("utf-8")
         self.size = len(self._text)
-        # The first encoding has slots of its own: most payloads have no other, and a dict is large.
-        self._encode: Callable[[str], bytes] | None = None
-        self._data = b""
+        # The first encoding has a slot of its own: most payloads have no other, and a dict is large.
+        self._first_encoding = _NOT_ENCODED
         self._more_encodings: dict[Callable[[str], bytes], bytes] | None = None
 
     @property
@@ -46,20 +57,28 @@ class Payload:
 
         :param encode: a pure function, the same object for all receivers of that kind: the key of the cache.
         """
-        if encode is self._encode:
-            return self._data
-        if self._encode is None:
+        first, data = self._first_encoding
+        if first is encode:
+            return data
+        if first is None:
             text = self._text
-            self._encode, self._data = encode, encode(text if isinstance(text, str) else text.decode("utf-8"))
-            return self._data
-        if self._more_encodings is None:
-            self._more_encodings = {}
-        data = self._more_encodings.get(encode)
-        if data is None:
-            data = encode(self.text)
-            if len(self._more_encodings) < _MAX_MORE_ENCODINGS:
-                self._more_encodings[encode] = data
-        return data
+            data = encode(text if isinstance(text, str) else text.decode("utf-8"))
+            self._first_encoding = encode, data
+            return data
+        more = self._more_encodings
+        if more is None:
+            more = self._more_encodings = {}
+        found = more.get(encode)
+        if found is None:
+            found = encode(self.text)
+            if len(more) < _MAX_MORE_ENCODINGS:
+                more[encode] = found
+        return found
+
+
+def max_payloads(max_send_buffer: int) -> int:
+    """Return the number of payloads that may be queued with that ``max_send_buffer``, however small they are."""
+    return max_send_buffer // OVERHEAD + _MIN_PAYLOADS
 
 
 class Outbox:
@@ -138,7 +157,8 @@ class Outbox:
 
 
 # The payloads of the last batch that was joined, and the batch. Several broadcasts in one iteration of the event loop
-# are the same run of payloads for every receiver, which is joined, and then encoded, once.
+# are the same run of payloads for every receiver, which is joined, and then encoded, once. Event loops in several
+# threads share it: it is read and replaced as one tuple, whose parts are never changed.
 _last_joined: tuple[list[Payload], Payload] = ([], Payload(""))
 
 

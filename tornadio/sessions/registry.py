@@ -11,7 +11,9 @@ from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
-from tornadio.sessions.fanout import fan_out, publish
+from tornadio.sessions.fanout import Receivers, encode, fan_out, sessions_of
+from tornadio.sessions.handover import Handover
+from tornadio.sessions.outbox import Payload
 from tornadio.sessions.state import ENDED, State
 from tornadio.settings import Settings
 
@@ -40,9 +42,11 @@ class SessionRegistry:
     :ivar loop: the event loop, once the first session was created.
     :ivar time: the event loop's time, in seconds, once the first session was created.
     :ivar draining: whether :meth:`drain` was called.
+    :ivar handover: what other threads send, close and broadcast, on its way to the event loop.
     :ivar relay: to the other processes; ``None`` without a bus.
     :ivar tasks: in which the handlers run.
     :ivar lingering: the connections that are closed once their peers have read the final bytes.
+    :ivar unflushed: the sessions that are flushed at the end of this event loop iteration.
     :ivar on_open: observers, called in this order with each session that becomes open, once.
     :ivar on_closing: observers, called in this order with each session at the beginning of its end, once: it is
         closing, or closed already, was open or not, and its ``on_close`` has not begun.
@@ -60,13 +64,16 @@ class SessionRegistry:
         self.on_open: list[Callable[[BaseSession], None]] = []
         self.on_closing: list[Callable[[BaseSession], None]] = []
         self._given_loop = loop
+        self.handover = Handover(self._everybody, settings.max_send_buffer)
+        if loop is not None:
+            self.handover.set_loop(loop)
         self._sessions: dict[str, BaseSession] = {}
         self._open: dict[BaseSession, None] = {}
         # Closed, but on_close has not returned: they count for the limits, too, else a client that reconnects while
         # its handlers are slow would have any number of them.
         self._finishing: set[BaseSession] = set()
         self._counts: dict[str, int] = {}  # of sessions, by BaseSession.counted_as
-        self._unflushed: list[BaseSession] = []
+        self.unflushed: list[BaseSession] = []
         self._idle: asyncio.Event | None = None  # set when no session and no handler is left, at a shutdown
         self._expiry_deadlines = Deadlines["BaseSession"](_check_expiry)
         self._timer_deadlines = Deadlines["BaseSession"](_on_timer)
@@ -83,6 +90,14 @@ class SessionRegistry:
     def open_sessions(self) -> "tuple[BaseSession, ...]":
         """A copy of the sessions in state ``OPEN``, in the order in which they entered it."""
         return tuple(self._open)
+
+    @property
+    def open_connections(self) -> "tuple[SocketConnection, ...]":
+        """A copy of the connections of :attr:`open_sessions`. May be called from any thread."""
+        # A list first: unlike a tuple, it is copied without a moment in which the event loop could change the dict.
+        sessions = list(self._open)
+        connections = [session._connection for session in sessions]
+        return tuple([connection for connection in connections if connection is not None])
 
     def create(self, session_class: type[S], connection: "SocketConnection", transport: str, address: str = "") -> S:
         """Create a session with an id of 128 random bits after the setting ``node``.
@@ -212,12 +227,12 @@ class SessionRegistry:
 
     def flush_soon(self, session: "BaseSession") -> None:
         """Flush a session at the end of this event loop iteration: what is sent to it until then is one batch."""
-        if not self._unflushed:
+        if not self.unflushed:
             self.loop.call_soon(self._flush)
-        self._unflushed.append(session)
+        self.unflushed.append(session)
 
     def _flush(self) -> None:
-        sessions, self._unflushed = self._unflushed, []  # now, so that what the flushes queue schedules another one
+        sessions, self.unflushed = self.unflushed, []  # now, so that what the flushes queue schedules another one
         for session in sessions:
             try:
                 session.flush()
@@ -232,17 +247,22 @@ class SessionRegistry:
 
         :raises EncodeError: the message can't be sent; then nobody gets it.
         """
-        publish(message, self.open_sessions, exclude, self.relay)
+        self.handover.publish(self._everybody(), encode(message), sessions_of(exclude))
+
+    def _everybody(self) -> Receivers:
+        return Receivers(lambda: self.open_sessions, self.relay)
 
     def deliver(self, frames: str) -> None:
         """Send frames that came over the bus to every open connection of this process."""
-        fan_out(frames, self.open_sessions)
+        fan_out(Payload(frames), self.open_sessions)
 
     # -- Start and stop ------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
         self.time = self.loop.time
+        self.handover.set_loop(self.loop)
+        self.handover.loop_runs = True
         clock: Clock = self.loop
         self._deadline_timer = DeadlineTimer(clock, self._timer_deadlines)
         self._expiry_check = Periodic(clock, self._expire_in_turns, self.settings.session_check_interval)
@@ -265,6 +285,7 @@ class SessionRegistry:
 
         :param timeout: seconds; then sessions that remain are aborted, and handlers that still run are cancelled.
         """
+        self.handover.catch_up()  # what other threads have sent is delivered
         self.draining = True
         for session in self:
             session.close(1001, "the server is shutting down")
@@ -278,6 +299,7 @@ class SessionRegistry:
                 session.abort(1001, "the server is shutting down")
             self.tasks.cancel()
         await asyncio.gather(self.tasks.wait(), self.lingering.wait_closed(GRACE_SECONDS))
+        self.handover.close()
 
     async def _wait_idle(self, timeout: float) -> bool:
         self._idle = self._idle or asyncio.Event()

@@ -1,0 +1,321 @@
+"""Handover: carries out on the event loop what other threads send, close, broadcast, or do to groups.
+
+Each router's registry has one :class:`Handover`, a FIFO queue of calls behind a lock: so each thread's calls keep their
+order, over connections, groups and broadcasts alike. Messages are encoded before they are handed over, in the thread
+that sends them, which gets their errors.
+
+A call on the loop's own thread is carried out at once, after the calls that were handed over before it.
+
+Nothing is logged, and nothing of asyncio is called, with the lock held: a logging handler may send log lines to a
+client, and would wait for the lock with its own lock held. The lock is reentrant for signal handlers and destructors,
+which run in the middle of anything.
+"""
+
+import asyncio
+import collections
+import contextvars
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tornadio.logs import get_logger
+from tornadio.sessions.fanout import Excluded, Receivers
+from tornadio.sessions.outbox import Payload, max_payloads
+
+if TYPE_CHECKING:
+    from tornadio.sessions.base import BaseSession
+
+logger = get_logger(__name__)
+
+# Calls, and seconds, after which others get a turn of the event loop: a broadcast may be as much as thousands of sends.
+_CALLS_PER_TURN: Final = 256
+_SECONDS_PER_TURN: Final = 0.01
+# Groups whose lost messages are noted each for itself; with more of them, every connection has lost some.
+_MAX_LOSSES: Final = 1000
+
+
+class _Waiting:
+    """What waits for one session, or all that is broadcast: the limits of ``max_send_buffer`` are those of an outbox.
+
+    :ivar size: bytes of payloads.
+    :ivar calls: their number.
+    :ivar is_full: whether a limit was exceeded; then a call that ends the session waits, and no other may follow.
+    """
+
+    __slots__ = ("calls", "is_full", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.calls = 0
+        self.is_full = False
+
+
+class _Broadcast:
+    """A payload for many."""
+
+    __slots__ = ("excluded", "payload", "receivers", "size")
+
+    def __init__(self, receivers: Receivers, payload: Payload, excluded: Excluded) -> None:
+        self.receivers = receivers
+        self.payload = payload
+        self.size = payload.size
+        self.excluded = excluded
+
+    def __call__(self) -> None:
+        self.receivers.send(self.payload, self.excluded)
+
+
+class _Loss:
+    """Dropped broadcasts to the same receivers: those that none of them excluded have lost a message."""
+
+    __slots__ = ("dropped", "excluded", "receivers")
+
+    def __init__(self, receivers: Receivers, excluded: Excluded) -> None:
+        self.receivers = receivers
+        self.excluded = excluded
+        self.dropped = 0
+
+
+class Handover:
+    """The calls of other threads that wait for a router's event loop.
+
+    :param everybody: returns all connections of the router.
+    :param max_send_buffer: bytes; the limit of what waits for one session, together with its send queue, and of what is
+        broadcast.
+    :ivar direct_thread: the thread in which the event loop was last seen to run; ``None`` while calls wait.
+    :ivar loop_runs: whether the event loop was seen to run.
+    """
+
+    def __init__(self, everybody: Callable[[], Receivers], max_send_buffer: int) -> None:
+        self.direct_thread: int | None = None
+        self.loop_runs = False
+        self._everybody = everybody
+        self._max_send_buffer = max_send_buffer
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.RLock()
+        # Each with the session that it counts for, None for broadcasts.
+        self._calls: collections.deque[tuple[BaseSession | None, Payload | Callable[[], None]]] = collections.deque()
+        self._waiting: dict[BaseSession | None, _Waiting] = {}
+        self._losses: dict[str | None, _Loss] = {}  # by group
+        self._is_scheduled = False
+        self._is_closed = False
+        self._logged: set[str] = set()
+        # The calls of many threads share one callback, which runs in the context of none of them.
+        self._context = contextvars.Context()
+
+    # -- The event loop ------------------------------------------------------------------------------------------
+
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the router's event loop. What was handed over before is carried out there: at once, if it is running in
+        this thread.
+        """
+        if loop is not self._loop:
+            with self._lock:
+                self._loop = loop
+                self.direct_thread = None
+                self._is_scheduled = False
+            if not self.is_on_loop():
+                self._wake()
+
+    def is_on_loop(self) -> bool:
+        """Whether the caller is on the event loop's thread, and may act at once. What was handed over before is then
+        carried out first: the caller may have waited for the thread that did so (``await asyncio.to_thread(...)``).
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if self._loop is None:  # the first call: the sessions will be created on the same loop
+            self.set_loop(running)
+        if running is not self._loop:
+            return False
+        if self.direct_thread != threading.get_ident():
+            self.catch_up()
+        return True
+
+    def catch_up(self) -> None:
+        """Carry out the calls that wait now, on the event loop's thread."""
+        for _ in range(len(self._calls)):
+            self._carry_out()
+        self._settle()
+
+    def _settle(self) -> bool:
+        """Let later calls on this thread be carried out at once, unless others wait.
+
+        :returns: whether others wait.
+        """
+        self.loop_runs = True
+        with self._lock:
+            if self._calls:
+                return True
+            self.direct_thread = threading.get_ident()
+            return False
+
+    def close(self) -> None:
+        """Carry out what waits. From now on calls of other threads do nothing."""
+        self.catch_up()
+        self._is_closed = True
+
+    # -- From any thread -----------------------------------------------------------------------------------------
+
+    def is_open(self, session: "BaseSession") -> bool:
+        """Whether a call for a session may still do something: not after its end, nor after the event loop's."""
+        if self._has_ended():
+            return False
+        if session.is_closed:
+            logger.debug("%s: a call after its end does nothing", session)
+            return False
+        return True
+
+    def send(self, session: "BaseSession", payload: Payload) -> None:
+        """Hand over a payload that is to be sent to a session."""
+        self._put(session, payload, payload.size)
+
+    def call(self, session: "BaseSession", function: Callable[[], None]) -> None:
+        """Hand over any other call, which counts for a session."""
+        self._put(session, function, 0)
+
+    def _put(self, session: "BaseSession", call: Payload | Callable[[], None], size: int) -> None:
+        with self._lock:
+            waiting = self._waiting.get(session) or self._waiting.setdefault(session, _Waiting())
+            if waiting.is_full:
+                return
+            waiting.calls += 1
+            if session.exceeds_limit(waiting.size + size, waiting.calls):
+                waiting.is_full = True
+                call = session.abort_too_slow
+            else:
+                waiting.size += size
+            self._append(session, call)
+        self._wake()
+
+    def publish(self, receivers: Receivers, payload: Payload, excluded: Excluded) -> None:
+        """Send a payload to many: on the event loop's thread at once, else by handing it over."""
+        if not payload.size:
+            return
+        if self.is_on_loop():
+            receivers.send(payload, excluded)
+            return
+        # Before the event loop is known, nobody has connected to this process.
+        if self._has_ended() or (self._loop is None and receivers.relay is None):
+            return
+        with self._lock:
+            waiting = self._waiting.get(None) or self._waiting.setdefault(None, _Waiting())
+            size, calls = waiting.size + payload.size, waiting.calls + 1
+            if self._losses or size > self._max_send_buffer or calls > max_payloads(self._max_send_buffer):
+                self._drop(receivers, excluded)
+            else:
+                waiting.size, waiting.calls = size, calls
+                self._append(None, _Broadcast(receivers, payload, excluded))
+        self._wake()
+
+    def _drop(self, receivers: Receivers, excluded: Excluded) -> None:
+        """Drop a broadcast, and hand over the end of the sessions that would have got it. Called with the lock held."""
+        group = receivers.group
+        if group not in self._losses and len(self._losses) >= _MAX_LOSSES:
+            group, receivers, excluded = None, self._everybody(), frozenset()
+        loss = self._losses.get(group)
+        if loss is None:
+            loss = self._losses[group] = _Loss(receivers, excluded)
+            self._waiting[None].calls += 1
+            self._append(None, functools.partial(self._abort_receivers, group))
+        loss.excluded &= excluded
+        loss.dropped += 1
+
+    def _append(self, session: "BaseSession | None", call: Payload | Callable[[], None]) -> None:
+        self._calls.append((session, call))
+        self.direct_thread = None
+
+    def _wake(self) -> None:
+        """Have the event loop carry out what waits, unless it will do so already."""
+        loop = self._loop
+        if loop is None:
+            return
+        if self.loop_runs and not loop.is_running() and not loop.is_closed():
+            self._log_once(
+                "the event loop does not run: what other threads send, close or broadcast waits until it does"
+            )
+        with self._lock:
+            if self._is_scheduled or not self._calls:
+                return
+            self._is_scheduled = True
+        try:
+            loop.call_soon_threadsafe(self._run, context=self._context)
+        except RuntimeError:  # it was closed meanwhile
+            self._has_ended()
+
+    def _has_ended(self) -> bool:
+        """Whether the event loop has ended or the server was shut down; the first time, log it."""
+        loop = self._loop
+        if not self._is_closed and (loop is None or not loop.is_closed()):
+            return False
+        with self._lock:
+            self._calls.clear()
+            self._waiting.clear()
+            self._losses.clear()
+        self._log_once(
+            "the event loop has ended, or the server was shut down: what other threads send, close or broadcast now is "
+            "dropped; stop those threads before"
+        )
+        return True
+
+    def _log_once(self, line: str) -> None:
+        with self._lock:
+            is_first = line not in self._logged
+            self._logged.add(line)
+        if is_first:
+            logger.warning(line)
+
+    # -- On the event loop ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Carry out some calls; the rest in the loop's next iteration."""
+        deadline = time.monotonic() + _SECONDS_PER_TURN
+        try:
+            for _ in range(_CALLS_PER_TURN):
+                if not self._carry_out() or time.monotonic() > deadline:
+                    break
+        finally:
+            with self._lock:
+                self._is_scheduled = self._settle()
+            if self._is_scheduled:
+                asyncio.get_running_loop().call_soon(self._run, context=self._context)
+
+    def _carry_out(self) -> bool:
+        """Carry out the next call, if there is one.
+
+        :returns: whether there was one.
+        """
+        with self._lock:
+            if not self._calls:
+                return False
+            session, call = self._calls.popleft()
+            waiting = self._waiting.get(session)
+            if waiting is not None:
+                waiting.calls -= 1
+                if isinstance(call, Payload | _Broadcast):
+                    waiting.size -= call.size
+                if not waiting.calls:
+                    self._waiting.pop(session, None)
+        try:
+            if isinstance(call, Payload):
+                assert session is not None
+                session.send(call)
+            else:
+                call()
+        except Exception:
+            logger.exception("%s: a call of another thread failed", session or "broadcast")
+        return True
+
+    def _abort_receivers(self, group: str | None) -> None:
+        with self._lock:
+            loss = self._losses.pop(group)
+            abort = functools.partial(loss.receivers.abort, loss.excluded)
+            if group is not None and loss.dropped > 1:
+                # Members that were added behind this call may have lost the later ones of those messages.
+                waiting = self._waiting.get(None) or self._waiting.setdefault(None, _Waiting())
+                waiting.calls += 1
+                self._append(None, functools.partial(abort, 0))
+        abort(loss.dropped)
