@@ -2,12 +2,17 @@
 
 A handler that is a plain function is called at once. Only a handler that is a coroutine, or that has to wait for one,
 costs a task. Hence the return types: a result where there is one already, else a task of it.
+
+All connections share the event loop's thread: a handler that does not return, or does not await, for more than a second
+is logged by its name.
 """
 
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+import types
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tornadio import proto
@@ -27,6 +32,8 @@ R = TypeVar("R")
 
 # Frames and payloads of one connection that are handled before other connections get a turn of the event loop.
 _MAX_FRAMES_PER_TICK: Final = 100
+# Seconds that a handler may block the event loop before that is logged.
+_MAX_BLOCKING: Final = 1.0
 
 
 class Dispatcher:
@@ -97,6 +104,7 @@ class Dispatcher:
         :raises HandlerError: ``on_open`` raised.
         :raises RefusedError: the session has ended meanwhile: ``on_open`` sent too much, or the server shut down.
         """
+        started = monotonic()
         try:
             result = self.connection.on_open(request, extra=extra)
         except (Exception, asyncio.CancelledError):  # the latter raised by a plain function is an error like others
@@ -104,13 +112,16 @@ class Dispatcher:
         except BaseException:
             self.abort()
             raise
+        finally:
+            if (seconds := monotonic() - started) > _MAX_BLOCKING:
+                self._log_blocking("on_open", seconds)
         if is_awaitable(result):
             return self._run_in_task(self._finish_open(result), self._handler_lock.acquire(), result)
         return self._conclude_open(result)
 
     async def _finish_open(self, awaitable: Awaitable[Any]) -> bool:
         try:
-            result = await _result_of(awaitable)
+            result = await self._result_of(awaitable, "on_open")
         except Exception:
             raise self._open_failed() from None
         except BaseException:
@@ -161,6 +172,7 @@ class Dispatcher:
         if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
             self.frames_this_tick = 0
             return asyncio.sleep(0)
+        started = monotonic()
         for kind, message in frames:
             if self.is_closed:
                 return False
@@ -168,7 +180,13 @@ class Dispatcher:
                 try:
                     result = self.connection.on_message(message)
                 except (Exception, asyncio.CancelledError):
+                    if (seconds := monotonic() - started) > _MAX_BLOCKING:
+                        self._log_blocking("on_message", seconds)
                     raise self._message_failed() from None
+                now = monotonic()
+                if now - started > _MAX_BLOCKING:
+                    self._log_blocking("on_message", now - started)
+                started = now
                 if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
                     return result
             self.frames_this_tick += 1
@@ -190,7 +208,7 @@ class Dispatcher:
         while True:
             if awaitable is not None:
                 try:
-                    await _result_of(awaitable)
+                    await self._result_of(awaitable, "on_message")
                 except Exception:
                     raise self._message_failed() from None
                 except BaseException:
@@ -233,7 +251,7 @@ class Dispatcher:
         try:
             if waiter is not None:
                 await waiter
-            await _result_of(self._call_on_close())
+            await self._result_of(self._call_on_close(), "on_close")
         except Exception:
             logger.exception("%s: on_close failed", self)
         finally:
@@ -242,31 +260,74 @@ class Dispatcher:
             self._on_close_finished()
 
     def _call_on_close(self) -> Any:
+        started = monotonic()
         try:
             return self.connection.on_close()
         except asyncio.CancelledError as error:
             # Out of the task of _run_on_close it would count as that task's own cancellation, and not be logged.
             raise _cancelled_elsewhere() from error
+        finally:
+            if (seconds := monotonic() - started) > _MAX_BLOCKING:
+                self._log_blocking("on_close", seconds)
+
+    async def _result_of(self, result: Any, handler: str) -> Any:
+        """Return the result of a handler: what it returned, or the result of awaiting that.
+
+        :param handler: the name of its method.
+        :raises RuntimeError: the handler awaited something that was cancelled, while it was not cancelled itself.
+        """
+        try:
+            if isinstance(result, types.CoroutineType):
+                return await self._await_timed(result, handler)
+            return await result if is_awaitable(result) else result
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise _cancelled_elsewhere() from error
+        finally:
+            del result  # the traceback of a future's error refers to this frame: a reference cycle
+
+    @types.coroutine
+    def _await_timed(self, coroutine: Coroutine[Any, Any, R], handler: str) -> Generator[Any, Any, R]:
+        """Await a handler's coroutine, as ``yield from`` does (PEP 380), and time its steps between two awaits."""
+        value = error = awaited = None
+        while True:
+            started = monotonic()
+            try:
+                awaited = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            finally:
+                error = None  # its traceback refers to this frame: a reference cycle
+                now = monotonic()
+                if now - started > _MAX_BLOCKING:
+                    self._log_blocking(handler, now - started)
+            try:
+                value = yield awaited
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+            finally:
+                awaited = None  # a future, whose error's traceback will refer to this frame
+
+    def _log_blocking(self, handler: str, seconds: float) -> None:
+        classes = type(self.connection).__mro__
+        owner = next((each for each in classes if handler in vars(each)), classes[0])
+        logger.warning(
+            "%s: %s.%s blocked the event loop for %.1f s: await, or run it with asyncio.to_thread",
+            self,
+            owner.__qualname__,
+            handler,
+            seconds,
+        )
 
 
 def is_awaitable(result: Any) -> bool:
     """Whether a handler returned something that has to be awaited."""
     return result is not None and inspect.isawaitable(result)
-
-
-async def _result_of(result: Any) -> Any:
-    """Return the result of a handler: what it returned, or the result of awaiting that.
-
-    :raises RuntimeError: the handler awaited something that was cancelled, while it was not cancelled itself.
-    """
-    try:
-        return await result if is_awaitable(result) else result
-    except asyncio.CancelledError as error:
-        if is_cancelled():
-            raise
-        raise _cancelled_elsewhere() from error
-    finally:
-        del result  # the traceback of a future's error refers to this frame: a reference cycle
 
 
 def _cancelled_elsewhere() -> RuntimeError:
