@@ -71,6 +71,16 @@ def unflushed(router: tornadio.Router) -> int:
     return len(router._sessions.unflushed)
 
 
+def waiting(router: tornadio.Router) -> int:
+    """How many calls of other threads wait for the event loop."""
+    return len(router._sessions.handover._calls)
+
+
+def observe_closing(router: tornadio.Router, observer: Callable[[BaseSession], None]) -> None:
+    """From now on `observer` is called with each session that begins to end."""
+    router._sessions.on_closing.append(observer)
+
+
 def checks_expiry(router: tornadio.Router) -> bool:
     """Whether the timer runs that looks for expired sessions."""
     checks = router._sessions._expiry_check

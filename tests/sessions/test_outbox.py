@@ -170,3 +170,19 @@ def seconds_to_empty(payloads: int) -> float:
 def test_its_cost_is_in_proportion_to_the_payloads():
     few = min(seconds_to_empty(100_000) for _ in range(3))
     assert min(seconds_to_empty(800_000) for _ in range(3)) < 3 * 8 * few
+
+
+def test_a_payload_that_is_being_encoded_gives_other_threads_no_half_of_it():
+    """Routers on several loops share the one that is kept of the last text; a call in the middle is another thread's."""
+    payload = Payload("text")
+    others: list[bytes] = []
+
+    def encode(text: str) -> bytes:
+        if not others:
+            others.append(payload.encoded(lambda text: b"another encoder's"))
+            others.append(payload.encoded(encode))
+        return b"encoded"
+
+    assert payload.encoded(encode) == b"encoded"
+    assert others == [b"another encoder's", b"encoded"]
+    assert payload.encoded(encode) == b"encoded"
