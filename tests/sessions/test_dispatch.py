@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -189,3 +192,210 @@ async def test_many_frames_leave_others_their_turns(session, connection):
     assert session.is_handling
     assert await result_of(handled) is True
     assert connection.calls == list(range(250))
+
+
+# -- Handlers that block the event loop --------------------------------------------------------------------------------
+
+
+class Blocking(Connection):
+    """Its handlers are the base class's, or coroutines; they take the seconds that the test has given them."""
+
+    def __init__(self, block: Callable[[], None]) -> None:
+        super().__init__()
+        self.block = block
+        self.opened = block
+        self.received = lambda message: block()
+
+    def on_close(self) -> None:
+        self.block()
+
+
+class BlockingCoroutines(Blocking):
+    async def on_open(self, *args: Any, **kwargs: Any) -> None:
+        await self.work()
+
+    async def on_message(self, message: Any) -> None:
+        await self.work()
+
+    async def on_close(self) -> None:  # type: ignore[override]
+        await self.work()
+
+    async def work(self) -> None:
+        self.tick(0.9)
+        await asyncio.sleep(0)
+        self.block()
+        await asyncio.sleep(0)
+        self.tick(0.9)
+
+    def tick(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+class Clock:
+    """The dispatcher's clock, which the handlers advance."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tornadio.sessions.dispatch.monotonic", clock)
+    return clock
+
+
+async def live(session: Session) -> None:
+    """All three handlers, and two messages."""
+    opened = session.open(None, "")  # type: ignore[arg-type]
+    assert await result_of(opened) if isinstance(opened, asyncio.Task) else opened
+    handled = session.receive(frames("a", "b"))
+    assert await result_of(handled) if isinstance(handled, asyncio.Task) else handled
+    session.close()
+    await finished(session)
+
+
+@pytest.mark.parametrize("kind", [Blocking, BlockingCoroutines])
+async def test_a_handler_that_blocks_the_loop_for_more_than_a_second_is_logged_by_its_name(caplog, monotonic, kind):
+    connection = kind(lambda: monotonic.advance(2.34))
+    connection.tick = monotonic.advance
+    await live(Session(connection))
+    owner = {Blocking: "Connection", BlockingCoroutines: "BlockingCoroutines"}[kind]
+    names = [f"{owner}.on_open", f"{owner}.on_message", f"{owner}.on_message", f"{kind.__name__}.on_close"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the session: {name} blocked the event loop for 2.3 s: await, or run it with asyncio.to_thread"
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("kind", [Blocking, BlockingCoroutines])
+async def test_a_handler_that_takes_less_than_a_second_between_two_awaits_is_not_logged(caplog, monotonic, kind):
+    connection = kind(lambda: monotonic.advance(1.0))
+    connection.tick = monotonic.advance
+    await live(Session(connection))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+async def test_a_handler_that_blocks_and_fails_is_logged_for_both(session, connection, caplog, monotonic, is_coroutine):
+    def fail(message: str) -> None:
+        monotonic.advance(2)
+        raise ZeroDivisionError
+
+    async def fail_later(message: str) -> None:
+        fail(message)
+
+    connection.received = fail_later if is_coroutine else fail
+    with pytest.raises(HandlerError):
+        await result_of(session.receive(frames("a")))
+    assert "Connection.on_message blocked the event loop for 2.0 s" in caplog.text
+    assert "the session: on_message failed" in caplog.text
+
+
+# -- Coroutines are awaited as by await --------------------------------------------------------------------------------
+
+
+async def test_a_coroutine_gets_the_results_and_errors_of_what_it_awaits(session, connection):
+    loop = asyncio.get_running_loop()
+    results = [loop.create_future() for _ in range(3)]
+    seen: list[Any] = []
+
+    async def handle(message: str) -> None:
+        for each in results:
+            try:
+                seen.append(await each)
+            except ZeroDivisionError as error:
+                seen.append(error)
+
+    connection.received = handle
+    handled = session.receive(frames("a"))
+    error = ZeroDivisionError()
+    for future, set_result in ((results[0], "one"), (results[1], error), (results[2], "three")):
+        await asyncio.sleep(0)
+        if isinstance(set_result, Exception):
+            future.set_exception(set_result)
+        else:
+            future.set_result(set_result)
+    assert await result_of(handled) is True
+    assert seen == ["one", error, "three"]
+
+
+async def test_a_coroutine_may_catch_its_cancellation_and_goes_on(session, connection):
+    async def handle(message: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            connection.calls.append("cancelled")
+            await asyncio.sleep(0)
+            connection.calls.append("cleaned up")
+            raise
+
+    connection.received = handle
+    handled = task_of(session.receive(frames("a")))
+    await asyncio.sleep(0)
+    handled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handled
+    await finished(session)
+    assert connection.calls == ["a", "cancelled", "cleaned up", "close"]
+
+
+async def test_the_result_of_a_coroutine_refuses_a_connection(session, connection):
+    async def refuse() -> bool:
+        await asyncio.sleep(0)
+        return False
+
+    connection.opened = refuse
+    assert await result_of(session.open(None, "")) is False
+
+
+async def test_a_coroutine_that_is_dropped_is_closed(session, connection):
+    """The loop has ended, and what waited is collected: GeneratorExit reaches the handler's finally."""
+
+    async def handle(message: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            connection.calls.append("finally")
+
+    waiting = session._result_of(handle("a"), "on_message")
+    waiting.send(None)
+    waiting.close()
+    assert connection.calls == ["finally"]
+
+
+class Failure(Exception):
+    """Unlike the built-in ones it can be referred to weakly."""
+
+
+async def test_an_error_that_a_coroutine_awaited_leaves_no_reference_cycle(session, connection):
+    async def fail() -> weakref.ref[Failure]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        futures, error = [future], Failure()
+
+        async def handle(message: str) -> None:
+            await futures.pop()  # the handler itself must not refer to it
+
+        connection.received = handle
+        handled = task_of(session.receive(frames("a")))
+        await asyncio.sleep(0)
+        future.set_exception(error)
+        await asyncio.wait({handled})  # not raised here: this frame refers to the task
+        connection.received = lambda message: None
+        return weakref.ref(error)
+
+    logging.disable(logging.CRITICAL)  # records hold tracebacks, as long as pytest holds them
+    gc.disable()
+    try:
+        reference = await fail()
+        await finished(session)
+        assert reference() is None
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)

@@ -173,7 +173,7 @@ def test_its_cost_is_in_proportion_to_the_payloads():
 
 
 def test_a_payload_that_is_being_encoded_gives_other_threads_no_half_of_it():
-    """Routers on several loops share the one that is kept of the last text; a call in the middle is another thread's."""
+    """Routers on several loops share the one of the last text. A call in the middle is another thread's."""
     payload = Payload("text")
     others: list[bytes] = []
 
