@@ -6,12 +6,14 @@ import asyncio
 import collections
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tornado.web
+from tornado.ioloop import IOLoop
 
 import tornadio
 from tests.clients import greeted, received
@@ -243,6 +245,92 @@ async def test_what_is_broadcast_before_the_loop_runs_goes_out_later():
     router.broadcast("later")
     await until(lambda: bus.published == frames("early", "later"))
     await router._drain(1)
+
+
+def broadcast_in_threads(router: tornadio.Router, count: int) -> None:
+    """Four threads broadcast at the same time, with the event loop, if one runs, blocked until they have."""
+
+    def work(thread: int) -> None:
+        for number in range(count):
+            router.broadcast([f"{thread} {number}"])
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+
+def by_thread(messages: list[str]) -> dict[str, list[int]]:
+    numbers: dict[str, list[int]] = collections.defaultdict(list)
+    for message in messages:
+        thread, number = message.split()
+        numbers[thread].append(int(number))
+    return dict(numbers)
+
+
+def test_threads_that_broadcast_before_there_is_a_loop_lose_nothing_and_keep_their_order():
+    channels: dict[str, list[Callable[[bytes], None]]] = collections.defaultdict(list)
+    bus = MemoryBus(channels)
+    router = tornadio.get_router(Recorder, {"bus": bus})
+    broadcast_in_threads(router, 500)
+
+    async def main() -> None:
+        router._start(IOLoop.current())
+        await until(lambda: len(bus.published) == 2000)
+        await router._drain(1)
+
+    asyncio.run(main())
+    [*messages] = [message for frames in bus.published for _, message in proto.decode(frames)]
+    assert by_thread(messages) == {str(thread): list(range(500)) for thread in range(4)}
+
+
+async def test_what_threads_broadcast_reaches_the_other_processes_too(serve, bus):
+    here, there = (serve(settings={"bus": each}) for each in (bus, bus.another()))
+    await subscribed(bus, 2)
+    client = await greeted(there)
+    broadcast_in_threads(here.router, 500)
+    await asyncio.to_thread(here.router.broadcast, "last")
+    assert by_thread(await received(client)) == {str(thread): list(range(500)) for thread in range(4)}
+
+
+async def test_what_a_thread_sends_to_a_group_and_who_it_adds_are_known_to_the_other_processes(serve, bus):
+    here, there = (serve(settings={"bus": each}) for each in (bus, bus.another()))
+    client = await greeted(there)
+    await asyncio.to_thread(there.router.group("blue").add, Recorder.opened[0])
+    await subscribed(bus, 1, BLUE)
+    await asyncio.to_thread(here.router.group("blue").send, "last")
+    assert await received(client) == []
+    await asyncio.to_thread(there.router.group("blue").discard, Recorder.opened[0])
+    await subscribed(bus, 0, BLUE)
+
+
+async def test_what_threads_broadcast_before_a_shutdown_is_published(serve, bus):
+    _, heard = await listener(bus)
+    served = serve(settings={"bus": bus.another()})
+    broadcast_in_threads(served.router, 500)
+    await shut_down(served.server)
+    await until(lambda: len(heard) == 2000)
+
+
+async def test_more_than_max_send_buffer_of_threads_is_dropped_and_counted(serve, bus, caplog):
+    served = serve(settings={"bus": bus, "max_send_buffer": 100_000})
+    await subscribed(bus, 1)
+
+    def flood() -> None:
+        for _ in range(100):
+            served.router.broadcast("x" * 10_000)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    thread.join()
+    await until(lambda: len(bus.published) == 9)
+    served.router.broadcast("later")
+    await until(lambda: len(bus.published) == 10)
+    assert warnings(caplog) == [
+        "socket.io: messages for other processes are dropped: too much waits for the event loop",
+        "socket.io: messages reach other processes again, 91 were dropped",
+    ]
 
 
 async def test_without_our_server_the_first_session_is_where_the_bus_begins(bus):
