@@ -1,9 +1,12 @@
-"""The server of the soak: it echoes, floods, fails and closes as its clients ask, and gives up on them soon."""
+"""The server of the soak: it echoes, floods, fails and closes as its clients ask, on its event loop and in threads, and
+gives up on them soon.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
 from typing import Any
 
 import tornadio
@@ -21,8 +24,11 @@ SETTINGS = {
 }
 REQUEST_SECONDS = 4.0
 FLOOD = ["flood ".ljust(5_000, "x")] * 30
+THREADS = 4
+MESSAGES_A_THREAD = 50
 
 counts: collections.Counter[str] = collections.Counter()
+threads = concurrent.futures.ThreadPoolExecutor(THREADS)
 
 
 class Connection(tornadio.SocketConnection):
@@ -39,6 +45,12 @@ class Connection(tornadio.SocketConnection):
         counts["messages"] += 1
         if message == "flood":
             self.send(FLOOD)
+        elif message == "flood from a thread":
+            threads.submit(self.send, FLOOD)
+        elif message == "threads":
+            await self.send_beside_threads()
+        elif message == "close from a thread":
+            threads.submit(self.close)
         elif message == "fail":
             raise RuntimeError("as the client asked")
         elif message == "close":
@@ -47,6 +59,22 @@ class Connection(tornadio.SocketConnection):
             await asyncio.sleep(0)
             self.send(message)
 
+    async def send_beside_threads(self) -> None:
+        """Threads send through the connection and a group, beside the event loop."""
+        work = [threads.submit(self.send_from_thread, number) for number in range(THREADS)]
+        for number in range(MESSAGES_A_THREAD):
+            self.send(f"loop {number}")
+            await asyncio.sleep(0)
+        await asyncio.gather(*map(asyncio.wrap_future, work))
+        self.send("done")
+
+    def send_from_thread(self, thread: int) -> None:
+        group = router.group(f"{thread} of {self.session_id}")
+        group.add(self)
+        for number in range(MESSAGES_A_THREAD):
+            (self, group)[number % 2].send(f"{thread} {number}")
+        group.discard(self)
+
     async def on_close(self) -> None:
         await asyncio.sleep(0)
         assert self.is_open
@@ -54,9 +82,11 @@ class Connection(tornadio.SocketConnection):
         counts["closed"] += 1
 
 
+router = tornadio.get_router(Connection, SETTINGS)
+
+
 def main() -> None:
     options = options_of()
-    router = tornadio.get_router(Connection, SETTINGS)
     rules = router.route(), vitals_of(router), report_at("/counts", lambda: dict(counts))
     serve(*rules, port=options.port, header_timeout=REQUEST_SECONDS, body_timeout=REQUEST_SECONDS)
 

@@ -1,5 +1,7 @@
 """A soak: clients of all kinds come, talk, misbehave and vanish, all the time, and in the end nothing is left of them.
 
+Threads of the server send, flood and close beside its event loop.
+
 A minute of it is a test; `--soak 3600` makes it an hour.
 """
 
@@ -18,7 +20,7 @@ from typing import Any, cast
 import pytest
 
 from tests.appserver import AppServer
-from tests.chaos.soak_app import MAX_MESSAGE_SIZE
+from tests.chaos.soak_app import MAX_MESSAGE_SIZE, MESSAGES_A_THREAD, THREADS
 from tests.clients import KEYS, UPGRADE, Client, SocketClient, open_client
 from tests.support import FORM, HTTP_TRANSPORTS, PERSISTENT, POLLING, SOCKETS, ClientStream, Elsewhere
 from tornadio import proto
@@ -117,6 +119,24 @@ async def talks_and_closes(life: Life) -> None:
     await client.ended()
 
 
+async def hears_threads(life: Life) -> None:
+    """Has threads of the server talk to it and close it: nothing is lost, and the order of each is kept."""
+    client = await life.open()
+    await client.send("threads")
+    heard: dict[str, list[int]] = collections.defaultdict(list)
+    messages: list[str] = []
+    while "done" not in messages:
+        messages += await life.hear(client)
+    assert messages.pop() == "done"
+    for message in messages:
+        sender, number = message.split()
+        heard[sender].append(int(number))
+    assert heard == {sender: list(range(MESSAGES_A_THREAD)) for sender in [*map(str, range(THREADS)), "loop"]}
+    life.tally["of threads"] += len(messages)
+    await client.send("close from a thread")
+    await client.ended()
+
+
 async def drops(life: Life) -> None:
     client = await life.open()
     await life.talk(client)
@@ -146,11 +166,12 @@ async def stalls(life: Life) -> None:
     connection = cast(asyncio.ReadTransport, wire.writer.transport)
     if life.transport in PERSISTENT:
         connection.pause_reading()
+    flood = life.dice.choice(["flood", "flood from a thread"])
     for _ in range(life.dice.randrange(1, 30)):
         if life.transport in SOCKETS:
             with contextlib.suppress(ConnectionError):
-                await client.send("flood")
-        elif await life.post(client, "~m~5~m~flood") != 200:
+                await client.send(flood)
+        elif await life.post(client, proto.encode(flood)) != 200:
             break
     await asyncio.sleep(life.dice.random())
     if life.transport in POLLING:
@@ -263,6 +284,7 @@ async def falls_silent(life: Life) -> None:
 Kind = Callable[[Life], Awaitable[None]]
 KINDS: dict[Kind, int] = {
     talks_and_closes: 8,
+    hears_threads: 4,
     drops: 4,
     resets: 4,
     reconnects: 4,
@@ -363,7 +385,7 @@ async def test_after_a_soak_the_server_holds_what_it_held_before(soaked, dice, p
     assert of_the_library(after) == of_the_library(before)
     assert after["rss"] <= GROWTH * before["rss"]
     assert tally["echoed"] >= MESSAGES_A_SECOND * seconds
-    assert set(tally) == {"echoed", *PROTOCOLS, *(kind.__name__ for kind in KINDS)}
+    assert set(tally) == {"echoed", "of threads", *PROTOCOLS, *(kind.__name__ for kind in KINDS)}
 
     async with contextlib.aclosing(Elsewhere.of(soaked)) as served:
         counts = await served.read_json("/counts")

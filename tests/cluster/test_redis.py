@@ -112,6 +112,20 @@ async def test_what_one_process_sends_arrives_in_its_order(serve, redis_server):
         assert [message["number"] for message in messages if message["sender"] == sender] == list(range(1000))
 
 
+async def test_what_threads_broadcast_arrives_in_the_order_of_each(serve, redis_server):
+    routers = await connected(serve, redis_server, 2)
+    client = await greeted(routers[1])
+
+    def work(thread: int) -> None:
+        for number in range(500):
+            routers[0].router.broadcast({"thread": thread, "number": number})
+
+    await asyncio.gather(*(asyncio.to_thread(work, thread) for thread in range(4)))
+    messages = await heard(client, 2000)
+    for thread in range(4):
+        assert [message["number"] for message in messages if message["thread"] == thread] == list(range(500))
+
+
 async def test_a_group_has_members_in_several_processes(serve, redis_server):
     routers = await connected(serve, redis_server, 3)
     ann, bob, eve = [await greeted(served) for served in routers]
