@@ -252,9 +252,10 @@ class Handover:
         if not self._is_closed and (loop is None or not loop.is_closed()):
             return False
         with self._lock:
-            self._calls.clear()
+            dropped, self._calls = self._calls, collections.deque()
             self._waiting.clear()
             self._losses.clear()
+        del dropped  # without the lock: what it refers to may end here, and its destructors log
         self._log_once(
             "the event loop has ended, or the server was shut down: what other threads send, close or broadcast now is "
             "dropped; stop those threads before"
@@ -295,7 +296,7 @@ class Handover:
             waiting = self._waiting.get(session)
             if waiting is not None:
                 waiting.calls -= 1
-                if isinstance(call, Payload | _Broadcast):
+                if isinstance(call, (Payload, _Broadcast)):
                     waiting.size -= call.size
                 if not waiting.calls:
                     self._waiting.pop(session, None)
@@ -311,7 +312,9 @@ class Handover:
 
     def _abort_receivers(self, group: str | None) -> None:
         with self._lock:
-            loss = self._losses.pop(group)
+            loss = self._losses.pop(group, None)
+            if loss is None:
+                return
             abort = functools.partial(loss.receivers.abort, loss.excluded)
             if group is not None and loss.dropped > 1:
                 # Members that were added behind this call may have lost the later ones of those messages.
