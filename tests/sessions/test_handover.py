@@ -238,9 +238,11 @@ async def test_small_calls_are_bounded_by_their_number(serve, call):
     await connection.wait_closed()
 
 
-async def test_broadcasts_past_max_send_buffer_end_those_who_would_have_got_them(serve, caplog):
-    served = serve(settings={"max_send_buffer": BOUND})
+@pytest.mark.parametrize("place", ["settings", "application"])
+async def test_broadcasts_past_max_send_buffer_end_those_who_would_have_got_them(serve, caplog, place):
+    served = serve(**{place: {"max_send_buffer": BOUND}})
     clients, connections = await several(served, 3)
+    caplog.clear()
     in_thread(lambda: [served.router.broadcast(KIBIBYTE, exclude=connections[2:]) for _ in range(10 * MANY)])
     assert waiting(served.router) < BOUND // 1000 + 2
     for connection in connections[:2]:

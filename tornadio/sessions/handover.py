@@ -82,13 +82,13 @@ class Handover:
     """The calls of other threads that wait for a router's event loop.
 
     :param everybody: returns all connections of the router.
-    :param max_send_buffer: bytes; the limit of what waits for one session, together with its send queue, and of what is
-        broadcast.
+    :param max_send_buffer: returns the setting, which may be replaced: bytes that may wait for one session, together
+        with its send queue, and bytes of broadcasts that may wait.
     :ivar direct_thread: the thread in which the event loop was last seen to run; ``None`` while calls wait.
     :ivar loop_runs: whether the event loop was seen to run.
     """
 
-    def __init__(self, everybody: Callable[[], Receivers], max_send_buffer: int) -> None:
+    def __init__(self, everybody: Callable[[], Receivers], max_send_buffer: Callable[[], int]) -> None:
         self.direct_thread: int | None = None
         self.loop_runs = False
         self._everybody = everybody
@@ -204,7 +204,8 @@ class Handover:
         with self._lock:
             waiting = self._waiting.get(None) or self._waiting.setdefault(None, _Waiting())
             size, calls = waiting.size + payload.size, waiting.calls + 1
-            if self._losses or size > self._max_send_buffer or calls > max_payloads(self._max_send_buffer):
+            max_size = self._max_send_buffer()
+            if self._losses or size > max_size or calls > max_payloads(max_size):
                 self._drop(receivers, excluded)
             else:
                 waiting.size, waiting.calls = size, calls

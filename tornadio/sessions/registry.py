@@ -64,7 +64,7 @@ class SessionRegistry:
         self.on_open: list[Callable[[BaseSession], None]] = []
         self.on_closing: list[Callable[[BaseSession], None]] = []
         self._given_loop = loop
-        self.handover = Handover(self._everybody, settings.max_send_buffer)
+        self.handover = Handover(self._everybody, lambda: self.settings.max_send_buffer)
         if loop is not None:
             self.handover.set_loop(loop)
         self._sessions: dict[str, BaseSession] = {}
