@@ -84,9 +84,11 @@ class SocketConnection:
         session = self._tornadio_session
         registry = session.registry
         handover = registry.handover
-        # For the first message of an iteration alone the running loop is looked up, which on Python 3.11 takes a system
-        # call (getpid): while a flush is due, the loop runs, in the thread in which it was seen then.
-        is_on_loop = (registry.unflushed and get_ident() == handover.direct_thread) or handover.is_on_loop()
+        # As handover.is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call
+        # (getpid) for each message. The thread is the loop's while the loop runs, and it does while a flush is due.
+        is_on_loop = (
+            get_ident() == handover.direct_thread and (registry.unflushed or registry.loop.is_running())
+        ) or handover.is_on_loop()
         if not is_on_loop and not handover.is_open(session):
             return
         last, payload = _last_sent

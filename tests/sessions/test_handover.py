@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -461,3 +462,72 @@ async def test_the_list_of_connections_is_read_in_threads_while_connections_come
         async with limit():
             await asyncio.to_thread(looking.join)
     assert errors == []
+
+
+class ToClients(logging.Handler):
+    """Shows the log to all clients, as a program may that has a page for it."""
+
+    def __init__(self, router: tornadio.Router) -> None:
+        super().__init__(logging.WARNING)
+        self.router = router
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.router.broadcast(record.getMessage())
+
+
+async def test_a_logging_handler_may_send_while_threads_send_and_log(serve, switching):
+    """Each of the two has a lock, and waits for the other's."""
+    served = serve(settings={"max_send_buffer": BOUND})
+    clients, [flooded, connection] = await several(served, 2)
+    handler = ToClients(served.router)
+    log = logging.getLogger("an.application")
+
+    def work(thread: int) -> None:
+        for number in range(100):
+            log.warning("%d %d", thread, number)
+            connection.send("news")
+            flooded.send(KIBIBYTE)
+
+    logging.getLogger().addHandler(handler)
+    try:
+        async with limit():
+            await asyncio.gather(*(asyncio.to_thread(work, thread) for thread in range(4)))
+        log.warning("last")
+        lines = [line for line in await received(clients[1]) if line != "news"]
+    finally:
+        logging.getLogger().removeHandler(handler)
+    for thread in range(4):
+        assert [line for line in lines if line.startswith(f"{thread} ")] == [f"{thread} {n}" for n in range(100)]
+
+
+def test_a_signal_handler_may_send_in_the_middle_of_a_send():
+    """As a destructor may: both run between any two steps of a thread, also when that has the lock."""
+    Recorder.opened.clear()
+    router = tornadio.get_router(Recorder)
+    connected = threading.Event()
+    heard: list[Any] = []
+
+    async def main() -> None:
+        async with serving(router) as served:
+            client = await greeted(served)
+            connected.set()
+            heard.extend(await received(client))
+
+    def on_signal(*args: object) -> None:
+        Recorder.opened[0].send("signal")
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    assert connected.wait(SECONDS)
+    before = signal.signal(signal.SIGALRM, on_signal)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        for number in range(10 * MANY):
+            Recorder.opened[0].send(number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    Recorder.opened[0].send("last")
+    thread.join(SECONDS)
+    assert "signal" in heard
+    assert [message for message in heard if message != "signal"] == [*range(10 * MANY)]

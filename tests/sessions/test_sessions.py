@@ -590,3 +590,27 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(re
     assert "RuntimeError: as the test asked" in caplog.text
     async with limit():
         await connection.closed.wait()
+
+
+# -- Handlers that block the event loop --------------------------------------------------------------------------------
+
+
+@every_transport
+async def test_a_handler_that_blocks_the_loop_is_logged_with_its_session(serve, monkeypatch, caplog, transport):
+    now = 1000.0
+    monkeypatch.setattr("tornadio.sessions.dispatch.monotonic", lambda: now)
+
+    class Blocking(Recorder):
+        def on_message(self, message: Any) -> None:
+            nonlocal now
+            now += 2.3
+            self.send(message)
+
+    client = await greeted(serve(Blocking), transport)
+    await client.send("hello")
+    assert await client.receive() == ["hello"]
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line == (
+        f"session {client.session_id[:8]} ({transport}): {Blocking.__qualname__}.on_message blocked the event loop for "
+        "2.3 s: await, or run it with asyncio.to_thread"
+    )
