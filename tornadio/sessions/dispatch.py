@@ -172,7 +172,7 @@ class Dispatcher:
         if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
             self.frames_this_tick = 0
             return asyncio.sleep(0)
-        started = monotonic()
+        called = monotonic()
         for kind, message in frames:
             if self.is_closed:
                 return False
@@ -180,13 +180,13 @@ class Dispatcher:
                 try:
                     result = self.connection.on_message(message)
                 except (Exception, asyncio.CancelledError):
-                    if (seconds := monotonic() - started) > _MAX_BLOCKING:
+                    if (seconds := monotonic() - called) > _MAX_BLOCKING:
                         self._log_blocking("on_message", seconds)
                     raise self._message_failed() from None
                 now = monotonic()
-                if now - started > _MAX_BLOCKING:
-                    self._log_blocking("on_message", now - started)
-                started = now
+                if now - called > _MAX_BLOCKING:
+                    self._log_blocking("on_message", now - called)
+                called = now
                 if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
                     return result
             self.frames_this_tick += 1
