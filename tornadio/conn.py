@@ -1,9 +1,11 @@
 """The class that applications subclass: one object for each connected client."""
 
+import functools
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio import proto
+from tornadio.closecodes import check_close
 from tornadio.logs import get_logger
 from tornadio.sessions.outbox import Payload
 
@@ -68,7 +70,8 @@ class SocketConnection:
     def on_close(self) -> Any:
         """Called once when the connection has ended, whichever side ended it, after a handler that is still running.
 
-        Also called for a connection that :meth:`on_open` refused, or failed for.
+        Also called for a connection that :meth:`on_open` refused, or failed for. :attr:`close_code` and
+        :attr:`close_reason` tell why it has ended.
         """
 
     def send(self, message: Any) -> None:
@@ -111,23 +114,101 @@ class SocketConnection:
         """
         self._tornadio_session.registry.broadcast(message, exclude=(self,))
 
-    def close(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the client has taken most of what was sent to it, as :meth:`asyncio.StreamWriter.drain` does.
+
+        Returns at once while at most 64 KiB wait, or a 32nd of ``max_send_buffer`` where that is less. Else waits until
+        at most 16 KiB wait, or until the connection has ended; :attr:`is_closed` tells which. So a producer never has
+        more than that and one message in memory, and is not closed as too slow while its client reads::
+
+            while not self.is_closed:
+                self.send(await source.read())
+                await self.drain()
+
+        A client that does not read at all ends the wait after ``heartbeat_timeout``, one that does not poll after
+        ``session_expiry``: its connection is closed. While a handler waits, no other message of its client is handled:
+        a producer of more than an answer belongs in a task of its own, :func:`asyncio.create_task` in :meth:`on_open`.
+        Called by :meth:`on_open` itself this returns at once, since nothing is sent before that has returned.
+
+        A thread waits with ``asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()``.
+        """
+        await self._tornadio_session.drain()
+
+    @property
+    def send_buffer_size(self) -> int:
+        """Bytes that were sent to this client and that the kernel has not accepted yet, or no poll has fetched.
+
+        UTF-8 bytes of the frames. With more than ``max_send_buffer`` the connection is closed. What other threads have
+        sent counts once the event loop has taken it over.
+        """
+        return self._tornadio_session.send_buffer_size
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection once what was sent before was delivered. Closing twice changes nothing.
 
         What the client has not received within ``session_expiry`` seconds, checked every ``session_check_interval``,
         is dropped.
+
+        :param code: the close code that a WebSocket client gets (RFC 6455, section 7.4): 1000 (normal closure), another
+            of 1001 to 1014 but 1004 to 1006, or one of your own from 3000 to 4999. Draft-76 and the HTTP transports
+            have no close codes: their clients see the end alone.
+        :param reason: the text beside it, at most 123 bytes of UTF-8.
+        :raises tornadio.errors.CloseError: a code or a reason that can't be sent; the connection goes on.
         """
+        check_close(code, reason)
         session = self._tornadio_session
         handover = session.registry.handover
         if handover.is_on_loop():
-            session.close()
+            session.close(code, reason)
         elif handover.is_open(session):
-            handover.call(session, session.close)
+            handover.call(session, functools.partial(session.close, code, reason))
 
     @property
     def is_closed(self) -> bool:
         """Whether the connection has ended, or :meth:`close` was called: by another thread, once that took effect."""
         return self._tornadio_session.is_closed
+
+    @property
+    def close_code(self) -> int | None:
+        """Why the connection has ended, as a WebSocket close code (RFC 6455, section 7.4.1), on every transport.
+        ``None`` while it is open; set before :meth:`on_close`. What came first stays.
+
+        With :attr:`close_reason` it tells these causes apart:
+
+        ==========  ========================================  ======================================================
+        close_code  close_reason                              cause
+        ==========  ========================================  ======================================================
+        any         any                                       close frame of a WebSocket client, which chooses both
+        1005        empty                                     close frame without a code; closing frame of draft-76
+        as given    as given                                  :meth:`close`
+        1001        no answer to heartbeats                   a silent client, on all transports but polling
+        1001        no request for session_expiry             a polling client that polls no more
+        1001        no request after the handshake            a polling client that has never come back
+        1001        the server is shutting down               ``SocketServer.shutdown``, or a signal
+        1002        what was wrong                            a frame that breaks the WebSocket protocol
+        1003        what was wrong                            a binary WebSocket message
+        1005        the client closed the connection          FIN on a stream, or on HTTP during :meth:`on_open`
+        1006        the client closed the connection          FIN on a WebSocket
+                    without a close frame
+        1006        the connection broke                      RST, or another error of TCP or TLS
+        1007        what was wrong                            a WebSocket message without frames of Socket.IO
+        1008        too slow                                  ``max_send_buffer``, or a write that took too long
+        1008        the application refused this connection   :meth:`on_open` returned ``False``
+        1009        what was wrong                            larger than ``max_message_size``
+        1011        the application failed                    :meth:`on_message` raised
+        1011        on_open failed                            :meth:`on_open` raised
+        1011        the server failed                         an error of this library, which is in the log
+        1013        on_open took longer than open_timeout
+        ==========  ========================================  ======================================================
+
+        Over TLS, Python may show a RST as a FIN.
+        """
+        return self._tornadio_session.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason to :attr:`close_code`, ``''`` while the connection is open."""
+        return self._tornadio_session.close_reason
 
     @property
     def session_id(self) -> str:
@@ -138,6 +219,13 @@ class SocketConnection:
     def transport(self) -> str:
         """The name of the transport that carries this connection, such as ``'websocket'``."""
         return self._tornadio_session.transport
+
+    def __repr__(self) -> str:
+        """Class, session id, transport and state. The id is cut as in logs: a whole one gives access to the session."""
+        session: BaseSession | None = vars(self).get("_tornadio_session")
+        if session is None:
+            return f"<{type(self).__name__} without a session>"
+        return f"<{type(self).__name__} {session.short_id} {session.transport} {session.state.value}>"
 
 
 # UTF-8 bytes of the text that is kept: one default max_message_size, the most that this cache holds on to.

@@ -9,6 +9,7 @@
     |   +-- RefusedError          it is well formed, but not allowed
     |   +-- HandlerError          the application failed on it
     +-- CallerError               the program uses the library wrongly; raised into its call
+    |   +-- CloseError            a close code or reason that can't be sent (also a ValueError)
     |   +-- EncodeError           a message that can't be sent (also a ValueError)
     |   +-- SettingsError         a setting or argument (also a ValueError)
     +-- BusError                  the message bus failed; neither client nor application is at fault
@@ -20,6 +21,7 @@ A :class:`PeerError` knows how the client is told: its HTTP status, and its WebS
 __all__ = [
     "BusError",
     "CallerError",
+    "CloseError",
     "EncodeError",
     "HandlerError",
     "PeerError",
@@ -89,6 +91,10 @@ class HandlerError(PeerError):
 
 class CallerError(TornadIOError):
     """The program uses the library wrongly."""
+
+
+class CloseError(CallerError, ValueError):
+    """A connection can't be closed with this code or reason; the text says which ones are right."""
 
 
 class EncodeError(CallerError, ValueError):

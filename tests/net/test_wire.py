@@ -29,13 +29,15 @@ class Told:
     def __init__(self) -> None:
         self.data = b""
         self.lost = 0
+        self.errors: list[BaseException | None] = []
 
     def data_received(self, data: bytes) -> None:
         assert data
         self.data += data
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         self.lost += 1
+        self.errors.append(error)
 
 
 class Pair:

@@ -54,7 +54,7 @@ class Session(Dispatcher):
             self.is_closed = True
             self._start_on_close()
 
-    def abort(self, code: int = 1008, reason: str = "") -> None:
+    def abort(self, code: int, reason: str) -> None:
         self.close()
 
     def _accept(self) -> None:

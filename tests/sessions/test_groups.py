@@ -77,11 +77,15 @@ def test_what_applications_see_of_groups_and_connections_takes_no_internal_objec
     assert public(SocketConnection) == {
         "broadcast",
         "close",
+        "close_code",
+        "close_reason",
+        "drain",
         "is_closed",
         "on_close",
         "on_message",
         "on_open",
         "send",
+        "send_buffer_size",
         "session_id",
         "transport",
     }

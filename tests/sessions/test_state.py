@@ -11,6 +11,7 @@ import pytest
 
 import tornadio
 from tests.support import MovedLoop, Recorder
+from tornadio.closecodes import SHUTDOWN
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.groups import Groups
 from tornadio.sessions.persistent import PersistentSession
@@ -106,9 +107,9 @@ async def test_observers_are_told_of_an_end_once_at_its_beginning(registry, sess
     session = registry.create(session_class, connection, "websocket")
     assert session.open(None, "") is True
     assert told == []
-    getattr(session, ending)()
+    getattr(session, ending)(*SHUTDOWN)
     session.attach(Line())  # what is queued is delivered: a closing session is closed
-    session.abort()
+    session.abort(*SHUTDOWN)
     await connection.wait_closed()
     assert session.state is State.CLOSED
     assert told == [(name, session, True, ["open"]) for name in ("first", "second")]
@@ -120,7 +121,7 @@ async def test_observers_are_told_of_the_end_of_a_session_that_never_was_open(re
     registry.on_open.append(opened.append)
     registry.on_closing.append(closing.append)
     session = registry.create(PersistentSession, Recorder(), "websocket")
-    session.abort()
+    session.abort(*SHUTDOWN)
     assert (opened, closing) == ([], [session])
 
 

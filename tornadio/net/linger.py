@@ -129,7 +129,7 @@ class _DiscardingReceiver:
     def data_received(self, data: bytes) -> None:
         self.lingering.discarded(len(data))
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         self._is_connection_lost = True
         if not self._wire.is_writing:  # else the peer may still read
             self.lingering.abort()

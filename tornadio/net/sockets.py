@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from typing import Final
 
@@ -32,6 +34,17 @@ def half_close(sock: socket.socket) -> None:
     """Send a FIN and keep on reading (shutdown(2), ``SHUT_WR``); nothing happens on a broken connection."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
+
+
+def socket_error(sock: socket.socket) -> OSError | None:
+    """Return the pending error of a socket, and clear it (socket(7), ``SO_ERROR``); ``None`` if there is none."""
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return OSError(number, os.strerror(number)) if number else None
+
+
+def reset_error() -> ConnectionResetError:
+    """Return the error for a connection that was found reset by other means than an error of a call."""
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
 def failed_future() -> "asyncio.Future[None]":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tornado.iostream import StreamClosedError
 
 from tornadio.net.hangups import hangups_of
-from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close
+from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close, reset_error
 
 if TYPE_CHECKING:
     from tornadio.net.wire import Receiver
@@ -79,18 +79,18 @@ class SocketWire:
                 data = sock.recv(_RECV_SIZE)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
-                self._connection_lost()
+            except OSError as error:
+                self._connection_lost(error)
                 return
         if data:
             receiver.data_received(data)
         elif self._write_buffer is None:
-            self._connection_lost()
+            self._connection_lost(None)
         else:  # the peer may have half-closed (shutdown(2)), and still read what waits to be written
             self._remove_reader()
             self._receiver = None
             self._eof_received = True
-            receiver.connection_lost()
+            receiver.connection_lost(None)
 
     def _remove_reader(self) -> None:
         if self._is_reader_added:
@@ -101,15 +101,17 @@ class SocketWire:
         receiver, sock = self._receiver, self._socket
         if not self._is_paused or receiver is None or sock is None:
             return  # the reader finds the FIN behind the last bytes
-        unread = b"" if is_reset else self._read_to_end(sock)
+        unread = None if is_reset else self._read_to_end(sock)
         self._eof_received = True
         self.close()
         if unread:
             receiver.data_received(unread)
-        receiver.connection_lost()
+        receiver.connection_lost(reset_error() if unread is None else None)
 
-    def _read_to_end(self, sock: socket.socket) -> bytes:
-        """Read what the peer has sent before it closed; returns nothing if that is more than ``MAX_UNREAD``."""
+    def _read_to_end(self, sock: socket.socket) -> bytes | None:
+        """Read what the peer has sent before it closed; returns ``None`` if that is more than ``MAX_UNREAD``, or if the
+        connection was reset.
+        """
         unread = bytearray(self._read_ahead)
         try:
             while len(unread) <= MAX_UNREAD:
@@ -119,7 +121,7 @@ class SocketWire:
                 unread += data
         except OSError:  # reset just now
             pass
-        return b""
+        return None
 
     def pause_reading(self) -> None:
         self._is_paused = True
@@ -131,11 +133,11 @@ class SocketWire:
             if self._read_ahead:
                 self._loop.call_soon(self._on_readable)
 
-    def _connection_lost(self) -> None:
+    def _connection_lost(self, error: OSError | None) -> None:
         receiver = self._receiver
         self.close()
         if receiver is not None:
-            receiver.connection_lost()
+            receiver.connection_lost(error)
 
     # -- Writing -------------------------------------------------------------------------------------------------
 
@@ -153,9 +155,10 @@ class SocketWire:
             sent = sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
-            # Later: the receiver may be in the middle of what it writes for.
-            self._loop.call_soon(self._connection_lost)
+        except OSError as error:
+            # Later: the receiver may be in the middle of what it writes for. Without the traceback, which refers to the
+            # frames of the callers: a reference cycle.
+            self._loop.call_soon(self._connection_lost, error.with_traceback(None))
             return failed_future()
         if sent == len(data):
             return None
@@ -172,8 +175,8 @@ class SocketWire:
             sent = sock.send(unsent)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            self._connection_lost()
+        except OSError as error:
+            self._connection_lost(error)
             return
         if sent < len(unsent):
             self._write_buffer = unsent[sent:]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tornadio.net.hangups import hangups_of
-from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close
+from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close, reset_error
 
 if TYPE_CHECKING:
     from tornadio.net.wire import Receiver
@@ -85,7 +85,8 @@ class StreamWire:
             receiver.data_received(data)
             self._read()
         elif is_over or (self._has_hung_up and len(data) > MAX_UNREAD):
-            self._connection_lost(data if len(data) <= MAX_UNREAD else b"")
+            is_kept = len(data) <= MAX_UNREAD
+            self._connection_lost(data if is_kept else b"", self._error() if is_kept else reset_error())
         else:
             self._read_ahead = data
             self._read()
@@ -106,21 +107,25 @@ class StreamWire:
         if stream is not None and self._is_paused:
             self._hung_up(stream.error is not None)
 
+    def _error(self) -> BaseException | None:
+        """The error that has closed the stream; ``None`` if that was the peer's FIN."""
+        return None if self._stream is None else self._stream.error
+
     def _hung_up(self, is_reset: bool) -> None:
         if is_reset:
-            self._connection_lost(b"")
+            self._connection_lost(b"", self._error() or reset_error())
         else:
             self._has_hung_up = True
             self._read()
 
-    def _connection_lost(self, unread: bytes) -> None:
+    def _connection_lost(self, unread: bytes, error: BaseException | None) -> None:
         receiver = self._receiver
         self._eof_received = self._is_paused
         self.close()
         if receiver is not None:
             if unread:
                 receiver.data_received(unread)
-            receiver.connection_lost()
+            receiver.connection_lost(error)
 
     def pause_reading(self) -> None:
         self._is_paused = True

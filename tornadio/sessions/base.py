@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tornadio import proto
+from tornadio.closecodes import CONNECTION_BROKE, TOO_SLOW
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.tasks import has_succeeded
@@ -31,12 +32,18 @@ logger = get_logger(__name__)
 
 # Whoever knows a whole session id can take over the session: logs show the first eight of its 32 digits.
 _HIDDEN_DIGITS: Final = 24
+# Bytes queued above which drain() waits, and down to which it waits: those of asyncio's StreamWriter.drain().
+_HIGH_WATER: Final = 1 << 16
+_LOW_WATER: Final = 1 << 14
 
 
 class BaseSession(Dispatcher):
     """Life cycle, channel and send queue of a session.
 
     :param connection: the application's object, which has no session yet.
+    :ivar close_code: why the session has ended, as a WebSocket's close code (:mod:`tornadio.closecodes`); ``None``
+        until then. What was first stays.
+    :ivar close_reason: the reason to that code.
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
     :ivar registry: which holds the session.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
@@ -47,14 +54,15 @@ class BaseSession(Dispatcher):
     __slots__ = (
         "__weakref__",
         "_channel",
-        "_close_code",
-        "_close_reason",
+        "_drain_waiters",
         "_max_send_buffer",
         "_outbox",
         "_posts",
         "_write_deadline",
         "_write_future",
         "_writing_channel",
+        "close_code",
+        "close_reason",
         "counted_as",
         "registry",
         "session_id",
@@ -71,8 +79,8 @@ class BaseSession(Dispatcher):
         self.registry = registry
         self.counted_as = ""
         self.state = State.OPENING
-        self._close_code = 1000
-        self._close_reason = ""
+        self.close_code: int | None = None
+        self.close_reason = ""
         self._max_send_buffer = registry.settings.max_send_buffer
         self._channel: Channel | None = None
         self._outbox = Outbox()
@@ -81,11 +89,17 @@ class BaseSession(Dispatcher):
         self._writing_channel: Channel | None = None
         self._write_future: asyncio.Future[None] | None = None
         self._write_deadline = 0.0
+        self._drain_waiters: set[asyncio.Future[None]] | None = None
         self._posts = NO_POSTS
         connection._tornadio_session = self
 
     def __str__(self) -> str:
-        return f"session {self.session_id[:-_HIDDEN_DIGITS]} ({self.transport})"
+        return f"session {self.short_id} ({self.transport})"
+
+    @property
+    def short_id(self) -> str:
+        """The part of the id that logs show."""
+        return self.session_id[:-_HIDDEN_DIGITS]
 
     # -- Life cycle ----------------------------------------------------------------------------------------------
 
@@ -98,6 +112,7 @@ class BaseSession(Dispatcher):
         self.is_closed = state in ENDED
         self.registry.state_changed(self, old)
         if self.is_closed:
+            self._wake_drain_waiters()
             self._notify_posts()
             if old not in ENDED:
                 self._start_on_close()
@@ -115,14 +130,16 @@ class BaseSession(Dispatcher):
         :param reason: of that frame.
         """
         if not self.is_closed:
-            self._close_code, self._close_reason = code, reason
+            self.close_code, self.close_reason = code, reason
             self._set_state(State.CLOSING)
             self._finish_closing()
 
-    def abort(self, code: int = 1008, reason: str = "") -> None:
+    def abort(self, code: int, reason: str) -> None:
         """Close the session at once and discard what is queued; parameters as for :meth:`close`."""
         if self.state is State.CLOSED:
             return
+        if self.close_code is None:  # else the session is closing, for a reason of its own
+            self.close_code, self.close_reason = code, reason
         self._outbox.clear()
         waiting, writing = self._channels()
         # Before the channels end: that may call channel_lost, which ignores a channel that is not attached.
@@ -131,7 +148,7 @@ class BaseSession(Dispatcher):
         if writing is not None:
             writing.abort()
         if waiting is not None:
-            waiting.close(code, reason)
+            waiting.close(self.close_code, self.close_reason)
 
     def _finish_closing(self) -> None:
         """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
@@ -142,8 +159,8 @@ class BaseSession(Dispatcher):
             return
         channel, self._channel = self._channel, None
         self._set_state(State.CLOSED)
-        if channel is not None:
-            channel.close(self._close_code, self._close_reason)
+        if channel is not None and self.close_code is not None:
+            channel.close(self.close_code, self.close_reason)
 
     def _on_close_finished(self) -> None:
         self.registry.on_close_finished(self)
@@ -238,7 +255,7 @@ class BaseSession(Dispatcher):
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
-            self.abort(1008, "too slow")
+            self.abort(*TOO_SLOW)
 
     def flush(self) -> None:
         """Write batches to the channel until one is in flight or nothing is queued."""
@@ -259,7 +276,7 @@ class BaseSession(Dispatcher):
         if self._writing_channel is not channel:
             return  # replaced meanwhile, and the batch was requeued then
         if not succeeded:
-            self.channel_lost(channel)
+            self.channel_lost(channel, *CONNECTION_BROKE)
             return
         self._batch_written()
         self.flush()
@@ -269,14 +286,53 @@ class BaseSession(Dispatcher):
         """Remove the batch in flight from the queue: the kernel has accepted it."""
         self._outbox.ack()
         self._writing_channel = self._write_future = None
+        if self._drain_waiters is not None:
+            self._wake_drain_waiters()
 
     def _requeue_in_flight(self) -> None:
         """Requeue the batch in flight, unless the kernel has accepted it and only the callback is outstanding."""
         if self._write_future is not None and has_succeeded(self._write_future):
             self._outbox.ack()
+            self._wake_drain_waiters()
         else:
             self._outbox.requeue()
         self._writing_channel = self._write_future = None
+
+    # -- Backpressure --------------------------------------------------------------------------------------------
+
+    @property
+    def send_buffer_size(self) -> int:
+        """UTF-8 bytes that are queued or in flight."""
+        return self._outbox.size
+
+    async def drain(self) -> None:
+        """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended."""
+        handover = self.registry.handover
+        if handover.direct_thread is None:  # what other threads have sent before counts
+            handover.catch_up()
+        if self.is_closed or self._is_in_on_open():
+            # In a producer's loop that does not look at is_closed nobody else would get a turn of the event loop.
+            await asyncio.sleep(0)
+        elif self._outbox.size > self._mark(_HIGH_WATER):
+            waiter = self.registry.loop.create_future()
+            self._drain_waiters = (self._drain_waiters or set()) | {waiter}
+            try:
+                await waiter
+            finally:
+                if self._drain_waiters is not None:  # cancelled
+                    self._drain_waiters = self._drain_waiters - {waiter} or None
+
+    def _mark(self, size: int) -> int:
+        # Below a 32nd of max_send_buffer neither limit of send() is reached.
+        return min(size, self._max_send_buffer >> 5)
+
+    def _wake_drain_waiters(self) -> None:
+        waiters = self._drain_waiters
+        if waiters is not None and (self.is_closed or self._outbox.size <= self._mark(_LOW_WATER)):
+            self._drain_waiters = None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     # -- The channel ---------------------------------------------------------------------------------------------
 
@@ -305,8 +361,12 @@ class BaseSession(Dispatcher):
         """Hook: a channel was attached. Schedules the session's next timer."""
         raise NotImplementedError
 
-    def channel_lost(self, channel: "Channel") -> None:
-        """Note that a channel's TCP connection has ended. One that was replaced before changes nothing."""
+    def channel_lost(self, channel: "Channel", code: int, reason: str) -> None:
+        """Note that a channel's TCP connection has ended. One that was replaced before changes nothing.
+
+        :param code: why, if that ends the session (:mod:`tornadio.closecodes`).
+        :param reason: to that code.
+        """
         raise NotImplementedError
 
     # -- Time ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tornadio import proto
+from tornadio.closecodes import MESSAGE_FAILED, OPEN_FAILED, REFUSED
 from tornadio.errors import HandlerError
 from tornadio.logs import get_logger
 from tornadio.net.fifolock import FifoLock, Waiter
@@ -46,12 +47,13 @@ class Dispatcher:
         event loop before it reads sets it to 0.
     """
 
-    __slots__ = ("_connection", "_handler_lock", "_tasks", "frames_this_tick", "is_closed")
+    __slots__ = ("_connection", "_handler_lock", "_open_task", "_tasks", "frames_this_tick", "is_closed")
 
     def __init__(self, connection: "SocketConnection", tasks: Tasks) -> None:
         self._connection: SocketConnection | None = connection  # until on_close has run
         self._tasks = tasks
         self._handler_lock = FifoLock()
+        self._open_task: asyncio.Task[Any] | None = None  # that runs on_open
         self.is_closed = False
         self.frames_this_tick = 0
 
@@ -61,7 +63,7 @@ class Dispatcher:
         """Close the session once what is queued was delivered."""
         raise NotImplementedError
 
-    def abort(self, code: int = 1008, reason: str = "") -> None:
+    def abort(self, code: int, reason: str) -> None:
         """Close the session at once."""
         raise NotImplementedError
 
@@ -110,7 +112,7 @@ class Dispatcher:
         except (Exception, asyncio.CancelledError):  # the latter raised by a plain function is an error like others
             raise self._open_failed() from None
         except BaseException:
-            self.abort()
+            self.abort(*OPEN_FAILED)
             raise
         finally:
             if (seconds := monotonic() - started) > _MAX_BLOCKING:
@@ -120,29 +122,35 @@ class Dispatcher:
         return self._conclude_open(result)
 
     async def _finish_open(self, awaitable: Awaitable[Any]) -> bool:
+        self._open_task = asyncio.current_task()
         try:
             result = await self._result_of(awaitable, "on_open")
         except Exception:
             raise self._open_failed() from None
         except BaseException:
-            self.abort()
+            self.abort(*OPEN_FAILED)
             raise
         finally:
+            self._open_task = None  # which refers to this session: break the reference cycle
             del awaitable  # break a reference cycle, as in _result_of
         return self._conclude_open(result)
 
     def _open_failed(self) -> HandlerError:
         logger.exception("%s: on_open failed", self)
-        self.abort()
+        self.abort(*OPEN_FAILED)
         return HandlerError()
 
     def _conclude_open(self, result: Any) -> bool:
         if result is False:
             logger.info("%s: refused by on_open", self)
-            self.abort()
+            self.abort(*REFUSED)
             return False
         self._accept()
         return True
+
+    def _is_in_on_open(self) -> bool:
+        """Whether the caller is ``on_open``, before whose end nothing is sent."""
+        return self._open_task is not None and self._open_task is asyncio.current_task()
 
     def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
         """Call ``on_message`` for each message of a payload, after those of earlier payloads.
@@ -212,7 +220,7 @@ class Dispatcher:
                 except Exception:
                     raise self._message_failed() from None
                 except BaseException:
-                    self.close(1011, "the application failed")
+                    self.close(*MESSAGE_FAILED)
                     raise
                 finally:
                     awaitable = None  # break a reference cycle, as in _result_of
@@ -223,7 +231,7 @@ class Dispatcher:
 
     def _message_failed(self) -> HandlerError:
         logger.exception("%s: on_message failed", self)
-        self.close(1011, "the application failed")
+        self.close(*MESSAGE_FAILED)
         return HandlerError()
 
     def _run_in_task(

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from tornadio import proto
+from tornadio.closecodes import NO_HEARTBEAT, TOO_SLOW
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.heartbeat import Heartbeat
@@ -60,6 +61,8 @@ class PersistentSession(BaseSession):
                 return
             outbox.ack()
             self._writing_channel = None
+            if self._drain_waiters is not None:
+                self._wake_drain_waiters()
             batches += 1
             if batches == _MAX_BATCHES_PER_TICK:
                 self.registry.loop.call_soon(self._continue_flush)
@@ -72,9 +75,9 @@ class PersistentSession(BaseSession):
     def _attached(self) -> None:
         self.registry.schedule_timer(self, self._heartbeat.next_deadline())
 
-    def channel_lost(self, channel: "Channel") -> None:
+    def channel_lost(self, channel: "Channel", code: int, reason: str) -> None:
         if channel in self._channels():
-            self.abort()
+            self.abort(code, reason)
 
     def on_timer(self, now: float) -> float | None:
         """Send a heartbeat, or abort a session whose client is silent or does not read."""
@@ -86,13 +89,13 @@ class PersistentSession(BaseSession):
         deadline = self._heartbeat.next_deadline()
         if self._write_future is not None and now >= self._write_deadline:
             logger.info("%s: closed, the client does not take what it is sent", self)
-            self.abort(1008, "too slow")
+            self.abort(*TOO_SLOW)
             return None
         if now < deadline:
             return deadline
         if self._heartbeat.has_timed_out(now):
             logger.info("%s: closed, it left heartbeats unanswered", self)
-            self.abort(1001, "no answer to heartbeats")
+            self.abort(*NO_HEARTBEAT)
             return None
         self.send(Payload(proto.encode_heartbeat(self._heartbeat.record_sent(now))))
         # That send may have found the queue full, and aborted the session.
@@ -101,5 +104,5 @@ class PersistentSession(BaseSession):
     def check_expiry(self, now: float) -> float | None:
         """Abort a session that is closing for ``session_expiry``: its client does not read the rest."""
         if self.state is State.CLOSING:
-            self.abort()
+            self.abort(*TOO_SLOW)
         return None

@@ -6,6 +6,7 @@ request has come for ``session_expiry``.
 
 from typing import TYPE_CHECKING, Final
 
+from tornadio.closecodes import NO_REQUEST, NO_RETURN
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.posts import Post
@@ -61,7 +62,7 @@ class PollingSession(BaseSession):
         if was_awaited:
             self._request_ended()
 
-    def channel_lost(self, channel: "Channel") -> None:
+    def channel_lost(self, channel: "Channel", code: int, reason: str) -> None:
         waiting, writing = self._channels()
         if channel is waiting:
             self._channel = None
@@ -113,16 +114,18 @@ class PollingSession(BaseSession):
             if now < self._handshake_deadline:
                 return self._handshake_deadline
             logger.info("%s: ended, nobody came back after the handshake", self)
-            self.abort()
+            self.abort(*NO_RETURN)
         return None
 
     def check_expiry(self, now: float) -> float | None:
         """Abort a session that no request has named for ``session_expiry``."""
-        if self.state is State.OPENING or self._has_awaited_posts or self._channels() != (None, None):
+        # A POST whose handler waits in drain() for polls would else wait without end.
+        is_awaited = self._has_awaited_posts and self._drain_waiters is None
+        if self.state is State.OPENING or is_awaited or self._channels() != (None, None):
             return now + self.registry.settings.session_expiry
         deadline = self._last_request_ended + self.registry.settings.session_expiry
         if now < deadline:
             return deadline
         logger.info("%s: expired, no request for %g s", self, now - self._last_request_ended)
-        self.abort()
+        self.abort(*NO_REQUEST)
         return None

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from tornadio.closecodes import SERVER_FAILED, SHUTDOWN
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
@@ -238,7 +239,7 @@ class SessionRegistry:
                 session.flush()
             except Exception:
                 logger.exception("%s: can't be written to", session)
-                session.abort(1011)
+                session.abort(*SERVER_FAILED)
 
     # -- To all sessions -----------------------------------------------------------------------------------------
 
@@ -288,7 +289,7 @@ class SessionRegistry:
         self.handover.catch_up()  # what other threads have sent is delivered
         self.draining = True
         for session in self:
-            session.close(1001, "the server is shutting down")
+            session.close(*SHUTDOWN)
         if not await self._wait_idle(timeout):
             logger.warning(
                 "shutting down: %d sessions and %d handlers were not done in time",
@@ -296,7 +297,7 @@ class SessionRegistry:
                 self.tasks.running_handlers,
             )
             for session in self:
-                session.abort(1001, "the server is shutting down")
+                session.abort(*SHUTDOWN)
             self.tasks.cancel()
         await asyncio.gather(self.tasks.wait(), self.lingering.wait_closed(GRACE_SECONDS))
         self.handover.close()

@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 
 from tornado.httputil import HTTPServerRequest
 
+from tornadio.closecodes import CLIENT_CLOSED, CONNECTION_BROKE, REFUSED, SERVER_FAILED
 from tornadio.errors import HandlerError, PeerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.registry import shutting_down_error
 from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.responses import server_failed_error
+from tornadio.web.exchange import Exchange
 from tornadio.web.peers import counted_address
 
 logger = get_logger(__name__)
@@ -64,18 +66,23 @@ def open_session(
 
 def _abort(session: BaseSession | None) -> None:
     if session is not None:
-        session.abort()
+        session.abort(*SERVER_FAILED)
+
+
+def abort_lost(session: BaseSession, exchange: Exchange) -> None:
+    """Abort a session whose client has disconnected while ``on_open`` ran."""
+    session.abort(*(CLIENT_CLOSED if exchange.connection_error is None else CONNECTION_BROKE))
 
 
 def _report(session: S, accepted: bool, on_outcome: Callable[[S | PeerError], None]) -> None:
     """Call back with the outcome of an ``on_open`` that has returned."""
     if not accepted:
-        on_outcome(RefusedError(403, "the application refused this connection"))
+        on_outcome(RefusedError(403, REFUSED.reason))
         return
     try:
         on_outcome(session)
     except BaseException:
-        session.abort()
+        session.abort(*SERVER_FAILED)
         raise
 
 
@@ -116,7 +123,7 @@ class Opening(Generic[S]):
         self._fail(RefusedError(503, "on_open took longer than open_timeout"))
 
     def _fail(self, error: PeerError) -> None:
-        self.session.abort()
+        self.session.abort(error.close_code, str(error))
         self._call(self._on_outcome, error)
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tornadio.closecodes import CONNECTION_BROKE
 from tornadio.errors import PeerError, RefusedError
 from tornadio.net.sockets import failed_future
 from tornadio.sessions.outbox import Payload
@@ -13,7 +14,7 @@ from tornadio.sessions.state import State
 from tornadio.transports import forms
 from tornadio.transports.base import RequestTransport
 from tornadio.transports.javascript import js_string_literal
-from tornadio.transports.opening import Opening, open_session
+from tornadio.transports.opening import Opening, abort_lost, open_session
 from tornadio.transports.responses import TEXT_PLAIN
 
 
@@ -44,7 +45,7 @@ class PollingHandler(RequestTransport):
         self._opening = None
         if self._client_disconnected:
             if not isinstance(outcome, PeerError):
-                outcome.abort()
+                abort_lost(outcome, self.exchange)
         elif isinstance(outcome, PeerError):
             self.respond_error(outcome)
         elif outcome.state is State.CLOSED:  # aborted after on_open, a coroutine, had returned
@@ -60,9 +61,9 @@ class PollingHandler(RequestTransport):
         self._client_disconnected = True
         session, self._session = self._session, None
         if session is not None:
-            session.channel_lost(self)
+            session.channel_lost(self, *CONNECTION_BROKE)
         if self._opening is not None:
-            self._opening.session.abort()
+            abort_lost(self._opening.session, self.exchange)
 
     def format_payload(self, payload: str) -> str:
         """Return the body of the response that carries a payload."""

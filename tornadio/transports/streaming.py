@@ -6,9 +6,11 @@ stream is as fast as a WebSocket. The encoding of a stream is a :class:`StreamFo
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable
 from typing import ClassVar, Protocol
 
+from tornadio.closecodes import CLIENT_CLOSED, CONNECTION_BROKE
 from tornadio.errors import PeerError, RefusedError
 from tornadio.net.linger import close_after
 from tornadio.net.wire import Wire
@@ -16,7 +18,7 @@ from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.base import DetachingTransport
-from tornadio.transports.opening import open_session
+from tornadio.transports.opening import abort_lost, open_session
 
 
 class StreamFormat(Protocol):
@@ -71,7 +73,7 @@ class StreamingHandler(DetachingTransport):
                 self.endpoint, PersistentSession, self.transport, self.request, self.path.extra, self._on_opened
             )
             if opening is not None:  # HTTP reads nothing meanwhile; a client that disconnects ends its session
-                self.exchange.set_close_callback(opening.session.abort)
+                self.exchange.set_close_callback(functools.partial(abort_lost, opening.session, self.exchange))
                 return opening.concluded
         except PeerError as error:
             self._refusal = error.with_traceback(None)  # the traceback holds this object: break the reference cycle
@@ -122,11 +124,11 @@ class StreamChannel:
     def data_received(self, data: bytes) -> None:
         """Discard what a client sends behind its GET: no other request is served on this connection."""
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         """Tell the session that its channel is lost; see :class:`tornadio.net.wire.Receiver`."""
         session, self._session = self._session, None
         if session is not None:
-            session.channel_lost(self)
+            session.channel_lost(self, *(CLIENT_CLOSED if error is None else CONNECTION_BROKE))
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""

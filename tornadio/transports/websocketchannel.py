@@ -13,6 +13,7 @@ from typing import Final
 from tornado.httputil import HTTPServerRequest
 
 from tornadio import proto
+from tornadio.closecodes import CONNECTION_BROKE, MESSAGE_FAILED, NO_CLOSE_FRAME, Cause
 from tornadio.errors import HandlerError, PeerError, ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
@@ -61,6 +62,7 @@ class WebSocketChannel:
 
     __slots__ = (
         "__weakref__",
+        "_cause",
         "_continue_scheduled",
         "_current_message",
         "_encode",
@@ -87,6 +89,7 @@ class WebSocketChannel:
         self._handshake: _Handshake | None = None
         self._head = b""  # the 101, until it is written
         self._timer: asyncio.TimerHandle | None = None
+        self._cause = CONNECTION_BROKE  # how the connection was lost
         self._is_released = False  # the connection is lost, or a lingering close has taken it over
         self._continue_scheduled = False
         self._pong_pending = False
@@ -173,9 +176,10 @@ class WebSocketChannel:
         else:
             self._receive(data)
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         """End the session once the received messages were handled; see :class:`tornadio.net.wire.Receiver`."""
         logger.debug("%s: the connection has gone", self)
+        self._cause = NO_CLOSE_FRAME if error is None else CONNECTION_BROKE
         if self._has_pending_messages():
             self._release()
             self._wire.close()
@@ -183,7 +187,7 @@ class WebSocketChannel:
         opening = self._handshake.session if self._handshake is not None else None
         self._close_now()
         if opening is not None:
-            opening.abort()
+            opening.abort(*self._lost_by())
 
     def _has_pending_messages(self) -> bool:
         """Whether messages, received before the connection was lost, wait for the end of a handler that runs."""
@@ -240,6 +244,7 @@ class WebSocketChannel:
         if self._is_finished:
             return
         if handling.cancelled():
+            self._cause = MESSAGE_FAILED
             self._close_now()
         elif isinstance(error, PeerError) and not isinstance(error, HandlerError):
             self._fail(error)
@@ -315,7 +320,7 @@ class WebSocketChannel:
             self._release()
             close_after(self._wire, close_frame, self._endpoint.sessions.lingering)
         if session is not None:
-            session.channel_lost(self)
+            session.channel_lost(self, error.close_code, str(error))
 
     def _on_framer_closed(self) -> None:
         """Close the connection: the framer has parsed the peer's close frame, or has failed."""
@@ -340,7 +345,7 @@ class WebSocketChannel:
             self._release()
             close_after(self._wire, b"", self._endpoint.sessions.lingering)
         if session is not None:
-            session.channel_lost(self)
+            session.channel_lost(self, *self._lost_by())
 
     def _release(self) -> None:
         """Drop handshake, timer and registration: the connection is lost, or a lingering close takes over."""
@@ -364,7 +369,14 @@ class WebSocketChannel:
         self._wire.close()
         session, self._session = self._session, None
         if session is not None:
-            session.channel_lost(self)
+            session.channel_lost(self, *self._lost_by())
+
+    def _lost_by(self) -> Cause:
+        """Why the connection has ended: what its last frame says, or else how it was lost."""
+        framer = self._framer
+        if framer.error is not None:
+            return Cause(framer.error.close_code, str(framer.error))
+        return framer.peer_close or self._cause
 
     # -- The session's channel -----------------------------------------------------------------------------------
 

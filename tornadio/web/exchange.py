@@ -50,6 +50,10 @@ class Exchange(Protocol):
     def is_closed(self) -> bool:
         """Whether the connection is closed on this side."""
 
+    @property
+    def connection_error(self) -> BaseException | None:
+        """Why a connection that is closed has broken; ``None`` if the client has closed it, by a FIN."""
+
     def set_close_callback(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` if the client closes the connection before the response, also behind unread bytes."""
 

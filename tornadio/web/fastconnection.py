@@ -13,6 +13,7 @@ from tornadio.errors import ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net import proxyprotocol
 from tornadio.net.hangups import hangups_of, peer_has_closed
+from tornadio.net.sockets import reset_error, socket_error
 from tornadio.web.exchange import FastHandler
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import SimpleRequest, may_become_simple, parse_simple_request
@@ -307,7 +308,7 @@ class FastConnection:
         elif self._missing_bytes:
             self._read_body()
         elif peer_has_closed(self._stream.socket):
-            self.close()
+            self.close(socket_error(self._stream.socket))
         else:
             self.remove_reader()  # a pipelined request: it waits in the socket for this one's response
             self._hangup_fd = self._stream.socket.fileno()
@@ -317,7 +318,7 @@ class FastConnection:
         # Otherwise the reader finds the FIN behind what the client sent; and a client with a response under way may
         # have half-closed, and still read.
         if self._exchange is not None and self._exchange.response_pending:
-            self.close()
+            self.close(reset_error() if is_reset else None)
 
     def on_idle_timeout(self, now: float) -> float | None:
         """Close a connection whose next request did not come in time; returns when to check again."""
@@ -330,10 +331,13 @@ class FastConnection:
         self.close()
         return None
 
-    def close(self) -> None:
-        """Close the connection."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the connection.
+
+        :param error: why it broke, if it did.
+        """
         self.unregister()
-        self._stream.close()
+        self._stream.close(exc_info=error or False)
         exchange, self._exchange = self._exchange, None
         handler, self._handler, self._missing_bytes = self._handler, None, 0
         if handler is not None:  # which still waits for the body

@@ -94,6 +94,10 @@ class FastExchange:
     def is_closed(self) -> bool:
         return self._connection.stream.closed()
 
+    @property
+    def connection_error(self) -> BaseException | None:
+        return self._connection.stream.error
+
     def set_close_callback(self, callback: Callable[[], None]) -> None:
         if self.response_pending:
             self._close_callback = callback

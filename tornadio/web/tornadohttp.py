@@ -34,7 +34,7 @@ from tornadio.errors import PeerError
 from tornadio.logs import get_logger
 from tornadio.net.hangups import hangups_of, peer_has_closed
 from tornadio.net.linger import LingeringClose, LingeringCloses
-from tornadio.net.sockets import failed_future, half_close
+from tornadio.net.sockets import failed_future, half_close, reset_error
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
 from tornadio.web.exchange import BodyHandler, close_unless_flushed, own_ip_of
@@ -214,6 +214,10 @@ class TornadoExchange:
     def is_closed(self) -> bool:
         return self._stream.closed()
 
+    @property
+    def connection_error(self) -> BaseException | None:
+        return self._stream.error
+
     def set_close_callback(self, callback: Callable[[], None]) -> None:
         stream = self._stream
         if stream.closed():
@@ -228,7 +232,7 @@ class TornadoExchange:
         hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
-        self._stream.close()
+        self._stream.close(exc_info=reset_error() if is_reset else False)
 
     def _on_closed(self) -> None:
         closed = self._close_callback

@@ -1,14 +1,9 @@
-"""The interface of all framers, and the close codes of RFC 6455."""
+"""The interface of all framers."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
+from tornadio.closecodes import Cause
 from tornadio.errors import ProtocolError
-
-# RFC 6455, section 7.4.1, and the registry that section 11.7 has opened (1012 to 1014 are of later years). Those that
-# must not travel in a frame (1004 to 1006, 1015) are left out.
-CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-# Codes from here on are those of libraries and applications (section 7.4.2).
-PRIVATE_CLOSE_CODES: Final = range(3000, 5000)
 
 
 class Framer(Protocol):
@@ -16,6 +11,7 @@ class Framer(Protocol):
 
     :ivar error: why the connection failed, once it has.
     :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
+    :ivar peer_close: what the peer's close frame says, once it was received (RFC 6455, sections 7.1.5 and 7.1.6).
     :ivar has_more: whether :meth:`feed` has left frames for its next call, so that one peer's flood of frames does not
         hold up the others.
     :ivar has_data_to_send: whether :meth:`data_to_send` has something.
@@ -23,6 +19,7 @@ class Framer(Protocol):
 
     error: ProtocolError | None
     closed: bool
+    peer_close: Cause | None
     has_more: bool
     has_data_to_send: bool
 

@@ -7,6 +7,7 @@ to the handshake and a closing frame. The handshake of draft-76 has a body: KEY3
 import hashlib
 from typing import Final
 
+from tornadio.closecodes import NO_STATUS, Cause
 from tornadio.errors import ProtocolError, TooLargeError
 
 KEY3_LENGTH: Final = 8  # bytes (draft-76, section 5.2)
@@ -66,6 +67,7 @@ class Framer:
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
+        self.peer_close: Cause | None = None
         self.has_more = False
         self._max_message_size = max_message_size
         self._buffer = bytearray()
@@ -138,7 +140,9 @@ class Framer:
             if length > self._max_message_size:
                 raise TooLargeError(f"a frame of more than {self._max_message_size} bytes")
             self._skip = length
-            self.closed = length == 0 and self._buffer[position] == 0xFF
+            if length == 0 and self._buffer[position] == 0xFF:
+                self.closed = True
+                self.peer_close = NO_STATUS
             return index
         if len(self._buffer) - position > _MAX_LENGTH_BYTES:
             raise TooLargeError("a frame length without end")

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+from tornadio.closecodes import CLOSE_CODES, MAX_REASON_SIZE, NO_STATUS, PRIVATE_CLOSE_CODES, Cause
 from tornadio.errors import ProtocolError, TooLargeError
-from tornadio.websocket.framer import CLOSE_CODES, PRIVATE_CLOSE_CODES
 from tornadio.websocket.masking import mask
 
 VERSIONS: Final = ("13", "8", "7")  # as a response 426 lists them (section 4.4)
@@ -82,11 +82,13 @@ class Framer:
         "error",
         "has_data_to_send",
         "has_more",
+        "peer_close",
     )
 
     def __init__(self, max_message_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
+        self.peer_close: Cause | None = None
         self.has_more = False
         self.has_data_to_send = False
         self._max_message_size = max_message_size
@@ -207,7 +209,7 @@ class Framer:
             self._pongs += _frame(PONG, payload)
             self.has_data_to_send = True
         elif opcode == CLOSE:
-            _check_close(payload)
+            self.peer_close = _parse_close(payload)
             self._close_reply = _frame(CLOSE, payload[:2])  # the code is echoed (section 5.5.1)
             self.closed = self.has_data_to_send = True
 
@@ -231,22 +233,22 @@ class Framer:
         if self._close_sent:
             return b""
         self._close_sent = True
-        text = reason.encode("utf-8")[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode("utf-8")
+        text = reason.encode("utf-8")[:MAX_REASON_SIZE].decode("utf-8", "ignore").encode("utf-8")
         return _frame(CLOSE, code.to_bytes(2, "big") + text)
 
 
-def _check_close(payload: bytes) -> None:
-    """Check a close frame: empty, or a code that may be sent, and a reason in UTF-8 (sections 5.5.1 and 7.4).
+def _parse_close(payload: bytes) -> Cause:
+    """Parse a close frame: empty, or a code that may be sent, and a reason in UTF-8 (sections 5.5.1 and 7.4).
 
     :raises ProtocolError: it is anything else.
     """
     if not payload:
-        return
+        return NO_STATUS
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or not (code in CLOSE_CODES or code in PRIVATE_CLOSE_CODES):
         raise ProtocolError("a close frame with an illegal code", close_code=1002)
     try:
-        payload[2:].decode("utf-8")
+        return Cause(code, payload[2:].decode("utf-8"))
     except UnicodeDecodeError:
         raise ProtocolError("a close reason that is not UTF-8") from None
 
