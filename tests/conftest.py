@@ -117,3 +117,20 @@ async def serve() -> AsyncIterator[Serve]:
         for wire in served.wires:
             await wire.aclose()
         await shut_down(served.server)
+
+
+@pytest.fixture(params=["plain", "tornado", "stream", "tls"])
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, serve: Serve) -> Serve:
+    """`serve` for tests to run with plain requests, with Tornado's HTTP, on its streams alone, and over TLS."""
+    serve_by(request.param, monkeypatch)
+    if request.param != "tls":
+        return serve
+    from tests.tls import Certificate, OverTls  # here: it loads cryptography, which most tests need not wait for
+
+    def serve_over_tls(*args: Any, **kwargs: Any) -> Served:
+        certificate = Certificate()
+        server = {"ssl_options": certificate.server, **kwargs.pop("server", {})}
+        served = serve(*args, server=server, **kwargs)
+        return OverTls(served.server, served.router, served.wires, certificate)
+
+    return serve_over_tls

@@ -92,6 +92,11 @@ def is_writing(connection: tornadio.SocketConnection) -> bool:
     return session_of(connection)._writing_channel is not None
 
 
+def is_waiting(connection: tornadio.SocketConnection) -> bool:
+    """Whether somebody waits in the connection's `drain()`."""
+    return session_of(connection)._drain_waiters is not None
+
+
 def has_channel(session: BaseSession) -> bool:
     """Whether something is there that a session could write to."""
     return session._channel is not None

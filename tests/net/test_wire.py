@@ -181,6 +181,26 @@ async def test_a_peer_that_closes_is_told_once(pair, each_wire):
     assert pair.told.lost == 1
 
 
+@pytest.mark.parametrize("is_paused", [False, True], ids=["reading", "paused"])
+@pytest.mark.parametrize("resets", [False, True], ids=["FIN", "RST"])
+async def test_a_peer_that_closes_is_told_from_a_connection_that_breaks(pair, each_wire, is_paused, resets):
+    wire = pair.start()
+    if is_paused:
+        wire.pause_reading()
+    pair.peer.send(b"last")  # which a pause leaves unread
+    if not is_paused:
+        await until(lambda: pair.told.data)
+    if resets:
+        reset(pair.peer)
+    pair.peer.close()
+    await until(lambda: pair.told.lost)
+    [error] = pair.told.errors
+    if resets:
+        assert isinstance(error, ConnectionResetError)
+    else:
+        assert error is None
+
+
 async def test_a_peer_that_is_gone_shows_when_it_is_written_to(pair, each_wire):
     wire = pair.start()
     wire.pause_reading()
@@ -261,6 +281,7 @@ async def test_what_is_too_much_of_a_peer_that_closed_during_a_pause_is_lost_wit
     pair.peer.close()
     await until(lambda: pair.told.lost)
     assert (pair.told.data, pair.told.lost) == (b"", 1)
+    assert isinstance(pair.told.errors[0], ConnectionResetError)
 
 
 async def test_who_reads_on_comes_to_the_end_although_it_was_watched(pair, each_wire):

@@ -592,6 +592,35 @@ async def test_one_that_fails_to_be_written_to_does_not_take_the_others_along(re
         await connection.closed.wait()
 
 
+async def test_a_batch_that_another_poll_finds_written_wakes_who_waits_for_that(registry):
+    """The write is done, its callback is outstanding, when the next poll is attached."""
+
+    class Slow(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def write(self, payload: Payload) -> Any:
+            super().write(payload)
+            return self.written
+
+        def abort(self) -> None:
+            self.payloads.append("abort")
+
+    session = registry.create(PollingSession, Recorder(), "xhr-polling")
+    assert session.open(None, "") is True
+    first = Slow()
+    session.send(Payload(proto.encode(100_000 * "x")))
+    session.attach(first)
+    waiting = asyncio.create_task(session.drain())
+    await asyncio.sleep(0)
+    first.written.set_result(None)
+    session.attach(Slow())
+    assert session.send_buffer_size == 0
+    async with limit():
+        await waiting
+
+
 # -- Handlers that block the event loop --------------------------------------------------------------------------------
 
 

@@ -191,6 +191,7 @@ def test_a_closing_frame_is_answered_once():
 
 def test_nothing_is_read_behind_a_closing_frame():
     received, framer = feed(b"\xff\x00" + frame("a") + b"\x01")
+    assert framer.peer_close == (1005, "")
     assert received == framer.feed(frame("b")) == []
     assert framer.error is None
 
@@ -205,6 +206,7 @@ def test_our_closing_frame_is_sent_once():
 
 def test_nothing_is_owed_before_the_end():
     _, framer = feed(frame("a") + skipped(3))
+    assert framer.peer_close is None
     assert framer.data_to_send() == b""
 
 

@@ -174,6 +174,7 @@ def test_a_close_frame_is_answered_with_its_code(code, reason):
     _, framer = feed(close_frame(code, reason.encode()))
     assert framer.closed
     assert framer.error is None
+    assert framer.peer_close == (code, reason)
     assert framer.data_to_send() == b"\x88\x02" + code.to_bytes(2, "big")
     assert framer.data_to_send() == b""
 
@@ -182,6 +183,7 @@ def test_an_empty_close_frame_is_answered_with_an_empty_one():
     _, framer = feed(frame(CLOSE, ""))
     assert framer.closed
     assert framer.error is None
+    assert framer.peer_close == (1005, "")
     assert framer.data_to_send() == b"\x88\x00"
 
 
@@ -204,6 +206,12 @@ def test_a_close_reason_must_be_utf8():
     _, framer = feed(close_frame(1000, b"\xff"))
     assert framer.error is not None
     assert framer.error.close_code == 1007
+
+
+def test_a_connection_without_a_close_frame_has_no_code_of_the_peer():
+    for data in (b"", frame(TEXT, "a"), close_frame(1006), close_frame(1000, b"\xff"), frame(PING, "p")):
+        _, framer = feed(data)
+        assert framer.peer_close is None
 
 
 def test_nothing_is_read_behind_a_close_frame():
