@@ -500,6 +500,31 @@ async def test_a_logging_handler_may_send_while_threads_send_and_log(serve, swit
         assert [line for line in lines if line.startswith(f"{thread} ")] == [f"{thread} {n}" for n in range(100)]
 
 
+async def test_what_a_call_logs_lets_no_later_call_overtake_it(serve):
+    """The first broadcast ends a client as too slow, the line about that is broadcast, and the second waits behind."""
+    served = serve(settings={"max_send_buffer": BOUND})
+    clients, [flooded, _] = await several(served, 2)
+    handler = ToClients(served.router)
+
+    def work() -> None:
+        flooded.send("x" * (BOUND - 20))
+        served.router.broadcast("the first")
+        served.router.broadcast("the second")
+
+    logging.getLogger().addHandler(handler)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(SECONDS)  # which blocks the loop, so that all of it waits for it
+        await until(lambda: flooded.is_closed)
+        served.router.broadcast("last")
+        lines = await received(clients[1])
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert "too slow" in lines[0]
+    assert lines[1:] == ["the first", "the second"]
+
+
 def test_a_signal_handler_may_send_in_the_middle_of_a_send():
     """As a destructor may: both run between any two steps of a thread, also when that has the lock."""
     Recorder.opened.clear()

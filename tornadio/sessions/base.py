@@ -252,10 +252,10 @@ class BaseSession(Dispatcher):
     def abort_too_slow(self) -> None:
         """Abort a session whose client reads too slowly, and log it. A closed session changes nothing."""
         if not self.is_closed:
+            self.abort(*TOO_SLOW)  # before the line, which a logging handler may send to this client, too
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
             )
-            self.abort(*TOO_SLOW)
 
     def flush(self) -> None:
         """Write batches to the channel until one is in flight or nothing is queued."""

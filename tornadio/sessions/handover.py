@@ -100,6 +100,7 @@ class Handover:
         self._waiting: dict[BaseSession | None, _Waiting] = {}
         self._losses: dict[str | None, _Loss] = {}  # by group
         self._is_scheduled = False
+        self._is_carrying_out = False
         self._is_closed = False
         self._logged: set[str] = set()
         # The calls of many threads share one callback, which runs in the context of none of them.
@@ -136,7 +137,13 @@ class Handover:
         return True
 
     def catch_up(self) -> None:
-        """Carry out the calls that wait now, on the event loop's thread."""
+        """Carry out the calls that wait now, on the event loop's thread.
+
+        Not within such a call, which may log, and so call a logging handler that sends: what waits behind the call must
+        not overtake the rest of it.
+        """
+        if self._is_carrying_out:
+            return
         for _ in range(len(self._calls)):
             self._carry_out()
         self._settle()
@@ -301,6 +308,7 @@ class Handover:
                     waiting.size -= call.size
                 if not waiting.calls:
                     self._waiting.pop(session, None)
+        self._is_carrying_out = True
         try:
             if isinstance(call, Payload):
                 assert session is not None
@@ -309,6 +317,8 @@ class Handover:
                 call()
         except Exception:
             logger.exception("%s: a call of another thread failed", session or "broadcast")
+        finally:
+            self._is_carrying_out = False
         return True
 
     def _abort_receivers(self, group: str | None) -> None:
