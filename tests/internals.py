@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tornado.iostream
 import tornado.routing
@@ -19,7 +19,7 @@ from tornado.httputil import HTTPServerRequest
 import tornadio
 import tornadio.logs
 import tornadio.net.wire
-import tornadio.transports.forms
+import tornadio.transports.bodies
 from tornadio import SocketConnection
 from tornadio.cluster.relay import Relay
 from tornadio.logs import RateLimiter, _Window
@@ -29,6 +29,7 @@ from tornadio.sessions.base import BaseSession
 from tornadio.sessions.outbox import Payload
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings
+from tornadio.transports.base import TransportHandler
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.transports.websocket import WebSocketHandler
 from tornadio.transports.websocketchannel import WebSocketChannel
@@ -243,7 +244,8 @@ def count_body_chunks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def fail_on_bodies(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., Any]) -> None:
     """From now on a POST's body is read by `fail`."""
-    monkeypatch.setattr(tornadio.transports.forms, "parse_post_body", fail)
+    monkeypatch.setattr(tornadio.transports.bodies, "parse_post_body", fail)
+    monkeypatch.setattr(tornadio.transports.bodies.UrlencodedDecoder, "finish", fail)
 
 
 def without_unsent_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,9 +257,10 @@ def handler_of(delegate: TornadoMessageDelegate) -> object:
     return delegate._handler
 
 
-def body_of(delegate: TornadoMessageDelegate) -> bytes:
-    """What a delegate holds of a request's body."""
-    return bytes(delegate._body)
+def kept_of_body(delegate: TornadoMessageDelegate) -> int:
+    """Bytes that a delegate's handler holds of a request's body."""
+    decoder = cast(TransportHandler, delegate._handler)._body_decoder
+    return decoder.size if decoder is not None else 0
 
 
 # -- Framings, logs ----------------------------------------------------------------------------------------------------

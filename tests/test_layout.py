@@ -71,7 +71,8 @@ PURE = {
     "settings": [],
     "proto": ["simplejson"],
     "cluster.bus": [],
-    "transports.forms": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
+    "transports.bodies": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
+    "transports.forms": [],
     "websocket.framer": [],
     "websocket.hixie": [],
     "websocket.masking": ["tornado.speedups"],  # a pure function in C

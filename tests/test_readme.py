@@ -376,6 +376,7 @@ def test_the_table_of_settings_is_true():
         "all six": Settings().enabled_protocols,
         "see below": None,
         "1 MiB": 2**20,
+        "8 MiB": 2**23,
         "16 MiB": 2**24,
         "100,000": 100_000,
         "none": None,

@@ -228,7 +228,8 @@ class SocketConnection:
         return f"<{type(self).__name__} {session.short_id} {session.transport} {session.state.value}>"
 
 
-# UTF-8 bytes of the text that is kept: one default max_message_size, the most that this cache holds on to.
+# UTF-8 bytes of the text that is kept, the most that this cache holds on to: as many as a client's message may have by
+# default (max_message_size).
 _MAX_KEPT: Final = 1 << 20
 
 # The last text that was sent, and its payload. An application that sends one text to many connections in a loop has it

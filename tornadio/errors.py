@@ -5,7 +5,7 @@
     TornadIOError
     +-- PeerError                 a client's request or message is wrong, or not allowed
     |   +-- ProtocolError         it breaks the protocol
-    |   |   +-- TooLargeError     it is larger than max_message_size
+    |   |   +-- TooLargeError     a message or payload is larger than its limit
     |   +-- RefusedError          it is well formed, but not allowed
     |   +-- HandlerError          the application failed on it
     +-- CallerError               the program uses the library wrongly; raised into its call
@@ -62,7 +62,9 @@ class ProtocolError(PeerError):
 
 
 class TooLargeError(ProtocolError):
-    """A payload is larger than ``max_message_size``: status 413, close code 1009 (message too big)."""
+    """A message is larger than ``max_message_size``, or a payload than ``max_payload_size``: status 413, close code
+    1009 (message too big).
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, http_status=413, close_code=1009)

@@ -10,12 +10,13 @@ Public are the names in ``__all__``. This module imports no server: a client may
 import gc
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import simplejson
 
-from tornadio.errors import EncodeError, ProtocolError
+from tornadio.errors import EncodeError, ProtocolError, TooLargeError
 
 __all__ = [
     "FRAME",
@@ -171,20 +172,46 @@ def decode(data: str) -> list[tuple[str, Any]]:
     return list(iter_decode(data))
 
 
-def iter_decode(data: str) -> Iterator[tuple[str, Any]]:
+def iter_decode(data: str, max_message_size: int = sys.maxsize) -> Iterator[tuple[str, Any]]:
     """Decode a payload frame by frame, as :func:`decode`: frames before a bad one are yielded before the error.
 
     The time taken is linear in the length of ``data``.
 
+    :param max_message_size: UTF-8 bytes that the text of a frame may have, with its mark ``~j~``.
     :raises ProtocolError: from the iterator; says what was wrong, and at which UTF-16 code unit.
+    :raises TooLargeError: from the iterator, a frame's text has more than ``max_message_size`` bytes.
     """
-    if data.isascii():  # most payloads hold one text in ASCII
+    if data.isascii() and len(data) <= max_message_size:  # most payloads hold one text in ASCII
         header = HEADER.match(data)
         if header is not None and (start := header.end()) + int(header[1]) == len(data):
             text = data[start:]
             if not text.startswith((JSON, HEARTBEAT)):
                 return iter(((FRAME, text),))
-    return classify_frames(split_frames(data))
+    return classify_frames(limit_sizes(split_frames(data), data, max_message_size))
+
+
+def limit_sizes(texts: Iterator[str], data: str, max_message_size: int) -> Iterator[str]:
+    """Return the texts of a payload's frames, to be yielded until one is too large.
+
+    :param data: the payload. Where it has no more bytes than one text may have, this costs nothing for each text.
+    :raises TooLargeError: from the iterator, a text has more than ``max_message_size`` UTF-8 bytes.
+    """
+    most_bytes = len(data) if data.isascii() else 4 * len(data)
+    return texts if most_bytes <= max_message_size else _limited(texts, max_message_size)
+
+
+def _limited(texts: Iterator[str], max_message_size: int) -> Iterator[str]:
+    for number, text in enumerate(texts, 1):
+        if 4 * len(text) > max_message_size and _exceeds(text, max_message_size):
+            raise TooLargeError(
+                f"frame {number}: a message of more than {max_message_size} bytes (max_message_size): send it in parts"
+            )
+        yield text
+
+
+def _exceeds(text: str, size: int) -> bool:
+    """Whether a text has more than ``size`` UTF-8 bytes."""
+    return len(text) > size or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > size)
 
 
 def classify_frames(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -225,22 +252,35 @@ def _split_text(data: str) -> Iterator[str]:
 
 
 def _split_code_units(data: str) -> Iterator[str]:
-    """Yield the texts of frames in a payload with astral characters: it is split as UTF-16, two bytes a code unit."""
-    units = data.encode("utf-16-le", "surrogatepass")
-    position = 0
-    while position < len(units):
-        head = units[position : position + 2 * _MAX_HEADER_LENGTH].decode("utf-16-le", "replace")
-        header = HEADER.match(head)
+    """Yield the texts of frames in a payload with astral characters.
+
+    Only one frame at a time is held as UTF-16: the payload may be large, and its rest may have to wait.
+    """
+    position = pairs = 0  # pairs: astral characters before position
+    while position < len(data):
+        header = HEADER.match(data, position)
         if header is None:
-            raise _bad_header(head, position >> 1)
-        start = position + 2 * header.end()
-        position = start + 2 * int(header[1])
-        if position > len(units):
-            raise _truncated(int(header[1]), (len(units) - start) >> 1, start >> 1)
-        try:
-            yield units[start:position].decode("utf-16-le")
-        except UnicodeDecodeError:
-            raise ProtocolError(f"frame at {start >> 1} is cut in the middle of a character: wrong length?") from None
+            raise _bad_header(data[position : position + _MAX_HEADER_LENGTH], position + pairs)
+        start, length = header.end(), int(header[1])
+        text = data[start : start + length]
+        present = len(text)
+        if not text.isascii():
+            units = text.encode("utf-16-le", "surrogatepass")
+            if len(units) > 2 * present:
+                units = units[: 2 * length]
+                present = len(units) >> 1
+                try:
+                    text = units.decode("utf-16-le")
+                except UnicodeDecodeError:
+                    where = start + pairs
+                    raise ProtocolError(
+                        f"frame at {where} is cut in the middle of a character: wrong length?"
+                    ) from None
+        if present < length:
+            raise _truncated(length, present, start + pairs)
+        position = start + len(text)
+        pairs += present - len(text)
+        yield text
 
 
 def _bad_header(found: str, position: int) -> ProtocolError:

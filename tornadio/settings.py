@@ -37,6 +37,7 @@ _CLIENT_TIMEOUT: Final = 15.0
 
 _BUS_URLS: Final = ("redis://", "rediss://", "unix://")
 _BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
+_DEFAULT_PAYLOAD_SIZE: Final = 8 << 20
 _NODE: Final = re.compile("[0-9a-z]{0,16}")  # the characters of session ids, of which proxies route by the first
 _APPLICATION_SETTINGS: Final = frozenset(
     {"socket_io_port", "socket_io_address", "flash_policy_port", "flash_policy_file"}
@@ -114,6 +115,23 @@ def _check_node(name: str, value: Any) -> str:
     return value
 
 
+def _fit_payload_size(max_message_size: int, max_payload_size: int) -> int:
+    """Return the ``max_payload_size`` to use: a message of ``max_message_size`` has to fit, with its frame's header.
+
+    :raises SettingsError: ``max_payload_size`` is not the default, which grows, and too small.
+    """
+    header = len("~m~~m~") + len(str(max_message_size))
+    if max_payload_size == _DEFAULT_PAYLOAD_SIZE:
+        # Twice: a form sends each newline of a message as two characters.
+        return max(max_payload_size, 2 * max_message_size + header)
+    if max_payload_size < max_message_size + header:
+        raise SettingsError(
+            f"max_payload_size, {max_payload_size}, has no room for a message of max_message_size, {max_message_size}, "
+            f"with its frame's header: set it to at least {max_message_size + header}, or max_message_size lower"
+        )
+    return max_payload_size
+
+
 def _suggestion(wrong: object, right: tuple[str, ...]) -> str:
     """Return a hint for a wrong name: the right one that is most similar, or all right ones if none is."""
     close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
@@ -151,7 +169,10 @@ class Settings:
     :ivar hosts: names that clients may ask for this server by, ``'*.example.com'`` for those below one, ``'*'`` for
         any; ``None`` for the hosts of ``origins``; without these, too, clients of a local network may ask for names of
         one alone, others for any.
-    :ivar max_message_size: UTF-8 bytes of one payload from a client.
+    :ivar max_message_size: UTF-8 bytes of one message from a client, the mark of JSON, ``~j~``, included.
+    :ivar max_payload_size: UTF-8 bytes of one payload from a client, which may hold many messages: a WebSocket message,
+        or the field ``data`` of a POST, percent-decoded. The default grows with ``max_message_size``, so that a message
+        of that size always fits.
     :ivar max_send_buffer: UTF-8 bytes queued or unsent for one connection, or for the bus.
     :ivar max_sessions: sessions alive at once in one router.
     :ivar max_sessions_per_address: how many of them one client address may have, all addresses of an IPv6 ``/64``
@@ -175,6 +196,7 @@ class Settings:
     origins: Collection[str] | None = field(default=None, metadata=_ORIGINS)
     hosts: Collection[str] | None = field(default=None, metadata=_HOSTS)
     max_message_size: int = field(default=1 << 20, metadata=_COUNT)
+    max_payload_size: int = field(default=_DEFAULT_PAYLOAD_SIZE, metadata=_COUNT)
     max_send_buffer: int = field(default=16 << 20, metadata=_COUNT)
     max_sessions: int = field(default=100_000, metadata=_COUNT)
     max_sessions_per_address: int | None = field(default=None, metadata=_checked(_check_count_or_none))
@@ -185,6 +207,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        payload_size = _fit_payload_size(self.max_message_size, self.max_payload_size)
+        object.__setattr__(self, "max_payload_size", payload_size)
 
 
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {

@@ -21,7 +21,7 @@ from tests.support import BARE_FORM, Recorder
 from tests.texts import json_frame
 from tornadio import proto
 from tornadio.errors import ProtocolError
-from tornadio.transports import forms
+from tornadio.transports import bodies, forms
 
 MIB = 1 << 20
 SECONDS = 0.05
@@ -98,7 +98,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_megabyte_in_a_body_is_decoded_within_50_ms(kind):
     content_type, body = BODIES[kind]
-    assert cost(lambda: iter([forms.parse_post_body(body, content_type, 8 * MIB)])) < PATIENCE * SECONDS
+    assert cost(lambda: iter([bodies.parse_post_body(body, content_type, 8 * MIB)])) < PATIENCE * SECONDS
 
 
 NEWLINES: dict[str, str] = {

@@ -21,7 +21,7 @@ from tests.support import FORM, ClientStream, Served, brief, fed, is_failure, li
 from tests.texts import PROTOCOL_TEXTS
 from tornadio import proto
 from tornadio.errors import ProtocolError
-from tornadio.transports import forms
+from tornadio.transports import bodies, forms
 from tornadio.web import hosts, origins
 from tornadio.web.flash import POLICY_REQUEST
 from tornadio.websocket import hixie, rfc6455
@@ -323,7 +323,7 @@ BODIES = st.binary() | st.lists(
 @given(BODIES, CONTENT_TYPES)
 def test_a_body_is_a_payload_within_the_limit_or_a_protocol_error(body, content_type):
     with contextlib.suppress(ProtocolError):
-        assert len(forms.parse_post_body(body, content_type, LIMIT).encode()) <= LIMIT
+        assert len(bodies.parse_post_body(body, content_type, LIMIT).encode()) <= LIMIT
 
 
 STREAMS = {

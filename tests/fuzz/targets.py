@@ -19,7 +19,7 @@ from tests.internals import held_by
 from tests.support import fed
 from tornadio import proto
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
-from tornadio.transports import forms
+from tornadio.transports import bodies, forms
 from tornadio.web.fastparse import SimpleRequest, parse_simple_request
 from tornadio.web.origins import Origin, OriginRule, host_of, parse_origin
 from tornadio.websocket import hixie, rfc6455
@@ -140,11 +140,11 @@ def check_body(data: bytes) -> None:
     """A POST's body is a payload within the limit or an error. The first byte chooses the content type."""
     content_type, body = CONTENT_TYPES[data[0] % len(CONTENT_TYPES)] if data else "", data[1:]
     with contextlib.suppress(ProtocolError):
-        assert len(forms.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
+        assert len(bodies.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
     encoded = b"data=" + urllib.parse.quote(body, safe="~!*()'").encode()
     expected = TooLargeError if len(body) > LIMIT else None if is_utf8(body) else ProtocolError
     try:
-        payload = forms.parse_post_body(encoded, CONTENT_TYPES[2], LIMIT)
+        payload = bodies.parse_post_body(encoded, CONTENT_TYPES[2], LIMIT)
     except ProtocolError as error:
         if type(error) is not expected:
             raise AssertionError from error
@@ -165,7 +165,7 @@ def check_content_type(data: bytes) -> None:
     header, _, body = data.partition(b"\n")
     content_type = "multipart/form-data" + header.decode("latin-1")
     with contextlib.suppress(ProtocolError):
-        assert len(forms.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
+        assert len(bodies.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
 
 
 def check_form_frames(data: bytes) -> None:

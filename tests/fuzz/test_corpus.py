@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import targets
 from tornadio import proto
-from tornadio.transports import forms
+from tornadio.transports import bodies
 from tornadio.web.fastparse import SimpleRequest, parse_simple_request
 from tornadio.websocket import rfc6455
 
@@ -63,7 +63,7 @@ def test_a_framer_that_holds_more_than_it_must_is_found(monkeypatch):
 
 
 def test_a_payload_past_the_limit_is_found(monkeypatch):
-    monkeypatch.setattr(forms, "parse_post_body", lambda *arguments: "x" * (targets.LIMIT + 1))
+    monkeypatch.setattr(bodies, "parse_post_body", lambda *arguments: "x" * (targets.LIMIT + 1))
     with pytest.raises(AssertionError):
         targets.check_body(b"\0data=")
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.support import PROCESSOR_SECONDS, brief
 from tornadio import proto
 from tornadio.errors import ProtocolError, TooLargeError
-from tornadio.transports.forms import decode_form_frames, parse_post_body
+from tornadio.transports.bodies import parse_post_body
+from tornadio.transports.forms import decode_form_frames
 
 URLENCODED = "application/x-www-form-urlencoded; charset=utf-8"
 MULTIPART = "multipart/form-data; boundary=b"

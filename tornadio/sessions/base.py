@@ -180,7 +180,7 @@ class BaseSession(Dispatcher):
 
         :raises RefusedError: 503, the session's POSTs are too many or too large.
         """
-        check_capacity(self._posts, post, size, self.registry.settings.max_message_size)
+        check_capacity(self._posts, post, size, self.registry.settings.max_payload_size)
         post.size = size
         self._posts |= {post}
 

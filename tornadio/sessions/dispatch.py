@@ -33,6 +33,9 @@ R = TypeVar("R")
 
 # Frames and payloads of one connection that are handled before other connections get a turn of the event loop.
 _MAX_FRAMES_PER_TICK: Final = 100
+# Seconds that one payload may take before others get a turn, decoding and handlers included: a payload may hold several
+# large messages of JSON, each of which takes milliseconds.
+_MAX_SECONDS_PER_TICK: Final = 0.01
 # Seconds that a handler may block the event loop before that is logged.
 _MAX_BLOCKING: Final = 1.0
 
@@ -180,7 +183,7 @@ class Dispatcher:
         if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
             self.frames_this_tick = 0
             return asyncio.sleep(0)
-        called = monotonic()
+        started = called = now = monotonic()
         for kind, message in frames:
             if self.is_closed:
                 return False
@@ -198,7 +201,7 @@ class Dispatcher:
                 if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
                     return result
             self.frames_this_tick += 1
-            if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
+            if self.frames_this_tick >= _MAX_FRAMES_PER_TICK or now - started > _MAX_SECONDS_PER_TICK:
                 self.frames_this_tick = 0
                 return asyncio.sleep(0)
         return True
@@ -213,10 +216,14 @@ class Dispatcher:
         """
         if waiter is not None and not await waiter:
             return False
+        started = monotonic()
         while True:
             if awaitable is not None:
                 try:
                     await self._result_of(awaitable, "on_message")
+                    if monotonic() - started > _MAX_SECONDS_PER_TICK:  # a coroutine need not have waited for anything
+                        await asyncio.sleep(0)
+                        started = monotonic()
                 except Exception:
                     raise self._message_failed() from None
                 except BaseException:

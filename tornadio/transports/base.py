@@ -2,7 +2,7 @@
 
 There are two kinds of transport. A :class:`RequestTransport` responds to a GET within HTTP; a
 :class:`DetachingTransport` detaches its connection from HTTP, for a stream or a WebSocket. The steps of a request, on
-Tornado's HTTP as on the fast path (:class:`tornadio.web.exchange.BodyHandler`)::
+Tornado's HTTP as on the fast path (:class:`tornadio.web.exchange.ExchangeHandler`)::
 
     headers_received -> check_access -> try_detach -> (body) -> handle -> handle_post | handle_bodiless
 """
@@ -32,6 +32,7 @@ class TransportHandler(PostHandler):
     is_script: ClassVar[bool] = False
 
     _refusal: PeerError | None = None
+    _received = 0  # bytes of a body that comes in pieces
 
     @property
     def is_for_new_session(self) -> bool:
@@ -63,7 +64,7 @@ class TransportHandler(PostHandler):
             return None
         if self._refusal is None and self.exchange.method == "POST":
             try:
-                self.begin_post(size)
+                self.begin_post()
             except RefusedError as refusal:
                 self.reject_and_linger(refusal)
                 return None
@@ -76,17 +77,21 @@ class TransportHandler(PostHandler):
         """
         return None
 
-    def should_buffer_body(self, size: int) -> bool:
-        """Whether to keep a body of which ``size`` bytes were received for :meth:`handle`.
+    def body_received(self, data: bytes) -> None:
+        """Decode the next piece of the body, for :meth:`handle`.
 
         :raises PeerError: the rest of it must not be read.
         """
-        if size > self.max_body_size:
+        self._received += len(data)
+        if self._received > self.max_body_size:
             raise self._refusal or self.too_large_error()
-        return self.buffers_post(size)
+        self.decode_body(data)
 
     def handle(self, body: bytes = b"") -> None:
-        """Respond to the request, the whole of which was received."""
+        """Respond to the request, the whole of which was received.
+
+        :param body: empty where :meth:`body_received` was given it in pieces.
+        """
         try:
             self.raise_refusal()
             if self.exchange.method == "POST":
@@ -180,11 +185,12 @@ class TransportHandler(PostHandler):
 
         :param headers: headers besides those of every response.
         """
+        self.drop_post()
         self._log_refusal(error)
         close_after(self.exchange.detach(), self.closing_response(error, headers), self.endpoint.sessions.lingering)
 
     def early_error_response(self, error: PeerError) -> bytes:
-        """End the POST; returns the response to a chunked body that is not read to its end."""
+        """End the POST; returns the response to a body that is not read to its end."""
         self.drop_post()
         self._log_refusal(error)
         return self.closing_response(error)

@@ -1,21 +1,12 @@
-"""Decoding of POST bodies: the encodings of HTML forms, and the newlines that forms change."""
+"""Payloads that HTML forms have carried: the newlines that forms change, undone."""
 
-import binascii
 import itertools
-import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
-
 from tornadio import proto
-from tornadio.errors import ProtocolError, TooLargeError
-
-# encodeURIComponent writes a byte as three, a character of three bytes as nine.
-BODY_EXPANSION: Final = 9
-
-_FIELD: Final = b"&data="
-_NO_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
+from tornadio.errors import ProtocolError
 
 # Frames that are parsed ahead to decide which of two readings is right.
 _FRAMES_AHEAD: Final = 1000
@@ -23,81 +14,19 @@ _FRAMES_AHEAD: Final = 1000
 _IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
 
 
-def parse_post_body(body: bytes, content_type: str, max_size: int) -> str:
-    """Decode the payload in a POST's field ``data``.
-
-    :param content_type: the header; without one the body comes from Internet Explorer's XDomainRequest, which encodes
-        nothing by itself, so that a ``+`` stands for itself.
-    :param max_size: bytes that the payload may have.
-    :raises ProtocolError: no such field, a ``%`` in it that begins no escape, or not UTF-8.
-    :raises TooLargeError: more than ``max_size`` bytes.
-    """
-    if content_type.startswith("multipart/form-data"):
-        payload = _exactly_one(_multipart_values(body, content_type))
-    else:
-        payload = _unquote(_exactly_one(_urlencoded_values(body)), content_type)
-    if len(payload) > max_size:
-        raise TooLargeError(f"a payload of more than {max_size} bytes")
-    try:
-        return payload.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ProtocolError("the field data is not UTF-8") from None
-
-
-def _exactly_one(values: list[bytes]) -> bytes:
-    """Return the one value in a list.
-
-    :raises ProtocolError: there is none, or more than one.
-    """
-    if len(values) != 1:
-        raise ProtocolError(f"the body must have one field data=FRAMES, it has {'several' if values else 'none'}")
-    return values[0]
-
-
-def _urlencoded_values(body: bytes) -> list[bytes]:
-    """Return the values of the fields ``data``, still percent-encoded; of several the first two."""
-    _, *values = (b"&" + body).split(_FIELD, 2)
-    return [value.partition(b"&")[0] for value in values]
-
-
-def _unquote(encoded: bytes, content_type: str) -> bytes:
-    """Decode percent-encoding, by the C function for quoted-printable: that has ``=`` for ``%``.
-
-    :raises ProtocolError: a ``%`` begins no escape.
-    """
-    if content_type and not content_type.startswith("text/plain"):
-        encoded = encoded.replace(b"+", b" ")
-    if b"%" not in encoded:
-        return encoded
-    bad = _NO_ESCAPE.search(encoded)
-    if bad is not None:
-        raise ProtocolError(
-            f"the field data has a % at {bad.start()} that begins no escape: send encodeURIComponent(FRAMES)"
-        )
-    return binascii.a2b_qp(encoded.replace(b"=", b"=3D").replace(b"%", b"="))
-
-
-def _multipart_values(body: bytes, content_type: str) -> list[bytes]:
-    arguments: dict[str, list[bytes]] = {}
-    files: dict[str, list[HTTPFile]] = {}
-    try:
-        parse_body_arguments(content_type, body, arguments, files)
-    except HTTPInputError as error:
-        raise ProtocolError(f"bad multipart/form-data: {error}") from None
-    return arguments.get("data", [])
-
-
-def decode_form_frames(data: str) -> Iterator[tuple[str, Any]]:
+def decode_form_frames(data: str, max_message_size: int = sys.maxsize) -> Iterator[tuple[str, Any]]:
     """Decode a payload that a form has carried; as :func:`tornadio.proto.iter_decode` otherwise.
 
     A form sends every newline as CRLF, but clients count LEN before. So LEN decides, frame by frame, whether a CRLF
     was one code unit or two: the frame must end where the payload ends or another frame begins.
 
-    :raises ProtocolError: as :func:`tornadio.proto.iter_decode`.
+    :param max_message_size: of a message as it was before the form.
+    :raises ProtocolError: as :func:`tornadio.proto.iter_decode`, as is :exc:`~tornadio.errors.TooLargeError`.
     """
     if "\r\n" not in data:
-        return proto.iter_decode(data)
-    return proto.classify_frames(_split_frames(_code_units(data)))
+        return proto.iter_decode(data, max_message_size)
+    texts = _split_frames(_code_units(data))
+    return proto.classify_frames(proto.limit_sizes(texts, data, max_message_size))
 
 
 def _code_units(text: str) -> str:

@@ -10,7 +10,7 @@ from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.posts import Post
 from tornadio.sessions.state import State
-from tornadio.transports import forms
+from tornadio.transports import bodies
 from tornadio.transports.responses import TEXT_PLAIN, Responder
 
 
@@ -18,6 +18,7 @@ class PostHandler(Responder):
     """Handles a POST, from its headers until its messages were handled and its response was sent."""
 
     _post: Post | None = None  # while the response to a POST to a session is pending
+    _body_decoder: bodies.BodyDecoder | None = None  # while a body comes in pieces
 
     # -- Sessions ------------------------------------------------------------------------------------------------
 
@@ -42,40 +43,56 @@ class PostHandler(Responder):
     # -- The body ------------------------------------------------------------------------------------------------
 
     @property
+    def request_content_type(self) -> str:
+        """The request's ``Content-Type``, empty if it has none."""
+        return self.exchange.headers.get("Content-Type", "")
+
+    @property
     def max_body_size(self) -> int:
-        """Bytes that a body may have: a payload of ``max_message_size``, as percent-encoding may expand it."""
-        return forms.BODY_EXPANSION * self.endpoint.settings.max_message_size + len("data=")
+        """Bytes that a body may have: a payload of ``max_payload_size`` as it may be encoded."""
+        return bodies.max_body_size(self.request_content_type, self.endpoint.settings.max_payload_size)
 
     def too_large_error(self) -> TooLargeError:
         """Return the error for a body of more than :attr:`max_body_size`."""
-        return TooLargeError(f"the body is larger than {self.max_body_size} bytes: max_message_size percent-encoded")
+        return TooLargeError(
+            f"the body is larger than {self.max_body_size} bytes, "
+            f"as a payload of {self.endpoint.settings.max_payload_size} (max_payload_size) may be encoded: "
+            "send fewer messages at once"
+        )
 
-    def begin_post(self, size: int) -> None:
-        """Reserve ``size`` bytes for the body in the session that the path names. If there is no such session,
-        :meth:`handle_post` raises, once the body was read.
+    def begin_post(self) -> None:
+        """Note in the session that the path names that a POST comes. If there is no such session, :meth:`handle_post`
+        raises, once the body was read.
 
-        :raises RefusedError: 503, too much waits in the session already.
+        :raises RefusedError: 503, too many wait in the session already.
         """
         session = self._lookup_session()
         if session is not None and not session.is_closed:
             post = Post(session)
-            session.reserve_post(post, size)
+            session.reserve_post(post, 0)
             self._post = post
 
-    def buffers_post(self, size: int) -> bool:
-        """Whether to buffer a body of which ``size`` bytes were received: there is a session to handle it.
+    def decode_body(self, data: bytes) -> None:
+        """Decode the next piece of the body, if there is a session to handle it.
 
+        :raises TooLargeError: the payload is larger than ``max_payload_size``.
         :raises RefusedError: 503, too much waits in the session already.
         """
         post = self._post
         if post is None or post.session.is_closed:
-            return False
-        if size > post.size:  # a chunked body, whose length was not announced
-            post.session.reserve_post(post, size)
-        return True
+            self._body_decoder = None
+            return
+        decoder = self._body_decoder
+        if decoder is None:
+            decoder = bodies.make_decoder(self.request_content_type, self.endpoint.settings.max_payload_size)
+            self._body_decoder = decoder
+        decoder.feed(data)
+        if decoder.size > post.size:
+            post.session.reserve_post(post, decoder.size)
 
     def drop_post(self) -> None:
         """End a POST without a response: its body was not received to the end, or the response was sent early."""
+        self._body_decoder = None
         post, self._post = self._post, None
         if post is not None:
             post.session.end_post(post)
@@ -83,6 +100,7 @@ class PostHandler(Responder):
     def handle_post(self, body: bytes) -> None:
         """Pass a POST's frames to its session; respond now, or when they were handled.
 
+        :param body: the whole body; empty where :meth:`decode_body` was given it in pieces.
         :raises PeerError: the response.
         """
         post = self._post
@@ -97,7 +115,7 @@ class PostHandler(Responder):
         session.post_received(post)
         try:
             payload = self._parse_body(body)
-            frames = self._decode_later(payload.encode("utf-8")) if session.is_handling else self.decode(payload)
+            frames = self._wait_for_turn(post, payload) if session.is_handling else self.decode(payload)
             outcome = session.receive(frames)
         except PeerError as error:
             # In this block: another name for the error, whose traceback refers to this frame, would make a cycle.
@@ -109,25 +127,34 @@ class PostHandler(Responder):
             if isinstance(outcome, bool):
                 self._respond_post(post, outcome)
             else:
-                post.size = len(payload.encode("utf-8"))
+                post.size = post.size or len(payload.encode("utf-8"))
                 self._respond_when_handled(post, outcome, frames)
 
     def _parse_body(self, body: bytes) -> str:
-        """Decode the payload in the body.
+        """Return the payload of the body.
 
         :raises ProtocolError: the body holds none.
         """
-        content_type = self.exchange.headers.get("Content-Type", "")
-        return forms.parse_post_body(body, content_type, self.endpoint.settings.max_message_size)
+        decoder, self._body_decoder = self._body_decoder, None
+        if decoder is not None:
+            return decoder.finish()
+        return bodies.parse_post_body(body, self.request_content_type, self.endpoint.settings.max_payload_size)
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         """Yield the frames of a POST's payload."""
-        return proto.iter_decode(data)
+        return proto.iter_decode(data, self.endpoint.settings.max_message_size)
+
+    def _wait_for_turn(self, post: Post, payload: str) -> Iterator[tuple[str, Any]]:
+        """Return the frames of a payload that waits for a handler. The payload is kept as UTF-8 until then: a single
+        emoji makes a ``str`` four times as large.
+
+        :raises RefusedError: 503, too much waits in the session already.
+        """
+        encoded = payload.encode("utf-8")
+        post.session.reserve_post(post, len(encoded))
+        return self._decode_later(encoded)
 
     def _decode_later(self, payload: bytes) -> Iterator[tuple[str, Any]]:
-        """Yield the frames of a payload that waits for a handler. The payload is kept as UTF-8 until then: a single
-        emoji makes a ``str`` four times as large.
-        """
         frames = self.decode(payload.decode("utf-8"))
         del payload
         yield from frames

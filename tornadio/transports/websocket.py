@@ -59,7 +59,7 @@ class WebSocketHandler(DetachingTransport):
             raise RefusedError(400, "this WebSocket handshake has no body")
         headers = rfc6455.handshake_headers(self.exchange.headers)
         lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        self._start(rfc6455.Framer(self.endpoint.settings.max_message_size), "\r\n".join(lines).encode("ascii"), None)
+        self._start(rfc6455.Framer(self.endpoint.settings.max_payload_size), "\r\n".join(lines).encode("ascii"), None)
 
     def _upgrade_hixie(self) -> None:
         headers = self.exchange.headers
@@ -76,7 +76,7 @@ class WebSocketHandler(DetachingTransport):
             f"{scheme}://{self.exchange.host}{self.exchange.uri}",
             headers.get("Sec-WebSocket-Protocol" if keys else "WebSocket-Protocol"),
         )
-        self._start(hixie.Framer(self.endpoint.settings.max_message_size), head, keys)
+        self._start(hixie.Framer(self.endpoint.settings.max_payload_size), head, keys)
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
         request = self.request  # before detach(): the request is made of what the connection knows

@@ -71,6 +71,7 @@ class WebSocketChannel:
         "_handshake",
         "_head",
         "_is_released",
+        "_max_message_size",
         "_pending_messages",
         "_pong_pending",
         "_session",
@@ -84,6 +85,7 @@ class WebSocketChannel:
         self._framer = framer
         self._encode = framer.encode  # a static method: payloads are encoded once for all channels
         self._endpoint = endpoint
+        self._max_message_size = endpoint.settings.max_message_size
         self._transport = transport
         self._session: PersistentSession | None = None
         self._handshake: _Handshake | None = None
@@ -222,7 +224,7 @@ class WebSocketChannel:
                     continue  # the session has ended: discard what the client sent meanwhile
                 if not isinstance(message, str):
                     raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
-                handling = self._session.receive(proto.iter_decode(message))
+                handling = self._session.receive(proto.iter_decode(message, self._max_message_size))
                 if not isinstance(handling, bool):
                     self._wire.pause_reading()
                     self._current_message, self._pending_messages = message, messages

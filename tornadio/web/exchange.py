@@ -82,8 +82,8 @@ class Exchange(Protocol):
         """Detach the connection from HTTP, before the response: the caller owns the wire."""
 
 
-class FastHandler(Protocol):
-    """The handler of one request, as the fast path uses it."""
+class ExchangeHandler(Protocol):
+    """The handler of one request, as HTTP calls it, on the fast path as on Tornado's."""
 
     @property
     def is_for_new_session(self) -> bool:
@@ -95,27 +95,28 @@ class FastHandler(Protocol):
         :returns: what has to be awaited before the body is read.
         """
 
+    def body_received(self, data: bytes) -> None:
+        """Take the next piece of the body. A body that was received as a whole may be given to :meth:`handle` instead.
+
+        :raises PeerError: the rest of the body must not be read.
+        """
+
     def handle(self, body: bytes = b"") -> None:
         """Respond to the request, the whole of which was received."""
 
     def drop_post(self) -> None:
-        """Release what was reserved for the body: it was not received as a whole."""
+        """Release what is kept of the body, which was not received as a whole."""
 
     def on_connection_close(self) -> None:
         """Hook: the client has closed the connection before its response was sent."""
 
-
-class BodyHandler(FastHandler, Protocol):
-    """The handler of one request whose body is received in pieces."""
-
-    def should_buffer_body(self, size: int) -> bool:
-        """Whether a body of which ``size`` bytes were received is to be kept for :meth:`handle`.
-
-        :raises PeerError: the rest of it must not be read.
-        """
+    def reject_and_linger(self, error: PeerError) -> None:
+        """Respond before the body was read, and close the connection, which is detached from HTTP."""
 
     def early_error_response(self, error: PeerError) -> bytes:
-        """Return the response to a request whose body is not read to its end."""
+        """Return the response to a request whose body is not read to its end, where HTTP can't detach the connection
+        any more.
+        """
 
 
 def own_ip_of(stream: IOStream) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
-from tornadio.errors import ProtocolError
+from tornadio.errors import PeerError, ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net import proxyprotocol
 from tornadio.net.hangups import hangups_of, peer_has_closed
 from tornadio.net.sockets import reset_error, socket_error
-from tornadio.web.exchange import FastHandler
+from tornadio.web.exchange import ExchangeHandler
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import SimpleRequest, may_become_simple, parse_simple_request
 from tornadio.web.peers import Client, ForwardedAddress, host_of
@@ -39,7 +39,6 @@ class FastConnection:
     __slots__ = (
         "__weakref__",
         "_address",
-        "_body",
         "_exchange",
         "_fast_path",
         "_handler",
@@ -59,8 +58,7 @@ class FastConnection:
         self._is_new = is_new  # nothing was read from it, so there may be a PROXY line
         self._peeked_bytes = 0  # of a line or head whose end has not come yet
         self._missing_bytes = 0  # of the body of the request whose head was read
-        self._body: bytearray | None = None  # what was received of that body
-        self._handler: FastHandler | None = None  # which waits for that body
+        self._handler: ExchangeHandler | None = None  # which waits for that body
         self._fast_path = fast_path
         self._stream = stream
         self._address = address
@@ -108,7 +106,7 @@ class FastConnection:
         self.unregister()
         self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline)
 
-    def _read_and_serve(self, exchange: FastExchange, handler: FastHandler, request: SimpleRequest) -> None:
+    def _read_and_serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
         if self._peeked_bytes:
             self._reset_peek()
         try:
@@ -120,7 +118,9 @@ class FastConnection:
 
     # -- Requests in several packets -----------------------------------------------------------------------------
 
-    def _read_head(self, exchange: FastExchange, handler: FastHandler, request: SimpleRequest, available: int) -> None:
+    def _read_head(
+        self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest, available: int
+    ) -> None:
         """Read a request whose head is complete, have its handler check that, and wait for the rest of its body."""
         if self._peeked_bytes:
             self._reset_peek()
@@ -129,7 +129,6 @@ class FastConnection:
         except OSError:  # reset just now
             self.close()
             return
-        self._body = bytearray(request.body)
         self._missing_bytes = request.total_bytes - len(read)
         self._handler = handler
         self._exchange = exchange
@@ -137,17 +136,19 @@ class FastConnection:
         try:
             checking = handler.headers_received()
             if checking is not None:
-                self._fast_path.create_task(self._wait_for_body_later(exchange, checking))
+                self._fast_path.create_task(self._wait_for_body_later(exchange, handler, request.body, checking))
             elif exchange.response_pending:
-                self._add_reader()
+                self._body_received(handler, request.body)
         except Exception:
             self._fail()
 
-    async def _wait_for_body_later(self, exchange: FastExchange, checking: Awaitable[None]) -> None:
+    async def _wait_for_body_later(
+        self, exchange: FastExchange, handler: ExchangeHandler, body: bytes, checking: Awaitable[None]
+    ) -> None:
         try:
             await checking
             if exchange.response_pending:
-                self._add_reader()
+                self._body_received(handler, body)
         except Exception:
             self._fail()
 
@@ -159,17 +160,27 @@ class FastConnection:
             return
         except OSError:
             data = b""
-        if not data or handler is None or self._body is None:
+        if not data or handler is None:
             self.close()
             return
-        self._body += data
         self._missing_bytes -= len(data)
-        if not self._missing_bytes:
-            body, self._body, self._handler = bytes(self._body), None, None
-            try:
-                handler.handle(body)
-            except Exception:
-                self._fail()
+        try:
+            self._body_received(handler, data)
+        except Exception:
+            self._fail()
+
+    def _body_received(self, handler: ExchangeHandler, data: bytes) -> None:
+        """Pass a piece of a body to its handler, and wait for the next one, or have the request handled."""
+        try:
+            handler.body_received(data)
+        except PeerError as error:
+            handler.reject_and_linger(error)
+            return
+        if self._missing_bytes:
+            self._add_reader()
+        else:
+            self._handler = None
+            handler.handle()
 
     def _wait_for_bytes(self, available: int, wanted: int) -> bool:
         """Wait until ``wanted`` bytes were received, by the socket's low-water mark.
@@ -249,7 +260,7 @@ class FastConnection:
         self._fast_path.start_idle_timer(self)
         self._add_reader()
 
-    def _serve(self, exchange: FastExchange, handler: FastHandler, body: bytes) -> None:
+    def _serve(self, exchange: FastExchange, handler: ExchangeHandler, body: bytes) -> None:
         self._exchange = exchange
         try:
             checking = handler.headers_received()
@@ -262,7 +273,7 @@ class FastConnection:
         if exchange.response_pending:
             self._add_reader()  # to notice a client that closes before the response
 
-    async def _serve_later(self, exchange: FastExchange, handler: FastHandler, checking: Awaitable[None]) -> None:
+    async def _serve_later(self, exchange: FastExchange, handler: ExchangeHandler, checking: Awaitable[None]) -> None:
         try:
             await checking
             if exchange.response_pending:

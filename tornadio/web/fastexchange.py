@@ -12,7 +12,7 @@ from tornadio.net.sockets import failed_future
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_unread_wire
-from tornadio.web.exchange import FastHandler, close_unless_flushed, own_ip_of
+from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
 from tornadio.web.fastparse import SimpleRequest
 from tornadio.web.peers import Client, forwarded_protocol
 from tornadio.web.tornadohttp import ContextRequest
@@ -68,7 +68,7 @@ class FastExchange:
     def _make_request(self) -> HTTPServerRequest:
         return ContextRequest(self.method, self.uri, self.headers, self.client, self._started)
 
-    def is_acceptable(self, handler: FastHandler) -> bool:
+    def is_acceptable(self, handler: ExchangeHandler) -> bool:
         """Whether an ``HTTPServerRequest`` can be made of this request, if ``on_open`` needs one or it has a query."""
         if self.query or handler.is_for_new_session:
             try:

@@ -43,7 +43,7 @@ from tornado.routing import PathMatches, Rule
 from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
-from tornadio.web.exchange import Exchange, FastHandler
+from tornadio.web.exchange import Exchange, ExchangeHandler
 from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import parse_simple_request
@@ -54,7 +54,7 @@ from tornadio.web.tornadohttp import ApplicationRule, ContextRequest, ServedRequ
 class FastPathRule(ApplicationRule):
     """A rule of an application's routing, for which the fast path may serve requests."""
 
-    def find_fast_handler(self, exchange: Exchange) -> FastHandler | None:
+    def find_fast_handler(self, exchange: Exchange) -> ExchangeHandler | None:
         """Return the handler of a request; ``None`` leaves the request to the rules behind this one."""
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ class FastPath:
         self._timer = self._timer or DeadlineTimer(loop, self._idle_deadlines)
         self._timer.reset()
 
-    def find_handler(self, exchange: FastExchange) -> FastHandler | None:
+    def find_handler(self, exchange: FastExchange) -> ExchangeHandler | None:
         """Return the handler that the application's rules have for a request, if the fast path may serve that.
 
         The rules are tried in their order, as Tornado does. If one before the router's matches, or can't be evaluated

@@ -37,7 +37,7 @@ from tornadio.net.linger import LingeringClose, LingeringCloses
 from tornadio.net.sockets import failed_future, half_close, reset_error
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
-from tornadio.web.exchange import BodyHandler, close_unless_flushed, own_ip_of
+from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
 from tornadio.web.peers import Client, Peers, host_of
 
 logger = get_logger(__name__)
@@ -347,12 +347,11 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
     :param lingering: of the server whose shutdown waits for the connection to close.
     """
 
-    def __init__(self, handler: BodyHandler, exchange: TornadoExchange, lingering: LingeringCloses) -> None:
+    def __init__(self, handler: ExchangeHandler, exchange: TornadoExchange, lingering: LingeringCloses) -> None:
         self._handler = handler
         self._exchange = exchange
         self._lingering = lingering
-        self._body = bytearray()
-        self._received = self._chunks = 0
+        self._chunks = 0
         self._responded_early = False  # before the end of the body
 
     def headers_received(
@@ -370,34 +369,24 @@ class TornadoMessageDelegate(HTTPMessageDelegate):
         return asyncio.sleep(0)  # before 6.6 Tornado itself does not yield between chunks of one read
 
     def _chunk_received(self, chunk: bytes) -> None:
-        self._received += len(chunk)
         if self._responded_early:
             self._exchange.body_discarded(len(chunk))
             return
         try:
-            is_kept = self._handler.should_buffer_body(self._received)
+            self._handler.body_received(chunk)
         except PeerError as error:
             self._responded_early = True
-            self._body.clear()
             self._exchange.send_early_response(self._handler.early_error_response(error), self._lingering)
-            return
-        if is_kept:
-            self._body += chunk
-        else:
-            self._body.clear()  # the session may have ended meanwhile
 
     def finish(self) -> None:
         if self._responded_early:
             self._exchange.close_when_flushed()
         else:
-            body = bytes(self._body)
-            self._body.clear()  # this object may live until the response is sent
-            self._handler.handle(body)
+            self._handler.handle()
 
     def on_connection_close(self) -> None:
-        self._body.clear()  # Tornado leaves this object to the garbage collector
         self._exchange.connection_lost()
-        self._handler.drop_post()
+        self._handler.drop_post()  # Tornado leaves this object, and so the handler, to the garbage collector
         self._handler.on_connection_close()
 
 

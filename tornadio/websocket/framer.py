@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from tornadio.closecodes import Cause
-from tornadio.errors import ProtocolError
+from tornadio.errors import ProtocolError, TooLargeError
 
 
 class Framer(Protocol):
@@ -38,3 +38,10 @@ class Framer(Protocol):
 
     def close(self, code: int, reason: str) -> bytes:
         """Return the close frame, the last frame of this side; empty if it was sent before."""
+
+
+def too_large(max_payload_size: int) -> TooLargeError:
+    """Return the error for a WebSocket message of more bytes than it may have."""
+    return TooLargeError(
+        f"a WebSocket message of more than {max_payload_size} bytes (max_payload_size): send fewer messages at once"
+    )

@@ -9,6 +9,7 @@ from typing import Final
 
 from tornadio.closecodes import NO_STATUS, Cause
 from tornadio.errors import ProtocolError, TooLargeError
+from tornadio.websocket.framer import too_large
 
 KEY3_LENGTH: Final = 8  # bytes (draft-76, section 5.2)
 
@@ -59,17 +60,18 @@ def handshake_response(draft: int, origin: str, location: str, subprotocol: str 
 class Framer:
     """The :class:`tornadio.websocket.framer.Framer` of the drafts 75 and 76.
 
-    :param max_message_size: bytes of one message, or of a length-prefixed frame, which carries no text and is skipped.
+    :param max_payload_size: bytes of one WebSocket message, or of a length-prefixed frame, which carries no text and is
+        skipped.
     """
 
     has_data_to_send = False  # there is no ping in these drafts
 
-    def __init__(self, max_message_size: int) -> None:
+    def __init__(self, max_payload_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
         self.peer_close: Cause | None = None
         self.has_more = False
-        self._max_message_size = max_message_size
+        self._max_payload_size = max_payload_size
         self._buffer = bytearray()
         self._searched = 0  # bytes of a text frame that were searched for its end: each is searched once
         self._skip = 0  # bytes of a length-prefixed frame that were not received yet
@@ -116,8 +118,8 @@ class Framer:
     def _parse_text(self, position: int, messages: list[str | bytes]) -> int | None:
         start = position + 1
         end = self._buffer.find(b"\xff", start + self._searched)
-        if (end if end >= 0 else len(self._buffer)) - start > self._max_message_size:
-            raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
+        if (end if end >= 0 else len(self._buffer)) - start > self._max_payload_size:
+            raise too_large(self._max_payload_size)
         if end < 0:
             self._searched = len(self._buffer) - start
             return None
@@ -137,8 +139,8 @@ class Framer:
             length = length << 7 | byte & 0x7F
             if byte & 0x80:
                 continue
-            if length > self._max_message_size:
-                raise TooLargeError(f"a frame of more than {self._max_message_size} bytes")
+            if length > self._max_payload_size:
+                raise too_large(self._max_payload_size)
             self._skip = length
             if length == 0 and self._buffer[position] == 0xFF:
                 self.closed = True

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from tornadio.closecodes import CLOSE_CODES, MAX_REASON_SIZE, NO_STATUS, PRIVATE_CLOSE_CODES, Cause
-from tornadio.errors import ProtocolError, TooLargeError
+from tornadio.errors import ProtocolError
+from tornadio.websocket.framer import too_large
 from tornadio.websocket.masking import mask
 
 VERSIONS: Final = ("13", "8", "7")  # as a response 426 lists them (section 4.4)
@@ -66,8 +67,8 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 class Framer:
     """The :class:`tornadio.websocket.framer.Framer` of RFC 6455 and of the versions 7 and 8.
 
-    :param max_message_size: bytes of one message, in however many fragments; a larger one fails the connection as soon
-        as a frame's header shows it.
+    :param max_payload_size: bytes of one WebSocket message, in however many fragments; a larger one fails the
+        connection as soon as a frame's header shows it.
     """
 
     __slots__ = (
@@ -75,7 +76,7 @@ class Framer:
         "_close_reply",
         "_close_sent",
         "_frame",
-        "_max_message_size",
+        "_max_payload_size",
         "_message",
         "_pongs",
         "closed",
@@ -85,13 +86,13 @@ class Framer:
         "peer_close",
     )
 
-    def __init__(self, max_message_size: int) -> None:
+    def __init__(self, max_payload_size: int) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
         self.peer_close: Cause | None = None
         self.has_more = False
         self.has_data_to_send = False
-        self._max_message_size = max_message_size
+        self._max_payload_size = max_payload_size
         self._buffer = b""
         self._frame: _FrameHeader | None = None
         self._message: _Message | None = None
@@ -166,7 +167,7 @@ class Framer:
                 break
             stop = start + 4 + length
             # The last: a length that is not in its shortest form.
-            if stop > end or length > self._max_message_size or (start > position + 2 and length < 126):
+            if stop > end or length > self._max_payload_size or (start > position + 2 and length < 126):
                 break
             try:
                 messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode("utf-8"))
@@ -188,8 +189,8 @@ class Framer:
             self._message = _Message(frame.opcode)
         assert self._message is not None
         self._message.size += frame.remaining
-        if self._message.size > self._max_message_size:
-            raise TooLargeError(f"a message of more than {self._max_message_size} bytes")
+        if self._message.size > self._max_payload_size:
+            raise too_large(self._max_payload_size)
 
     def _consume_frame(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
         if frame.opcode >= CLOSE:
