@@ -1,19 +1,37 @@
-"""What happens past max_message_size, max_send_buffer and max_sessions over HTTP."""
+"""What happens past max_message_size, max_payload_size, max_send_buffer and max_sessions over HTTP."""
 
 import asyncio
 import logging
+from urllib.parse import quote
 
 import pytest
+import simplejson
 
 from tests.support import FORM, HTTP_TRANSPORTS, POLLING, STREAMING, ClientStream, Recorder, Served, jsonp_payload
+from tests.texts import json_frame
 from tornadio import proto
 
 pytestmark = pytest.mark.usefixtures("each_way")
 
 PAGE = {"Origin": "http://127.0.0.1:8080"}
-# A body may have 9 bytes for each byte of the payload, and its name.
-SMALL = {"max_message_size": 1000}
-SMALL_BODY = 9 * 1000 + len("data=")
+# A body may have 3 bytes for each byte of the payload, and 4096 of other fields.
+SMALL = {"max_message_size": 1000, "max_payload_size": 2000}
+SMALL_BODY = 3 * 2000 + 4096
+MESSAGE_TOO_LARGE = "a message of more than 1000 bytes (max_message_size): send it in parts"
+PAYLOAD_TOO_LARGE = "the field data has more than 2000 bytes (max_payload_size): send fewer messages at once"
+BODY_TOO_LARGE = (
+    f"the body is larger than {SMALL_BODY} bytes, as a payload of 2000 (max_payload_size) may be encoded: "
+    "send fewer messages at once"
+)
+# Texts of 1000 bytes; as JSON with its mark.
+OF_THE_LIMIT = {
+    "ASCII": 1000 * "x",
+    "two bytes each": 500 * "é",
+    "three bytes each": 333 * "中" + "x",
+    "emoji": 250 * "😀",
+    "newlines": 500 * "\n" + 500 * "x",
+    "JSON": ["x" * (1000 - len('~j~["", 1]')), 1],
+}
 
 # So many messages of 10,000 bytes are more than the sockets of a client that does not read hold, and the limit.
 MORE_THAN_SOCKETS_TAKE = 3000
@@ -22,10 +40,18 @@ every_transport = pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
 
 
 def payload_of_size(size: int) -> str:
-    """A payload of one frame that has so many bytes."""
-    header = len(f"~m~{size}~m~")
-    text = "x" * (size - header)
-    return f"~m~{len(text):0{len(str(size))}}~m~{text}"
+    """A payload of frames that has so many bytes, at least 20, of which none is near the limit of a message."""
+    frames, rest = divmod(size - 20, 10)
+    return frames * proto.encode("abc") + proto.encode((12 + rest) * "x")
+
+
+def frame(message: object) -> str:
+    """The frame of a message, a list as JSON."""
+    return proto.encode(message) if isinstance(message, str) else json_frame(simplejson.dumps(message))
+
+
+def one_byte_more(message: object) -> object:
+    return message + "x" if isinstance(message, str) else [message[0] + "x", 1]  # type: ignore[index]
 
 
 async def start_post(served: Served, transport: str, session_id: str, headers: dict[str, str]) -> ClientStream:
@@ -47,42 +73,73 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @every_transport
-async def test_a_payload_of_the_limit_is_taken(serve, transport):
-    served = serve(settings=SMALL)
+@pytest.mark.parametrize("kind", OF_THE_LIMIT)
+async def test_a_message_of_the_limit_is_taken_and_a_larger_one_is_413_and_ends_the_session(serve, transport, kind):
+    served = serve(settings=SMALL | {"max_payload_size": 4000})
     session_id = await served.start(transport)
-    data = payload_of_size(1000)
-    assert len(data) == 1000
+    message = OF_THE_LIMIT[kind]
+    data = frame(message)
+    if transport == "jsonp-polling":  # as a form sends it
+        data = data.replace("\n", "\r\n")
     assert (await served.post_data(session_id, data, transport)).text == "ok"
-    assert [name for name, *_ in Recorder.opened[0].events] == ["open", "message"]
+    data = frame("good") + frame(one_byte_more(message)) + frame("behind it")
+    response = await served.post_data(session_id, data, transport)
+    assert (response.status, response.text) == (413, f"frame 2: {MESSAGE_TOO_LARGE}")
+    await Recorder.opened[0].wait_closed()
+    assert Recorder.opened[0].events == [("open", ""), ("message", message), ("message", "good"), ("close",)]
+    assert (await served.post(session_id, "x", transport=transport)).status == 401
+
+
+async def test_a_message_may_have_1_mib_and_a_payload_8_mib_by_default(serve):
+    served = serve()
+    session_id, _ = await served.open()
+    mebibyte = proto.encode((1 << 20) * "x")
+    assert (await served.post_data(session_id, 7 * mebibyte)).text == "ok"
+    assert [event[0] for event in Recorder.opened[0].events] == ["open", *(7 * ["message"])]
+    assert (await served.post_data(session_id, 8 * mebibyte)).status == 413
+    session_id, _ = await served.open()
+    assert (await served.post_data(session_id, proto.encode(((1 << 20) + 1) * "x"))).status == 413
+
+
+# -- max_payload_size --------------------------------------------------------------------------------------------------
 
 
 @every_transport
-@pytest.mark.parametrize("data", [payload_of_size(1001), "~m~0600~m~" + "é" * 600], ids=["ASCII", "é"])
+async def test_a_payload_of_the_limit_is_taken(serve, transport):
+    served = serve(settings=SMALL)
+    session_id = await served.start(transport)
+    data = payload_of_size(2000)
+    assert len(data) == 2000
+    assert (await served.post_data(session_id, data, transport)).text == "ok"
+    assert [name for name, *_ in Recorder.opened[0].events] == ["open", *(199 * ["message"])]
+
+
+@every_transport
+@pytest.mark.parametrize("data", [payload_of_size(2001), 3 * proto.encode(340 * "é")], ids=["ASCII", "é"])
 async def test_a_payload_past_the_limit_is_413_and_ends_the_session(serve, transport, data):
     served = serve(settings=SMALL)
     session_id = await served.start(transport)
     response = await served.post_data(session_id, data, transport)
-    assert (response.status, response.text) == (413, "a payload of more than 1000 bytes")
+    assert (response.status, response.text) == (413, PAYLOAD_TOO_LARGE)
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
     assert (await served.post(session_id, "x", transport=transport)).status == 401
 
 
-async def test_the_limit_counts_the_decoded_payload(serve):
+@every_transport
+@pytest.mark.parametrize("pieces", [1, 7, 100])
+async def test_the_limit_counts_the_decoded_payload_however_it_comes(serve, transport, pieces):
     served = serve(settings=SMALL)
-    session_id, _ = await served.open()
-    data = payload_of_size(1000)
+    session_id = await served.start(transport)
+    data = payload_of_size(2000)
     body = b"data=" + "".join(f"%{byte:02x}" for byte in data.encode()).encode()
-    assert len(body) > 3000
-    response = await served.request("POST", f"/socket.io/xhr-polling/{session_id}/send", FORM, body)
-    assert response.text == "ok"
-
-
-async def test_the_limit_is_1_mib_by_default(serve):
-    served = serve()
-    session_id, _ = await served.open()
-    assert (await served.post_data(session_id, payload_of_size(1 << 20))).text == "ok"
-    assert (await served.post_data(session_id, payload_of_size((1 << 20) + 1))).status == 413
+    wire = await start_post(served, transport, session_id, {"Content-Length": str(len(body))})
+    for start in range(0, len(body), len(body) // pieces):
+        await wire.send(body[start : start + len(body) // pieces])
+        if pieces <= 7:
+            await served.barrier()
+    assert (await wire.read_response()).text == "ok"
+    assert len(Recorder.opened[0].events) == 200
 
 
 async def test_a_multipart_payload_has_the_same_limit(serve):
@@ -90,18 +147,44 @@ async def test_a_multipart_payload_has_the_same_limit(serve):
     session_id, _ = await served.open()
     field = '--XX\r\nContent-Disposition: form-data; name="data"\r\n\r\n{}\r\n--XX--\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=XX"}
-    for size, status in [(1000, 200), (1001, 413)]:
-        body = field.format(payload_of_size(size)).encode()
+    for payload, status in [
+        (proto.encode(1000 * "x"), 200),
+        (payload_of_size(2000), 200),
+        (payload_of_size(2001), 413),
+    ]:
+        body = field.format(payload).encode()
         response = await served.request("POST", f"/socket.io/xhr-polling/{session_id}/send", headers, body)
         assert response.status == status
 
 
-async def test_a_body_of_nine_times_the_limit_is_read(serve):
+async def test_a_body_of_three_times_the_limit_and_other_fields_is_read(serve):
     served = serve(settings=SMALL)
     session_id, _ = await served.open()
     body = b"data=~m~1~m~x&other=".ljust(SMALL_BODY, b"y")
     response = await served.request("POST", f"/socket.io/xhr-polling/{session_id}/send", FORM, body)
     assert response.text == "ok"
+
+
+@every_transport
+@pytest.mark.parametrize("framing", ["Content-Length", "chunks"])
+async def test_a_payload_is_refused_as_soon_as_it_is_too_large_although_its_body_has_not_ended(
+    serve, transport, framing
+):
+    served = serve(settings=SMALL)
+    session_id = await served.start(transport)
+    length = {"Content-Length": str(SMALL_BODY)} if framing == "Content-Length" else {"Transfer-Encoding": "chunked"}
+    wire = await start_post(served, transport, session_id, length)
+    pieces = [b"data=", quote(payload_of_size(2000)).encode(), b"x"]
+    for piece in pieces:
+        await served.barrier()
+        await wire.send(piece if framing == "Content-Length" else b"%x\r\n%b\r\n" % (len(piece), piece))
+    response = await wire.read_response()
+    assert (response.status, response.text) == (413, PAYLOAD_TOO_LARGE)
+    assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:8080"
+    assert response.headers["connection"] == "close"
+    assert await wire.read_to_end() == b""
+    await Recorder.opened[0].wait_closed()
+    assert Recorder.opened[0].events == [("open", ""), ("close",)]
 
 
 @every_transport
@@ -112,7 +195,7 @@ async def test_a_longer_body_is_refused_unread(serve, transport, length):
     wire = await start_post(served, transport, session_id, {"Content-Length": str(length)})
     response = await wire.read_response()
     assert response.status == 413
-    assert response.text == f"the body is larger than {SMALL_BODY} bytes: max_message_size percent-encoded"
+    assert response.text == BODY_TOO_LARGE
     assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:8080"
     assert response.headers["connection"] == "close"
     assert await wire.read_to_end() == b""
@@ -146,12 +229,12 @@ async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_long(serve, transp
     served = serve(settings=SMALL)
     session_id = await served.start(transport)
     wire = await start_post(served, transport, session_id, {"Transfer-Encoding": "chunked"})
-    await wire.send(b"%x\r\n" % SMALL_BODY + b"x" * SMALL_BODY)
+    await wire.send(b"%x\r\n" % SMALL_BODY + b"x" * SMALL_BODY)  # no field data
     await served.barrier()
     await wire.send(b"\r\n1\r\nx\r\n")  # and no end
     response = await wire.read_response()
     assert response.status == 413
-    assert response.text == f"the body is larger than {SMALL_BODY} bytes: max_message_size percent-encoded"
+    assert response.text == BODY_TOO_LARGE
     assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:8080"
     assert response.headers["connection"] == "close"
     assert await wire.read_to_end() == b""

@@ -46,6 +46,7 @@ def test_the_defaults_are_those_of_the_documents(given):
         "origins": None,
         "hosts": None,
         "max_message_size": 1 << 20,
+        "max_payload_size": 8 << 20,
         "max_send_buffer": 16 << 20,
         "max_sessions": 100_000,
         "max_sessions_per_address": None,
@@ -64,6 +65,24 @@ def test_a_time_is_seconds_above_zero(name, seconds):
 @pytest.mark.parametrize("count", [1, 4096, 1 << 40])
 def test_a_limit_is_a_whole_number_of_at_least_one(name, count):
     assert getattr(make_settings({name: count}), name) == count
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, 4 << 20, 1 << 30])
+def test_the_default_payload_has_room_for_one_message_even_if_a_form_doubles_it(size):
+    message = 2 * size + len(f"~m~{size}~m~")
+    assert make_settings({"max_message_size": size}).max_payload_size == max(8 << 20, message)
+
+
+@pytest.mark.parametrize(("size", "least"), [(1, 8), (1000, 1010), (16 << 20, (16 << 20) + 14)])
+def test_a_payload_that_has_no_room_for_a_message_is_an_error(size, least):
+    given = {"max_message_size": size, "max_payload_size": least}
+    assert make_settings(given).max_payload_size == least
+    with pytest.raises(SettingsError) as caught:
+        tornadio.get_router(tornadio.SocketConnection, given | {"max_payload_size": least - 1})
+    assert str(caught.value) == (
+        f"max_payload_size, {least - 1}, has no room for a message of max_message_size, {size}, with its frame's "
+        f"header: set it to at least {least}, or max_message_size lower"
+    )
 
 
 @pytest.mark.parametrize("protocols", [["websocket"], ("htmlfile", "xhr-polling"), list(PROTOCOLS), {"jsonp-polling"}])
@@ -295,7 +314,12 @@ def test_a_wrong_time_is_an_error_with_its_default(name, default, value, mistake
 
 @pytest.mark.parametrize(
     ("name", "default"),
-    [("max_message_size", "1,048,576"), ("max_send_buffer", "16,777,216"), ("max_sessions", "100,000")],
+    [
+        ("max_message_size", "1,048,576"),
+        ("max_payload_size", "8,388,608"),
+        ("max_send_buffer", "16,777,216"),
+        ("max_sessions", "100,000"),
+    ],
 )
 @pytest.mark.parametrize("value", [0, -1, 1.0, 1e6, float("inf"), "1024", None, True, [1]], ids=repr)
 def test_a_wrong_limit_is_an_error_with_its_default(name, default, value):
