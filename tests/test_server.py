@@ -428,11 +428,11 @@ async def test_shutdown_cuts_off_who_takes_nothing_at_the_deadline(serve, clock,
 @pytest.mark.parametrize("stays", [True, False])
 async def test_shutdown_waits_for_a_client_whose_body_was_refused_before_its_end(serve, clock, stays):
     """It has a moment to read why, and not longer; it is still sending."""
-    served = serve(settings={"max_message_size": 100})
+    served = serve(settings={"max_message_size": 100, "max_payload_size": 109})
     session_id, _ = await served.open()
     wire = await served.connect()
     head = request({"Transfer-Encoding": "chunked"}, f"/socket.io/xhr-polling/{session_id}/send")
-    await wire.send(head.replace(b"GET", b"POST", 1) + b"100000\r\n" + 4096 * b"x")
+    await wire.send(head.replace(b"GET", b"POST", 1) + b"100000\r\n" + 8192 * b"x")
     assert (await wire.read_response()).status == 413
     stopping = asyncio.ensure_future(served.server.shutdown())
     await clock.advance(0.9)

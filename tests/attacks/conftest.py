@@ -16,11 +16,11 @@ Echo = Callable[[int], AppServer]
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Iterator[Echo]:
-    """`echo(max_message_size)` starts a server that echoes."""
+    """`echo(max_payload_size)` starts a server that echoes; a message may be as large but for its frame's header."""
     servers: list[AppServer] = []
 
-    def start(max_message_size: int) -> AppServer:
-        server = AppServer(APP, (f"--max_message_size={max_message_size}",), tmp_path / "output.txt")
+    def start(max_payload_size: int) -> AppServer:
+        server = AppServer(APP, (f"--max_payload_size={max_payload_size}",), tmp_path / "output.txt")
         servers.append(server)
         server.start()
         return server

@@ -9,8 +9,13 @@ from tests.app import Echo, closed, options_of, report_at, serve, vitals_of
 
 
 def main() -> None:
-    options = options_of(max_message_size=0)
-    router = tornadio.get_router(Echo, {"max_message_size": options.max_message_size, "heartbeat_timeout": 600})
+    options = options_of(max_payload_size=0)
+    settings = {
+        "max_message_size": options.max_payload_size - 100,
+        "max_payload_size": options.max_payload_size,
+        "heartbeat_timeout": 600,
+    }
+    router = tornadio.get_router(Echo, settings)
     report = report_at("/report", lambda: {"process": os.getpid(), "closed": closed})
     serve(router.route(), vitals_of(router), report, port=options.port)
 

@@ -25,9 +25,10 @@ class Connection(tornadio.SocketConnection):
 
 
 def main() -> None:
-    options = options_of(max_message_size=1 << 20, session_expiry=600.0, certificate="")
+    options = options_of(max_payload_size=1 << 20, session_expiry=600.0, certificate="")
     settings = {
-        "max_message_size": options.max_message_size,
+        "max_message_size": options.max_payload_size - 64,
+        "max_payload_size": options.max_payload_size,
         "session_expiry": options.session_expiry,
         "session_check_interval": 0.1,
         "heartbeat_timeout": 600,

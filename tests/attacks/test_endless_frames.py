@@ -46,7 +46,7 @@ FRAMES: dict[str, tuple[str, bytes, bytes, int | None]] = {
 @pytest.mark.parametrize("kind", FRAMES)
 async def test_a_frame_without_end_ends_its_connection_and_no_other(serve, kind):
     version, start, more, code = FRAMES[kind]
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     peer, other = await opened(served, version), await greeted(served)
     await peer.wire.send(start + more * 5000)
     assert await peer.ended() == code
@@ -62,7 +62,7 @@ async def test_a_frame_without_end_ends_its_connection_and_no_other(serve, kind)
     [(b"\x00", b"x", 1000), (b"\x00", b"\x00", 1000), (b"\x80", b"\x80", 4), (b"\xff", b"\xff", 4)],
 )
 async def test_it_is_refused_at_its_first_byte_too_many(serve, version, start, more, size):
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     peer = await opened(served, version)
     await peer.wire.send(start + more * size)
     await served.barrier()
@@ -74,7 +74,7 @@ async def test_it_is_refused_at_its_first_byte_too_many(serve, version, start, m
 
 @pytest.mark.parametrize("version", ["75", "76"])
 async def test_a_frame_that_says_to_be_too_long_is_refused_unread(serve, version):
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     peer = await opened(served, version)
     await peer.wire.send(b"\x80\x87\x68")  # 1000, which is skipped
     await served.barrier()

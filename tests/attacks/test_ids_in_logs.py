@@ -179,7 +179,7 @@ FAULTS: dict[Fault, int] = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_no_refusal_tells_an_id(serve, each_http, log, fault):
-    served = serve(Quoting, settings={"max_message_size": 1000})
+    served = serve(Quoting, settings={"max_message_size": 990, "max_payload_size": 1000})
     for transport in HTTP_TRANSPORTS:
         log.lines.clear()
         Recorder.opened.clear()
@@ -221,7 +221,7 @@ async def test_no_page_that_fails_tells_an_id(serve, log):
 @pytest.mark.parametrize("transport", SOCKETS)
 @pytest.mark.parametrize("message", ["nonsense", "fail", "quote", "close", "x" * 2000])
 async def test_no_end_of_a_websocket_tells_an_id(serve, log, transport, message):
-    served = serve(Quoting, settings={"max_message_size": 1000})
+    served = serve(Quoting, settings={"max_message_size": 990, "max_payload_size": 1000})
     client = await open_client(served, transport)
     if message == "nonsense":
         await client.peer.send(message + client.session_id)  # type: ignore[attr-defined]

@@ -96,7 +96,7 @@ async def assert_that_it_is_told_later(
 
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_a_flood_of_bad_requests_makes_a_few_lines(serve, log, log_limit, kind):
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     session_id = await served.start("htmlfile")
     method, path, headers, body = REQUESTS[kind]
 
@@ -196,7 +196,7 @@ HIXIE_FRAMES = {
     + [pytest.param("76", data, id=f"{kind}, draft-76") for kind, data in HIXIE_FRAMES.items()],
 )
 async def test_a_flood_of_bad_websocket_frames_makes_a_few_lines(serve, log, log_limit, version, data):
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     session_id = await served.start("htmlfile")
 
     async def commit(served: Served) -> None:

@@ -26,7 +26,7 @@ from tornadio.web import hosts, origins
 from tornadio.web.flash import POLICY_REQUEST
 from tornadio.websocket import hixie, rfc6455
 
-SMALL = {"max_message_size": 1000}
+SMALL = {"max_message_size": 990, "max_payload_size": 1000}
 ENDINGS = ("close", "half-close", "reset")
 
 BARE = {"Content-Type": "application/x-www-form-urlencoded"}  # browsers name no charset for a form

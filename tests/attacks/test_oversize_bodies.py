@@ -24,8 +24,8 @@ from tornadio.settings import PROTOCOLS
 APP = Path(__file__).with_name("echo_app.py")
 
 LIMIT = 64 << 10
-# A body may have 9 bytes for each byte of the payload, and its name.
-BODY_LIMIT = 9 * LIMIT + len("data=")
+# A body may have 3 bytes for each byte of the payload, and 4096 of other fields.
+BODY_LIMIT = 3 * LIMIT + 4096
 PARALLEL = 3  # to each address
 SENT = 32 << 20  # by each; the server takes no more than half of it
 PIECE = b"x" * (1 << 20)
@@ -66,7 +66,7 @@ UNREAD = {
     "OPTIONS /socket.io/xhr-polling/SESSION/send": 200,
     "POST /socket.io/nonsense": 404,
 }
-SLOW_BODY = 9 << 20
+SLOW_BODY = 3 << 20
 # Handlers that want no body read no more than this of one.
 BODILESS = ("/health", "/socket.io/socket.io.js")
 BODILESS_LIMIT = 64 << 10
@@ -84,7 +84,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Elsewhere]:
 
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[AppServer]:
-    server = AppServer(APP, (f"--max_message_size={LIMIT}",), directory / "output.txt")
+    server = AppServer(APP, (f"--max_payload_size={LIMIT}",), directory / "output.txt")
     try:
         server.start()
         yield server

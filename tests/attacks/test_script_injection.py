@@ -280,7 +280,7 @@ NOT_OURS = {
 
 @pytest.mark.parametrize("kind", [kind for kind in REQUESTS if kind not in NOT_OURS])
 async def test_an_error_is_text_that_nobody_sniffs_at(serve, kind):
-    served = serve(settings={"max_message_size": 1000})
+    served = serve(settings={"max_message_size": 990, "max_payload_size": 1000})
     session_id = await served.start("htmlfile")
     method, path, headers, body = REQUESTS[kind]
     response = await served.request(method, path.format(session_id=session_id), headers, body)

@@ -167,16 +167,17 @@ async def test_the_seventeenth_post_is_refused_and_sixteen_are_handled_in_order(
 
 @pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
 @pytest.mark.parametrize("length", ["Content-Length", "chunks"])
-async def test_more_bytes_than_two_payloads_have_are_refused_unread(serve, transport, length, each_http):
-    served = serve(Slow, {"max_message_size": 20_000})
+async def test_more_bytes_than_two_payloads_have_are_refused_before_their_end(serve, transport, length, each_http):
+    served = serve(Slow, {"max_message_size": 19_989, "max_payload_size": 20_000})
     session_id = await served.start(transport)
     [connection] = Recorder.opened
     posts = [await start_post(served, session_id, 15_000 * letter, transport) for letter in "ab"]
     wire = await served.connect()
-    framing = {"Content-Length": "15000"} if length == "Content-Length" else {"Transfer-Encoding": "chunked"}
+    framing = {"Content-Length": "45000"} if length == "Content-Length" else {"Transfer-Encoding": "chunked"}
     await wire.send_request("POST", f"/socket.io/{transport}/{session_id}/send", FORM | framing)
     if length == "chunks":
-        await wire.send(b"2710\r\n" + 10_000 * b"x")
+        await wire.send(b"ffff\r\n")
+    await wire.send(b"data=" + 10_100 * b"%78")  # and no end
     response = await wire.read_response()
     assert (response.status, response.text) == (503, FULL)
     small = await start_post(served, session_id, "small", transport)
@@ -187,15 +188,28 @@ async def test_more_bytes_than_two_payloads_have_are_refused_unread(serve, trans
 
 
 @pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+async def test_what_waits_is_counted_decoded(serve, transport, each_http):
+    served = serve(Slow, {"max_message_size": 19_989, "max_payload_size": 20_000})
+    session_id = await served.start(transport)
+    [connection] = Recorder.opened
+    message = 6_000 * "中"  # 18,000 bytes, which are 54,000 percent-encoded
+    posts = [await start_post(served, session_id, message, transport) for _ in range(2)]
+    for _ in range(2):
+        connection.may_go_on.release()
+    assert [(await post).text for post in posts] == 2 * ["ok"]
+    assert handled(connection) == 2 * [message]
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
 async def test_one_post_has_all_the_room_that_its_encoding_takes(serve, transport):
-    served = serve(settings={"max_message_size": 30_000})
+    served = serve(settings={"max_message_size": 29_980, "max_payload_size": 30_000})
     session_id = await served.start(transport)
     assert (await served.post(session_id, 9990 * "中", transport=transport)).text == "ok"
 
 
 @pytest.mark.parametrize("broken", ["closed", "reset"])
 async def test_a_body_that_never_comes_as_a_whole_takes_no_room(serve, broken):
-    served = serve(settings={"max_message_size": 20_000})
+    served = serve(settings={"max_message_size": 19_989, "max_payload_size": 20_000})
     session_id, _ = await served.open()
     for _ in range(20):
         wire = await served.connect()

@@ -30,7 +30,7 @@ every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
 
 broken_by = pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 
-SETTINGS = {"max_message_size": 1000, "max_send_buffer": 1_000_000}
+SETTINGS = {"max_message_size": 1000, "max_payload_size": 1010, "max_send_buffer": 1_000_000}
 
 
 # What a handler does of which a connection may end, or after which it must not end again.

@@ -20,6 +20,7 @@ SETTINGS = {
     "heartbeat_timeout": 4,
     "xhr_polling_timeout": 2,
     "max_message_size": MAX_MESSAGE_SIZE,
+    "max_payload_size": MAX_MESSAGE_SIZE + 20,
     "max_send_buffer": 200_000,
 }
 REQUEST_SECONDS = 4.0

@@ -135,7 +135,7 @@ async def test_a_method_that_nobody_knows_is_405(serve, transport, method):
     ids=["plain", "an upgrade", "a large body", "a chunked body"],
 )
 async def test_the_answer_to_head_has_no_body(serve, headers):
-    wire = await serve(settings={"max_message_size": 100}).connect()
+    wire = await serve(settings={"max_message_size": 100, "max_payload_size": 109}).connect()
     body = b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n" if "Transfer-Encoding" in headers else b""
     await wire.send_request("HEAD", "/socket.io/xhr-polling//1", {**headers, "X-Last": "1"}, body)
     head = await wire.read_head()

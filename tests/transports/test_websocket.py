@@ -13,6 +13,7 @@ import pytest
 from tornado.netutil import bind_sockets
 from websockets.frames import Opcode
 
+from tests import texts
 from tests.clients import (
     ACCEPT,
     ANSWER,
@@ -512,15 +513,31 @@ async def test_a_frame_that_the_drafts_forbid_ends_the_connection(serve, data):
 
 
 @every_version
-async def test_max_message_size_is_of_one_message(serve, version):
+@pytest.mark.parametrize(
+    "text", [2000 * "x", 1000 * "é", 500 * "😀", '~j~{"a": "' + 1988 * "x" + '"}'], ids=["ASCII", "é", "emoji", "JSON"]
+)
+async def test_max_message_size_is_of_one_message(serve, version, text):
     served = serve(settings={"max_message_size": 2000})
     peer = await opened(served, version)
-    largest = "~m~1991~m~" + "x" * 1991
-    assert len(largest) == 2001
-    await peer.send("~m~1990~m~" + "x" * 1990)
-    assert len(await peer.receive()) == 2000
-    await peer.send(largest)
+    assert len(text.encode()) == 2000
+    await peer.send(texts.frame(text))
+    assert await peer.receive() == texts.frame(text)
+    await peer.send(proto.encode("good") + texts.frame(text + " ") + proto.encode("behind it"))
+    assert await peer.receive() == proto.encode("good")
     assert await peer.ended() == (1009 if version in HYBI else None)
+    await Recorder.opened[0].wait_closed()
+    assert [event[0] for event in Recorder.opened[0].events] == ["open", "message", "message", "close"]
+
+
+@every_version
+async def test_max_payload_size_is_of_one_websocket_message(serve, version):
+    served = serve(settings={"max_message_size": 1000, "max_payload_size": 2000})
+    peer = await opened(served, version)
+    await peer.send(200 * "~m~3~m~abc")
+    assert (await peer.receive()).startswith("~m~3~m~abc")
+    await peer.send(200 * "~m~3~m~abc" + "~")
+    await Recorder.opened[0].wait_closed()
+    assert [event[0] for event in Recorder.opened[0].events] == ["open", *(200 * ["message"]), "close"]
 
 
 @every_way

@@ -348,7 +348,7 @@ async def test_a_request_in_pieces_that_is_tornados_is_served_by_that(serve):
 
 @pytest.mark.parametrize("headers", [UPGRADE, {"Content-Length": "9999"}], ids=["upgrade", "too large"])
 async def test_a_request_that_is_rejected_by_its_head_is_so_before_its_body_comes(serve, headers):
-    served = serve(settings={"max_message_size": 100})
+    served = serve(settings={"max_message_size": 100, "max_payload_size": 109})
     session_id, _ = await served.open()
     wire = await served.connect()
     head = request({"Content-Length": "10", **headers}, f"/socket.io/xhr-polling/{session_id}/send")
