@@ -1,10 +1,9 @@
-"""The bodies of POSTs: the field ``data``, and the newlines that a form has changed."""
+"""Payloads that forms have carried: the newlines that a form has changed."""
 
 from __future__ import annotations
 
 import re
 import time
-from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -12,138 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support import PROCESSOR_SECONDS, brief
 from tornadio import proto
-from tornadio.errors import ProtocolError, TooLargeError
-from tornadio.transports.bodies import parse_post_body
+from tornadio.errors import ProtocolError
 from tornadio.transports.forms import decode_form_frames
-
-URLENCODED = "application/x-www-form-urlencoded; charset=utf-8"
-MULTIPART = "multipart/form-data; boundary=b"
-LIMIT = 1 << 20
-
-
-# -- The field -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("content_type", [URLENCODED, "application/x-www-form-urlencoded", "text/plain", ""])
-@pytest.mark.parametrize("payload", ["~m~3~m~abc", "~m~4~m~é中😀", "~m~3~m~a  ", "", "a&data=b", "a=b;c+d%41\r\n\0"])
-def test_the_field_is_percent_decoded(payload, content_type):
-    assert parse_post_body(b"data=" + quote(payload, safe="").encode(), content_type, LIMIT) == payload
-
-
-def test_a_plus_is_a_blank_in_a_form():
-    assert parse_post_body(b"data=a+b%2Bc", URLENCODED, LIMIT) == "a b+c"
-
-
-@pytest.mark.parametrize("content_type", ["", "text/plain", "text/plain; charset=UTF-8"])
-def test_a_plus_stands_for_itself_without_a_form(content_type):
-    assert parse_post_body(b"data=a+b%2Bc", content_type, LIMIT) == "a+b+c"
-
-
-def test_trailing_blanks_are_kept():
-    assert parse_post_body(b"data=~m~3~m~a%20%20", URLENCODED, LIMIT) == "~m~3~m~a  "
-    assert parse_post_body(b"data=~m~3~m~a  ", URLENCODED, LIMIT) == "~m~3~m~a  "
-
-
-def test_other_fields_do_not_matter():
-    assert parse_post_body(b"a=1&data=x&b=data=y&mydata=z", URLENCODED, LIMIT) == "x"
-
-
-@pytest.mark.parametrize("payload", [b"~m~3~m~a  ", "~m~4~m~é中😀".encode(), b"", b"a+b%41&\r\nc"])
-def test_multipart_carries_the_payload_as_it_is(payload):
-    body = b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n' + payload + b"\r\n--b--\r\n"
-    assert parse_post_body(body, MULTIPART, LIMIT) == payload.decode()
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type", "reason"),
-    [
-        (b"", URLENCODED, "one field data=FRAMES, it has none"),
-        (b"~m~3~m~abc", URLENCODED, "it has none"),
-        (b"data", URLENCODED, "it has none"),
-        (b"DATA=a", URLENCODED, "it has none"),
-        (b"data=a&data=b", URLENCODED, "it has several"),
-        (b"data=%FF", URLENCODED, "not UTF-8"),
-        (b"data=\xff", "", "not UTF-8"),
-        (b"data=%ED%A0%80", URLENCODED, "not UTF-8"),
-        (b"data=%", URLENCODED, "has a % at 0 that begins no escape: send encodeURIComponent"),
-        (b"data=100%", "", "a % at 3 that begins no escape"),
-        (b"data=%41%4", URLENCODED, "a % at 3 that begins no escape"),
-        (b"data=%u0041", URLENCODED, "a % at 0 that begins no escape"),
-        (b"data=%4g", URLENCODED, "a % at 0 that begins no escape"),
-        (b"data=%&b=%41", URLENCODED, "a % at 0 that begins no escape"),
-        (b"data=" + b"%" * 1_000_000, URLENCODED, "a % at 0 that begins no escape"),
-        (b"data=a", "multipart/form-data", "bad multipart/form-data"),
-        (b"data=a", MULTIPART, "bad multipart/form-data"),
-        (b"--b\r\ndata=a\r\n--b--\r\n", MULTIPART, "bad multipart/form-data"),
-        (b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n', MULTIPART, "it has none"),
-    ],
-    ids=brief,
-)
-def test_a_body_without_the_field_is_the_peers_error(body, content_type, reason):
-    with pytest.raises(ProtocolError, match=reason) as caught:
-        parse_post_body(body, content_type, LIMIT)
-    assert caught.value.http_status == 400
-
-
-def test_the_limit_counts_the_decoded_bytes():
-    body = b"data=" + quote("中" * 3).encode()
-    assert parse_post_body(body, URLENCODED, 9) == "中中中"
-    with pytest.raises(TooLargeError, match="more than 8 bytes") as caught:
-        parse_post_body(body, URLENCODED, 8)
-    assert (caught.value.http_status, caught.value.close_code) == (413, 1009)
-
-
-@given(
-    st.lists(
-        st.sampled_from(
-            [b"%41", b"%3d", b"%3D", b"%25", b"=", b"=41", b"=\r\n", b"\n", b" \n", b"_", b"%0D%0A", b"%c3%a9"]
-        )
-        | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%&")).map(str.encode)
-    ).map(b"".join)
-)
-def test_what_is_decoded_is_what_any_reader_of_urls_decodes(encoded):
-    assert parse_post_body(b"data=" + encoded, "", LIMIT) == unquote_to_bytes(encoded).decode()
-
-
-@given(
-    st.binary() | st.lists(st.sampled_from([b"data=", b"&", b"%", b"%F", b"%41", b"+", b"\xff"])).map(b"".join),
-    st.sampled_from(["", "text/plain", URLENCODED, MULTIPART, "multipart/form-data", "multipart/form-data; boundary="])
-    | st.text(),
-)
-def test_a_body_is_a_payload_or_a_protocol_error(body, content_type):
-    try:
-        payload = parse_post_body(body, content_type, LIMIT)
-    except ProtocolError as error:
-        str(error).encode()  # it is told to the peer
-    else:
-        payload.encode()
-
-
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                b"--b",
-                b"--b--",
-                b"\r\n",
-                b"\r\n\r\n",
-                b"Content-Disposition: form-data; ",
-                b'name="data"',
-                b"name=",
-                b"\xff",
-            ]
-        )
-        | st.binary(max_size=5)
-    ).map(b"".join)
-)
-def test_a_multipart_body_is_a_payload_or_a_protocol_error(body):
-    try:
-        parse_post_body(body, MULTIPART, LIMIT)
-    except ProtocolError as error:
-        str(error).encode()
-
-
-# -- Newlines --------------------------------------------------------------------------------------------------------
 
 
 def as_a_form_sends_it(payload: str) -> str:
