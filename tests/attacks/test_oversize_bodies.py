@@ -19,6 +19,7 @@ from tests.attacks.posts_server import running as running_posts
 from tests.clients import Client, exchange, open_client
 from tests.support import FORM, HTTP_TRANSPORTS, ClientStream, Elsewhere, Served, limit
 from tests.vitals import watched_memory
+from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
 APP = Path(__file__).with_name("echo_app.py")
@@ -232,6 +233,32 @@ async def test_bodies_that_no_session_reads_are_not_kept_while_they_come(tmp_pat
         for wire, status, request in wires:
             await wire.send(b"x")
             assert (request, (await wire.read_response()).status) == (request, status)
+
+
+@each_server
+async def test_percent_encoded_bodies_cost_what_their_payloads_have(tmp_path, http):
+    """Three bytes for each one: what is held is the payload's, while the body comes, and when it is handled."""
+    size, sessions = 8 << 20, 4
+    payload = 8 * proto.encode(((1 << 20) - 100) * "x")
+    body = b"data=%" + payload.encode().hex("%").encode()
+    async with running_posts(tmp_path, http, max_payload_size=size) as served:
+        process = (await served.read_json("/report"))["process"]
+        before = (await served.read_json("/vitals"))["rss"]
+        wires = []
+        async with watched_memory(process) as memory:
+            for _ in range(sessions):
+                session_id, _ = await served.open()
+                wire = await served.connect()
+                headers = FORM | {"Content-Length": str(len(body))}
+                await wire.send_request("POST", f"/socket.io/xhr-polling/{session_id}/send", headers, body[:-1])
+                wires.append(wire)
+            await served.read_json("/vitals")
+            coming = max(memory) - before
+            for wire in wires:
+                await wire.send(body[-1:])
+                assert (await wire.read_response()).text == "ok"
+        assert coming < sessions * size * 9 // 8 + SLACK
+        assert max(memory) - before < sessions * size * 9 // 8 + 2 * size + SLACK
 
 
 @each_server

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -399,3 +399,43 @@ async def test_an_error_that_a_coroutine_awaited_leaves_no_reference_cycle(sessi
     finally:
         gc.enable()
         logging.disable(logging.NOTSET)
+
+
+# -- Payloads that take long -------------------------------------------------------------------------------------------
+
+
+async def turns_during(handled: bool | asyncio.Task[bool]) -> int:
+    """How often others had a turn of the loop before all was handled."""
+    turns = 0
+    while not isinstance(handled, bool) and not handled.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+@pytest.mark.parametrize("as_coroutine", [False, True])
+@pytest.mark.parametrize(("seconds", "turns"), [(0.02, 30), (0.003, 7), (0.0001, 0)])
+async def test_slow_frames_leave_others_their_turns(session, connection, monotonic, seconds, turns, as_coroutine):
+    """Messages of milliseconds, by their handlers or their JSON: no payload holds the loop for the sum."""
+
+    async def coroutine() -> None:
+        """Waits for nothing."""
+
+    def received(message: Any) -> Any:
+        monotonic.advance(seconds)
+        return coroutine() if as_coroutine else None
+
+    connection.received = received
+    seen = await turns_during(session.receive(frames(*range(30))))
+    assert turns <= seen <= turns + 3
+    assert connection.calls == list(range(30))
+
+
+async def test_the_time_of_decoding_counts(session, connection, monotonic):
+    def decoded() -> Iterator[tuple[str, Any]]:
+        for number in range(30):
+            monotonic.advance(0.02)
+            yield proto.FRAME, number
+
+    assert await turns_during(session.receive(decoded())) >= 29
+    assert connection.calls == list(range(30))

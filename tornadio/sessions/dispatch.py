@@ -221,8 +221,11 @@ class Dispatcher:
             if awaitable is not None:
                 try:
                     await self._result_of(awaitable, "on_message")
-                    if monotonic() - started > _MAX_SECONDS_PER_TICK:  # a coroutine need not have waited for anything
+                    # A coroutine need not have waited for anything. Of 0 frames, it was others' turn just now.
+                    if self.frames_this_tick and monotonic() - started > _MAX_SECONDS_PER_TICK:
+                        self.frames_this_tick = 0
                         await asyncio.sleep(0)
+                    if not self.frames_this_tick:
                         started = monotonic()
                 except Exception:
                     raise self._message_failed() from None
