@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -39,6 +40,13 @@ MORE_THAN_SOCKETS_TAKE = 3000
 every_transport = pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
 
 
+class Coroutines(Recorder):
+    """The same with a handler that is a coroutine."""
+
+    async def on_message(self, message: Any) -> None:
+        super().on_message(message)
+
+
 def payload_of_size(size: int) -> str:
     """A payload of frames that has so many bytes, at least 20, of which none is near the limit of a message."""
     frames, rest = divmod(size - 20, 10)
@@ -74,8 +82,11 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @every_transport
 @pytest.mark.parametrize("kind", OF_THE_LIMIT)
-async def test_a_message_of_the_limit_is_taken_and_a_larger_one_is_413_and_ends_the_session(serve, transport, kind):
-    served = serve(settings=SMALL | {"max_payload_size": 4000})
+@pytest.mark.parametrize("connection_class", [Recorder, Coroutines])
+async def test_a_message_of_the_limit_is_taken_and_a_larger_one_is_413_and_ends_the_session(
+    serve, transport, kind, connection_class
+):
+    served = serve(connection_class, settings=SMALL | {"max_payload_size": 4000})
     session_id = await served.start(transport)
     message = OF_THE_LIMIT[kind]
     data = frame(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import time
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support import PROCESSOR_SECONDS, brief
 from tests.texts import PROTOCOL_TEXTS, TEXTS, frame, json_frame
 from tornadio import proto
-from tornadio.errors import CallerError, EncodeError, PeerError
+from tornadio.errors import CallerError, EncodeError, PeerError, ProtocolError, TooLargeError
 
 
 class Colour(str, enum.Enum):  # noqa: UP042  # a StrEnum has its value as its name, too
@@ -374,6 +375,45 @@ def test_an_escape_that_is_half_of_a_surrogate_pair_is_a_replacement_character(t
 
 def test_an_escaped_backslash_before_a_surrogate_number_is_text():
     assert proto.decode(json_frame(r'"\\ud800"')) == [("~m~", r"\ud800")]
+
+
+def until_error(frames: Iterator[tuple[str, Any]]) -> tuple[list[Any], ProtocolError | None]:
+    """The messages before an error, and the error."""
+    messages = []
+    try:
+        for _, message in frames:
+            messages.append(message)
+    except ProtocolError as error:
+        return messages, error
+    return messages, None
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 1000, "é" * 500, "中" * 333 + "x", "😀" * 250, '~j~"' + "x" * 995 + '"'], ids=brief
+)
+@pytest.mark.parametrize("before", ["", proto.encode("é"), proto.encode("😀"), proto.encode(["good"] * 500)], ids=brief)
+def test_the_limit_of_a_message_is_of_the_bytes_of_its_text(before, text):
+    good = proto.decode(before)
+    messages, error = until_error(proto.iter_decode(before + frame(text), 1000))
+    assert (len(messages), error) == (len(good) + 1, None)
+    larger = frame(text.replace("x", "xx", 1) if "x" in text else text + "x")
+    messages, error = until_error(proto.iter_decode(before + larger + before, 1000))
+    assert len(messages) == len(good)
+    assert isinstance(error, TooLargeError)
+    assert (error.http_status, error.close_code) == (413, 1009)
+    assert str(error) == (
+        f"frame {len(good) + 1}: a message of more than 1000 bytes (max_message_size): send it in parts"
+    )
+
+
+@given(st.lists(st.text()), st.integers(1, 40))
+def test_messages_are_yielded_up_to_the_first_that_is_too_large(texts, size):
+    texts = [text.replace("~", "-") for text in texts]
+    sizes = [len(text.encode()) for text in texts]
+    first = next((number for number, each in enumerate(sizes) if each > size), None)
+    messages, error = until_error(proto.iter_decode(proto.encode(texts), size))
+    assert messages == texts[:first]
+    assert isinstance(error, TooLargeError) == (first is not None)
 
 
 @pytest.mark.parametrize("bad", ["oops", "~m~2~m~c", "~m~4~m~~j~{", "~m~1~m~😀"])

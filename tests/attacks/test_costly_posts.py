@@ -158,14 +158,15 @@ def test_a_megabyte_of_frames_is_read_in_turns_of_50_ms(kind):
     assert cost(lambda: proto.iter_decode(FRAMES[kind])) < PATIENCE * SECONDS
 
 
-@pytest.mark.parametrize("kind", ["escapes", "many frames", "many frames that are broken at the end"])
-async def test_others_have_their_turns_while_a_megabyte_is_read(serve, kind):
+@pytest.mark.parametrize("kind", ["escapes", "many frames", "many frames that are broken at the end", "7 MiB of lists"])
+async def test_others_have_their_turns_while_megabytes_are_read(serve, kind):
     class Silent(Recorder):
         def on_message(self, message: object) -> None:
             pass
 
     served = serve(Silent, settings={"max_message_size": 2 * MIB})
-    body = BODIES[kind][1] if kind in BODIES else b"data=" + NEWLINES[kind].encode()
+    frames = NEWLINES | {"7 MiB of lists": 7 * FRAMES["lists"]}
+    body = BODIES[kind][1] if kind in BODIES else b"data=" + frames[kind].encode()
     session_id, _ = await served.open("jsonp-polling")
     longest, last = 0.0, time.process_time()
 

@@ -137,10 +137,17 @@ def check_encode(data: bytes) -> None:
 
 
 def check_body(data: bytes) -> None:
-    """A POST's body is a payload within the limit or an error. The first byte chooses the content type."""
+    """A POST's body is a payload within the limit or an error, in one piece or in several. The first byte chooses the
+    content type.
+    """
     content_type, body = CONTENT_TYPES[data[0] % len(CONTENT_TYPES)] if data else "", data[1:]
+    payload, error = payload_of([body], content_type)
+    assert len(payload.encode("utf-8")) <= LIMIT
+    for size in (1, 7, len(body) // 2 + 1):
+        cut = [body[start : start + size] for start in range(0, len(body), size)]
+        assert payload_of(cut, content_type) == (payload, error)
     with contextlib.suppress(ProtocolError):
-        assert len(bodies.parse_post_body(body, content_type, LIMIT).encode("utf-8")) <= LIMIT
+        assert bodies.parse_post_body(body, content_type, LIMIT) == payload
     encoded = b"data=" + urllib.parse.quote(body, safe="~!*()'").encode()
     expected = TooLargeError if len(body) > LIMIT else None if is_utf8(body) else ProtocolError
     try:
@@ -150,6 +157,17 @@ def check_body(data: bytes) -> None:
             raise AssertionError from error
     else:
         assert (payload.encode("utf-8"), expected) == (body, None)
+
+
+def payload_of(body: list[bytes], content_type: str) -> tuple[str, str | None]:
+    """The payload in the pieces of a body, or what is wrong with it."""
+    decoder = bodies.make_decoder(content_type, LIMIT)
+    try:
+        for piece in body:
+            decoder.feed(piece)
+        return decoder.finish(), None
+    except ProtocolError as error:
+        return "", str(error)
 
 
 def is_utf8(data: bytes) -> bool:
