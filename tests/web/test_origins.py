@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import brief
 from tornadio.errors import SettingsError
+from tornadio.web.hosts import make_host_rule
 from tornadio.web.origins import REFUSED, OriginRule, cors_headers, flash_policy, host_of, parse_origin
 
 HOST = "good.com:8001"
@@ -152,7 +153,16 @@ def test_an_entry_is_a_host_and_a_port_or_an_origin(entry, origin):
         "good.com:http",
         "good.com:8*",
         "good.com:\u0661",
-        "*.good.com:80",
+        "*good.com:80",
+        "*good.com",
+        "*.good.com",
+        "a.*.com:80",
+        "*.*.com:80",
+        "*.:*",
+        "*.*:*",
+        "*.[::1]:80",
+        "*.127.0.0.1:*",
+        "*..good.com:80",
         "user@good.com:80",
         "good.com :80",
         " good.com:80",
@@ -166,7 +176,12 @@ def test_an_entry_is_a_host_and_a_port_or_an_origin(entry, origin):
         "https://good.com?",
         "https://good.com#",
         "https://user@good.com",
-        "https://*.good.com",
+        "https://*good.com",
+        "https://a.*.com",
+        "https://*.",
+        "https://*.*.com",
+        "https://*",
+        "https://*.good.com:*",
         "https://good.com:*",
         "ftp://good.com",
         1,
@@ -178,6 +193,44 @@ def test_an_entry_is_a_host_and_a_port_or_an_origin(entry, origin):
 def test_any_other_entry_is_the_callers_error(entry):
     with pytest.raises(SettingsError, match=re.escape(f"origins: {entry!r} is no origin: write 'host:port'")):
         OriginRule([entry])
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin", "allowed"),
+    [
+        ("*.good.com:*", "http://www.good.com", True),
+        ("*.good.com:*", "https://a.b.good.com:8443", True),
+        ("*.good.com:*", "http://WWW.GOOD.com", True),
+        ("*.Good.COM:*", "http://www.good.com", True),
+        ("*.bücher.example:*", "http://www.xn--bcher-kva.example", True),
+        ("*.good.com:*", "http://good.com", False),
+        ("*.good.com:*", "http://.good.com", False),
+        ("*.good.com:*", "http://evilgood.com", False),
+        ("*.good.com:*", "http://www.good.com.evil.com", False),
+        ("*.good.com:*", "http://www.good.com@evil.com", False),
+        ("*.good.com:8001", "http://www.good.com:8001", True),
+        ("*.good.com:8001", "http://www.good.com", False),
+        ("https://*.good.com", "https://www.good.com", True),
+        ("https://*.good.com", "https://www.good.com:8443", False),
+        ("https://*.good.com", "http://www.good.com", False),
+        ("https://*.good.com", "https://good.com", False),
+        ("https://*.good.com:8443", "https://www.good.com:8443", True),
+        ("https://*.good.com/", "https://www.good.com", True),
+    ],
+)
+def test_an_entry_may_be_for_all_names_below_one(entry, origin, allowed):
+    assert OriginRule([entry]).allows(origin, "good.com:8001") is allowed
+
+
+@pytest.mark.parametrize("entry", ["*.good.com:*", "*.good.com:8001", "https://*.good.com"])
+def test_the_requested_host_and_the_policy_follow_such_an_entry(entry):
+    rule = OriginRule([entry])
+    assert rule.hosts == ["*.good.com"]
+    assert domains(flash_policy(rule.hosts, 8001)) == [("*.good.com", "8001")]
+    hosts = make_host_rule(None, rule, "machine")
+    assert hosts.allows_name("www.good.com:8001")
+    assert not hosts.allows_name("good.com")
+    assert not hosts.allows_name("evilgood.com")
 
 
 # -- Internationalized names ------------------------------------------------------------------------------------------

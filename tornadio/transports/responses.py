@@ -17,7 +17,7 @@ from tornadio.errors import PeerError
 from tornadio.logs import get_logger, without_ids
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.web.exchange import Exchange
-from tornadio.web.origins import cors_headers
+from tornadio.web.origins import cors_headers, header_once
 
 logger = get_logger(__name__)
 
@@ -104,7 +104,7 @@ class Responder:
         """Return the CORS headers, if the origin is allowed. Error responses have them, too: without them a page of
         another origin sees status 0 instead of the status.
         """
-        origin = self.exchange.headers.get("Origin")
+        origin = header_once(self.exchange.headers, "Origin")
         if origin is None or not self.endpoint.origins.allows(origin, self.exchange.host):
             return {}
         return cors_headers(origin)

@@ -8,7 +8,7 @@ needed: see :mod:`tornadio.transports.websocketchannel`.
 from tornadio.errors import PeerError, RefusedError
 from tornadio.transports.base import DetachingTransport, asks_for_websocket
 from tornadio.transports.websocketchannel import WebSocketChannel
-from tornadio.web.origins import REFUSED
+from tornadio.web.origins import header_once
 from tornadio.web.peers import counted_address
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.framer import Framer
@@ -23,9 +23,11 @@ class WebSocketHandler(DetachingTransport):
 
     def check_origin(self) -> None:
         # The name of the Origin header in versions 7 and 8. Of a request with both, both are checked.
-        drafts = self.exchange.headers.get("Sec-WebSocket-Origin")
-        if drafts is not None and not self.endpoint.origins.allows(drafts, self.exchange.host):
-            raise self.refused_page(REFUSED, "Sec-WebSocket-Origin", drafts)
+        drafts = header_once(self.exchange.headers, "Sec-WebSocket-Origin")
+        if drafts is not None:
+            reason = self.endpoint.origins.refusal_of("Sec-WebSocket-Origin", drafts, self.exchange.host)
+            if reason is not None:
+                raise self.refused_page(reason, "Sec-WebSocket-Origin", drafts)
         super().check_origin()
 
     def detach(self) -> None:
@@ -72,7 +74,7 @@ class WebSocketHandler(DetachingTransport):
         scheme = "wss" if self.exchange.protocol == "https" else "ws"
         head = hixie.handshake_response(
             76 if keys else 75,
-            headers.get("Origin", "null"),
+            header_once(headers, "Origin") or "null",
             f"{scheme}://{self.exchange.host}{self.exchange.uri}",
             headers.get("Sec-WebSocket-Protocol" if keys else "WebSocket-Protocol"),
         )

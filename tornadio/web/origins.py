@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import quoteattr
 
 from tornadio.errors import SettingsError
+from tornadio.net.addresses import parse_address
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
+_HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|(?:\*\.)?[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
+# What may stand behind "*.": a name, in ASCII; no part of it is empty.
+_DOMAIN: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 
 # Sec-Fetch-Site of requests by pages of this origin, and by no page: a URL typed, a bookmark.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
@@ -103,38 +106,61 @@ def ascii_name(name: str) -> str:
         return ""
 
 
+def header_once(headers: Mapping[str, str], name: str) -> str | None:
+    """Return the value of a header that says where a request comes from; identical ones count as one.
+
+    Tornado's ``HTTPHeaders`` joins repeated headers with a comma, as proxies may (RFC 9110, section 5.3).
+    """
+    value = headers.get(name)
+    if value is None or "," not in value:
+        return value
+    values = {each.strip() for each in value.split(",")}
+    return values.pop() if len(values) == 1 else value
+
+
+def _is_several(value: str) -> bool:
+    """Whether the value of an ``Origin`` header was joined from different ones: no browser sends a comma in one."""
+    return "," in value and all("://" in each or each.strip() == "null" for each in value.split(","))
+
+
 def page_header(headers: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the name and value of the header that says which page made a request; ``None`` without one: then a program
     made it, or, over HTTP without TLS, a page with ``Referrer-Policy: no-referrer``.
     """
-    origin = headers.get("Origin")
+    origin = header_once(headers, "Origin")
     if origin is not None:
         return "Origin", origin
-    site = headers.get("Sec-Fetch-Site")
+    site = header_once(headers, "Sec-Fetch-Site")
     if site in _OWN_SITES:  # before the Referer, which a Referrer-Policy may have cut
         return "Sec-Fetch-Site", site
-    referer = headers.get("Referer")
+    referer = header_once(headers, "Referer")
     if referer is not None:
         return "Referer", referer
     return None if site is None else ("Sec-Fetch-Site", site)
 
 
 class _Pattern(NamedTuple):
-    """One entry of the setting ``origins``; ``None`` matches anything."""
+    """One entry of the setting ``origins``; ``None`` matches anything, the host ``*.name`` what is below ``name``."""
 
     scheme: str | None
     host: str | None
     port: int | None
 
     def matches(self, origin: Origin) -> bool:
-        return all(mine is None or mine == theirs for mine, theirs in zip(self, origin, strict=True))
+        if self.scheme not in (None, origin.scheme) or self.port not in (None, origin.port):
+            return False
+        if self.host is None or self.host == origin.host:
+            return True
+        domain = self.host.removeprefix("*")  # ".name", which is no host by itself
+        return domain != self.host and origin.host.endswith(domain) and origin.host != domain
 
 
 class OriginRule:
     """The setting ``origins``, parsed.
 
     :param origins: ``'host:port'`` entries (either side may be ``*``) and full origins such as
-        ``'https://example.com'``; ``None`` for pages of the requested hostname, on any port.
+        ``'https://example.com'``; in both the host may be ``*.example.com``, for all names below that one. ``None`` for
+        pages of the requested hostname, on any port.
     :raises SettingsError: an entry that is neither.
     """
 
@@ -150,14 +176,22 @@ class OriginRule:
         :param is_script: whether a page of any site could read the response, as a ``<script>`` element does. Such a
             request must name its page; one of another kind that does not is a program's.
         """
-        if self._anyone:
-            return None
         told = page_header(headers)
         if told is None:
-            return _UNTOLD_SCRIPT if is_script else None
+            return _UNTOLD_SCRIPT if is_script and not self._anyone else None
         name, value = told
         if name == "Sec-Fetch-Site":
-            return None if value in _OWN_SITES else _UNTOLD_PAGE
+            return None if value in _OWN_SITES or self._anyone else _UNTOLD_PAGE
+        return self.refusal_of(name, value, host)
+
+    def refusal_of(self, name: str, value: str, host: str) -> str | None:
+        """Return why a request that names its page in a header must be refused; ``None`` if the page may connect.
+
+        :param name: the header's, ``value`` its value by :func:`header_once`.
+        :param host: the request's ``Host`` header.
+        """
+        if _is_several(value) and name != "Referer":  # none of the two could be named in the response
+            return f"this request has two different {name} headers: send one"
         return None if self.allows(value, host) else REFUSED
 
     def allows(self, origin: str, host: str) -> bool:
@@ -184,23 +218,33 @@ class OriginRule:
 
 def _parse_pattern(entry: str) -> _Pattern:
     mistake = SettingsError(
-        f"origins: {entry!r} is no origin: write 'host:port' ('*' for any), or 'https://example.com' without a path; "
-        "an internationalized name may need its ASCII form, 'xn--...'"
+        f"origins: {entry!r} is no origin: write 'host:port' ('*' for any), '*.example.com:port' for names below one, "
+        "or 'https://example.com' without a path; an internationalized name may need its ASCII form, 'xn--...'"
     )
     if not isinstance(entry, str):
         raise mistake
     if "//" in entry:
-        origin = parse_origin(entry)
-        if origin is None or entry.lower().rstrip("/").count("/") != 2 or any(mark in entry for mark in "*?#"):
+        origin = parse_origin(entry.replace("//*.", "//", 1))
+        if origin is None or entry.lower().rstrip("/").count("/") != 2 or any(mark in entry for mark in "?#"):
             raise mistake
-        return _Pattern(*origin)
-    parts = _HOST_AND_PORT.fullmatch(entry)
-    if parts is None or (parts[2] != "*" and not 0 < int(parts[2]) < 65536):
+        pattern = _Pattern(origin.scheme, origin.host, origin.port)
+        is_domain = "//*." in entry
+    else:
+        parts = _HOST_AND_PORT.fullmatch(entry)
+        if parts is None or (parts[2] != "*" and not 0 < int(parts[2]) < 65536):
+            raise mistake
+        is_domain = parts[1].startswith("*.")
+        host, port = ascii_name(parts[1].removeprefix("*.").strip("[]").lower()), parts[2]
+        if not host:
+            raise mistake
+        pattern = _Pattern(None, None if host == "*" else host, None if port == "*" else int(port))
+    if not is_domain:
+        if "*" in (pattern.host or ""):
+            raise mistake
+        return pattern
+    if pattern.host is None or not _DOMAIN.fullmatch(pattern.host) or parse_address(pattern.host) is not None:
         raise mistake
-    host, port = ascii_name(parts[1].strip("[]").lower()), parts[2]
-    if not host:
-        raise mistake
-    return _Pattern(None, None if host == "*" else host, None if port == "*" else int(port))
+    return pattern._replace(host=f"*.{pattern.host}")
 
 
 def cors_headers(origin: str) -> dict[str, str]:
