@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import secrets
 import time
 
 import pytest
@@ -54,3 +55,43 @@ async def test_every_bit_of_an_id_is_random(frozen):
     for bit in range(128):
         share = sum(number >> bit & 1 for number in numbers) / SESSIONS
         assert abs(share - 0.5) < 0.02, bit  # more than 12 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("node", "digits"),
+    [
+        ("", "12345678901234567890123456789012"),
+        ("", "0" * 32),
+        ("", "1e500000000000000000000000000000"),
+        ("", "1234567890123456789012345678901e"[:-2] + "e1"),
+        ("12", "12345678901234567890123456789012"),
+        ("12", "e5000000000000000000000000000000"),
+        ("1e", "12345678901234567890123456789012"),
+        ("0b1", "01" * 16),
+        ("0o", "01234567" * 4),
+    ],
+)
+async def test_an_id_that_could_be_read_as_a_number_is_drawn_again(monkeypatch, node, digits):
+    """Clients get their id as text in a frame of its own, which many decode as JSON, or compare with ``==``."""
+    drawn = iter([digits, digits, "0f" * 16])
+    monkeypatch.setattr(secrets, "token_hex", lambda size: next(drawn))
+    registry = SessionRegistry(make_settings({"node": node}))
+    session = registry.create(PersistentSession, Recorder(), "websocket")
+    assert session.session_id == node + "0f" * 16
+    registry.remove(session)
+
+
+@pytest.mark.parametrize("node", ["0x", "0x1", "0xcafe"])
+async def test_a_node_that_makes_every_id_a_hexadecimal_number_is_told_apart_by_a_letter(node):
+    registry = SessionRegistry(make_settings({"node": node}))
+    session = registry.create(PersistentSession, Recorder(), "websocket")
+    assert re.fullmatch(f"{node}n[0-9a-f]{{32}}", session.session_id)
+    registry.remove(session)
+
+
+@pytest.mark.parametrize("node", ["a", "7", "0", "x0", "0b", "1e", "0xn"])
+async def test_any_other_node_stands_before_the_digits(node):
+    registry = SessionRegistry(make_settings({"node": node}))
+    session = registry.create(PersistentSession, Recorder(), "websocket")
+    assert re.fullmatch(f"{node}[0-9a-f]{{32}}", session.session_id)
+    registry.remove(session)
