@@ -397,7 +397,9 @@ async def test_on_open_that_sends_too_much_ends_the_connection(serve, transport,
     assert (response.status, response.text) == (401, "the session ended before it was open")
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
-    assert len(warnings_of(caplog)) == 1
+    too_slow, refused = warnings_of(caplog)
+    assert "closed, too slow" in too_slow
+    assert refused.endswith("(127.0.0.1): the session ended before it was open")
 
 
 # -- max_sessions ------------------------------------------------------------------------------------------------------
@@ -414,7 +416,8 @@ async def test_past_max_sessions_a_client_is_answered_503(serve, transport, capl
     assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:8080"
     assert response.headers["cache-control"] == "no-store"
     assert len(Recorder.opened) == 2
-    assert warnings_of(caplog) == ["refused a client: there are max_sessions (2) already"]
+    reason = "too many sessions: try again later (there are max_sessions (2) already)"
+    assert warnings_of(caplog) == [f"503 GET {path} (127.0.0.1): {reason}"]
     assert (await served.post(first, "x", transport=transport)).text == "ok"
 
 

@@ -41,12 +41,17 @@ class PeerError(TornadIOError):
     """A client's request or message is wrong, or not allowed.
 
     :param reason: the text for the client: body of the HTTP response, or reason of the close frame.
+    :param note: what the log says besides, to whoever can change it.
     :ivar http_status: the status of the HTTP response, 400 by default.
     :ivar close_code: the code of the WebSocket close frame, 1002 (protocol error) by default.
+    :ivar is_logged: whether the log has a line about this error already.
     """
 
-    def __init__(self, reason: str, *, http_status: int = 400, close_code: int = 1002) -> None:
+    is_logged = False
+
+    def __init__(self, reason: str, *, http_status: int = 400, close_code: int = 1002, note: str = "") -> None:
         super().__init__(reason)
+        self.note = note
         self.http_status = http_status
         self.close_code = close_code
 
@@ -77,8 +82,9 @@ class RefusedError(PeerError):
     violation).
     """
 
-    def __init__(self, http_status: int, reason: str) -> None:
-        super().__init__(reason, http_status=http_status, close_code=1013 if http_status in (429, 503) else 1008)
+    def __init__(self, http_status: int, reason: str, *, note: str = "") -> None:
+        close_code = 1013 if http_status in (429, 503) else 1008
+        super().__init__(reason, http_status=http_status, close_code=close_code, note=note)
 
 
 class HandlerError(PeerError):
@@ -86,6 +92,8 @@ class HandlerError(PeerError):
 
     The log has the traceback; the client is told only that the application failed.
     """
+
+    is_logged = True
 
     def __init__(self) -> None:
         super().__init__("the application failed on this message", http_status=500, close_code=1011)

@@ -110,7 +110,8 @@ class RateLimiter:
 class LineFilter(logging.Filter):
     """Rate limits records from INFO up; makes all records short, printable, and free of whole session ids.
 
-    A record's key is its format string. If it has a traceback, the key is the exception's class, and the line of code
+    A record's key is its format string, or what its attribute ``limit_keys`` says, a key and a wider one, or the latter
+    is ``None``. If it has a traceback, the key is the exception's class, and the line of code
     that raised it, or its cause: an application's exceptions at different places are logged by one format string, and
     each place has its own limit.
     """
@@ -120,7 +121,8 @@ class LineFilter(logging.Filter):
         self._limit = limit
 
     def filter(self, record: logging.LogRecord) -> bool:
-        note = self._limit.count_line(_key_of(record)) if record.levelno >= logging.INFO else ""
+        keys = getattr(record, "limit_keys", None) or (_key_of(record), None)
+        note = self._limit.count_line(*keys) if record.levelno >= logging.INFO else ""
         if note is None:
             return False
         message = record.getMessage()
@@ -138,6 +140,15 @@ class TracebackFilter(LineFilter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.exc_info or super().filter(record)
+
+
+def keys_of_request(status: int, network: str) -> tuple[Hashable, Hashable]:
+    """Return the key, and the wider one, of a line about a request that was answered with an error.
+
+    :param network: the client's, see :func:`tornadio.net.addresses.network_of`.
+    """
+    # A client's 401s must not suppress the reason for its 403, nor a flood of 404s the lines of server errors.
+    return ("request", status, network), ("request", status >= 500)
 
 
 def _key_of(record: logging.LogRecord) -> Hashable:

@@ -169,7 +169,8 @@ async def test_a_refusal_is_logged_with_the_name_and_the_setting(serve, caplog):
     await ask(serve(), "GET", "/socket.io/xhr-polling//1", REBOUND)
     [record] = [record for record in caplog.records if record.name.startswith("tornadio.")]
     assert record.getMessage() == (
-        "refused xhr-polling: host 'evil.example:8001', from 127.0.0.1: see the setting 'hosts'"
+        "403 GET /socket.io/xhr-polling//1 (127.0.0.1): this server is not asked for by that name: add it to the "
+        "setting 'hosts' (host 'evil.example:8001')"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tornado.log import access_log
 
-from tornadio.logs import RATE_LIMITER, printable
+from tornadio.logs import RATE_LIMITER, keys_of_request, printable
 from tornadio.net.addresses import network_of
 
 _MAX_METHOD: Final = 20  # characters written: a client may send any name
@@ -16,7 +16,8 @@ def log_request(handler: Any) -> None:
     """Write a request's line to ``tornado.access``, in Tornado's format: a value for the setting ``log_function``.
 
     URLs are cut to 200 characters, and session ids to 8. Of responses with a status from 400 on, 10 lines a minute are
-    written for a client (an address, of IPv6 a ``/64``), and 100 for all clients.
+    written for a client (an address, of IPv6 a ``/64``) and a status, and 100 for all clients. A request that a router
+    has refused has its line, with the reason, in the router's log, under the same limits, and none here.
 
     :param handler: a ``tornado.web.RequestHandler``, or an object with its ``get_status()`` and ``request``.
     """
@@ -28,10 +29,11 @@ def log_request(handler: Any) -> None:
             return  # before ``request``, which the transports would build for this alone
         request = handler.request
     else:
+        if getattr(handler, "is_refusal_logged", False):
+            return
         request = handler.request
         log = access_log.warning if status < 500 else access_log.error
-        kind = access_log.name, status >= 500  # a flood of 404s must not suppress the lines of server errors
-        note = RATE_LIMITER.count_line((*kind, network_of(str(request.remote_ip))), kind)
+        note = RATE_LIMITER.count_line(*keys_of_request(status, network_of(str(request.remote_ip))))
     if note is not None:
         what = f"{str(request.method)[:_MAX_METHOD]} {printable(str(request.uri), _MAX_URL)}"
         log("%d %s (%s) %.2fms%s", status, what, request.remote_ip, 1000 * request.request_time(), note)

@@ -145,7 +145,6 @@ class Dispatcher:
 
     def _conclude_open(self, result: Any) -> bool:
         if result is False:
-            logger.info("%s: refused by on_open", self)
             self.abort(*REFUSED)
             return False
         self._accept()

@@ -142,8 +142,8 @@ class SessionRegistry:
         if self.draining:
             raise shutting_down_error()
         if len(self._sessions) + len(self._finishing) >= self.settings.max_sessions:
-            logger.warning("refused a client: there are max_sessions (%d) already", self.settings.max_sessions)
-            raise RefusedError(503, "too many sessions: try again later")
+            note = f"there are max_sessions ({self.settings.max_sessions}) already"
+            raise RefusedError(503, "too many sessions: try again later", note=note)
         limit = self.settings.max_sessions_per_address
         if not address or (limit is None and is_internal(address)):
             return ""
@@ -151,8 +151,8 @@ class SessionRegistry:
             limit = max(self.settings.max_sessions // _SHARE, _MIN_SHARE)
         counted_as = network_of(address)
         if self._counts.get(counted_as, 0) >= limit:
-            logger.warning("refused a client: %s has max_sessions_per_address (%d) already", counted_as, limit)
-            raise RefusedError(429, "too many sessions from your address: close some, or try again later")
+            note = f"{counted_as} has max_sessions_per_address ({limit}) already"
+            raise RefusedError(429, "too many sessions from your address: close some, or try again later", note=note)
         return counted_as
 
     def get(self, session_id: str, transport: str) -> "BaseSession | None":

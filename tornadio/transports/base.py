@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Mapping
 from typing import ClassVar
 
 from tornadio.errors import PeerError, RefusedError, TooLargeError
-from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
 from tornadio.transports.posts import PostHandler
 from tornadio.transports.responses import TEXT_PLAIN
 from tornadio.web.origins import PREFLIGHT_HEADERS, page_header
-
-logger = get_logger(__name__)
 
 
 class TransportHandler(PostHandler):
@@ -138,8 +135,8 @@ class TransportHandler(PostHandler):
             return
         client = self.exchange.remote_ip
         if not hosts.allows_client(client, self.exchange.own_ip):
-            logger.warning("refused %s: host %r, from %s: see the setting 'hosts'", self.transport, host, client)
-            raise RefusedError(403, "this server is not asked for by that name: add it to the setting 'hosts'")
+            reason = "this server is not asked for by that name: add it to the setting 'hosts'"
+            raise RefusedError(403, reason, note=f"host {host!r}")
 
     def check_origin(self) -> None:
         """Check the origin of the page that sent this request (:mod:`tornadio.web.origins`).
@@ -153,12 +150,11 @@ class TransportHandler(PostHandler):
             raise self.refused_page(reason, *(page_header(headers) or ("Referer", None)))
 
     def refused_page(self, reason: str, name: str, value: str | None) -> RefusedError:
-        """Log that a page may not connect, and return the error for its request.
+        """Return the error for a request of a page that may not connect.
 
         :param name: the header that names the page, ``value`` its value.
         """
-        logger.warning("refused %s: %s %r", self.transport, name.lower(), value)
-        return RefusedError(403, reason)
+        return RefusedError(403, reason, note=f"{name.lower()} {value!r}" if value is not None else "")
 
     # -- Refusals ------------------------------------------------------------------------------------------------
 
@@ -197,8 +193,8 @@ class TransportHandler(PostHandler):
 
     def _log_refusal(self, error: PeerError) -> None:
         """Log a refusal; a :class:`TooLargeError` also closes the session."""
+        self.log_refused_request(error)
         session = self._lookup_session()
-        logger.info("%s: refused a request: %s", session or self.transport, error)
         if session is not None and isinstance(error, TooLargeError):
             session.close(error.close_code, str(error))
 

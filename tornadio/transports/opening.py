@@ -77,7 +77,8 @@ def abort_lost(session: BaseSession, exchange: Exchange) -> None:
 def _report(session: S, accepted: bool, on_outcome: Callable[[S | PeerError], None]) -> None:
     """Call back with the outcome of an ``on_open`` that has returned."""
     if not accepted:
-        on_outcome(RefusedError(403, REFUSED.reason))
+        note = f"{session}: on_open returned False"
+        on_outcome(RefusedError(403, REFUSED.reason, note=note))
         return
     try:
         on_outcome(session)
@@ -120,7 +121,9 @@ class Opening(Generic[S]):
         # First: _on_opened would take the cancellation for a shutdown's, and call back a second time.
         self._opened.remove_done_callback(self._on_opened)
         self._opened.cancel()
-        self._fail(RefusedError(503, "on_open took longer than open_timeout"))
+        error = RefusedError(503, "on_open took longer than open_timeout")
+        error.is_logged = True
+        self._fail(error)
 
     def _fail(self, error: PeerError) -> None:
         self.session.abort(error.close_code, str(error))

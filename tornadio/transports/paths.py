@@ -10,13 +10,10 @@ import tornado.routing
 from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import PeerError, RefusedError
-from tornadio.logs import get_logger
 from tornadio.settings import HANDLERS, PROTOCOLS
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
-
-logger = get_logger(__name__)
 
 # Characters. Clients' paths have about 100 besides the extra. On longer ones the application's regular expression,
 # extra_re, may take long.
@@ -46,7 +43,6 @@ class UnknownTransportHandler(TransportHandler):
         root = f"/{self.endpoint.resource}"
         path = self.exchange.path
         if _is_newer_client(self.exchange.query) or re.search(r"/1(/|$)", path.removeprefix(root)):
-            logger.warning("a client of Socket.IO 0.7 or newer asked for %s: this server speaks 0.6", path)
             return (
                 "this server speaks Socket.IO 0.6, not 0.7 or newer: "
                 f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"

@@ -14,7 +14,8 @@ from typing import ClassVar, Final
 from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import PeerError
-from tornadio.logs import get_logger, without_ids
+from tornadio.logs import get_logger, keys_of_request, printable, without_ids
+from tornadio.net.addresses import network_of
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.web.exchange import Exchange
 from tornadio.web.origins import cors_headers, header_once
@@ -22,6 +23,9 @@ from tornadio.web.origins import cors_headers, header_once
 logger = get_logger(__name__)
 
 TEXT_PLAIN: Final = "text/plain; charset=UTF-8"
+
+_MAX_METHOD: Final = 20  # characters in a line of the log: a client may send any name
+_MAX_URL: Final = 120  # characters in a line of the log, beside the reason and its note
 
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 # no-store: a poll's response must come from no cache. nosniff: no browser may take a client's text for a script or page
@@ -37,11 +41,13 @@ class Responder:
     :ivar endpoint: the router's.
     :ivar exchange: the request, and its connection.
     :ivar path: the parts of the request's path.
+    :ivar is_refusal_logged: whether the log has a line about this request already, which says why it was refused.
     """
 
     transport: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("GET", "POST", "OPTIONS")
 
+    is_refusal_logged = False
     _status = 0
 
     def __init__(self, endpoint: Endpoint, exchange: Exchange, path: TransportPath) -> None:
@@ -62,7 +68,8 @@ class Responder:
         self.log(status)
 
     def respond_error(self, error: PeerError) -> None:
-        """Respond with an error's status and text."""
+        """Log a refusal, and respond with an error's status and text."""
+        self.log_refused_request(error)
         # RFC 9110, section 15.5.6: a 405 names the methods that are allowed
         headers = {"Allow": ", ".join(self.methods)} if error.http_status == 405 else None
         self.respond(error.http_status, TEXT_PLAIN, str(error).encode("utf-8"), headers)
@@ -109,6 +116,15 @@ class Responder:
             return {}
         return cors_headers(origin)
 
+    def log_refused_request(self, error: PeerError) -> None:
+        """Log that this request was refused, and why, unless the log says it already."""
+        if error.http_status == 500:
+            return  # a failure, which has its traceback
+        self.is_refusal_logged = True
+        if not error.is_logged:
+            exchange = self.exchange
+            log_refused(error.http_status, exchange.method, exchange.uri, exchange.remote_ip, error)
+
     # -- For the access log: what a log_function may use of a RequestHandler -----------------------------------------
 
     def log(self, status: int) -> None:
@@ -130,6 +146,19 @@ class Responder:
 
     def _request_summary(self) -> str:
         return f"{self.exchange.method} {without_ids(self.exchange.uri)} ({self.request.remote_ip})"
+
+
+def log_refused(code: int, method: str, uri: str, address: str, error: PeerError) -> None:
+    """Write the one line about a request that was refused: what was asked, by whom, and why it was refused.
+
+    It counts for the limits of the access log, which leaves these requests out.
+
+    :param code: the response's status, or the close code of a WebSocket.
+    """
+    what = f"{method[:_MAX_METHOD]} {printable(uri, _MAX_URL)}"
+    why = f"{error} ({printable(error.note, _MAX_URL)})" if error.note else str(error)
+    keys = keys_of_request(error.http_status, network_of(address))
+    logger.warning("%d %s (%s): %s", code, what, address, why, extra={"limit_keys": keys})
 
 
 def server_failed_error() -> PeerError:

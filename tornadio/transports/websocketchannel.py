@@ -22,6 +22,7 @@ from tornadio.sessions.outbox import Payload
 from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.opening import open_session
+from tornadio.transports.responses import log_refused
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.framer import Framer
 
@@ -154,7 +155,7 @@ class WebSocketChannel:
     def _on_opened(self, outcome: PersistentSession | PeerError) -> None:
         if isinstance(outcome, PeerError):
             if not self._is_finished:
-                self._fail(outcome)
+                self._refuse(outcome)
             return
         handshake, self._handshake = self._handshake, None
         self._session = outcome
@@ -310,9 +311,20 @@ class WebSocketChannel:
 
     # -- Ends ----------------------------------------------------------------------------------------------------
 
+    def _refuse(self, error: PeerError) -> None:
+        """Close the connection, whose session did not open."""
+        if self._handshake is not None and not error.is_logged:
+            request = self._handshake.request
+            log_refused(error.close_code, str(request.method), str(request.uri), str(request.remote_ip), error)
+        self._close_with(error)
+
     def _fail(self, error: PeerError) -> None:
-        """Fail the WebSocket connection (RFC 6455, section 7.1.7): with a close frame that says why."""
+        """Fail the WebSocket connection (RFC 6455, section 7.1.7)."""
         logger.info("%s: closed: %s", self, error)
+        self._close_with(error)
+
+    def _close_with(self, error: PeerError) -> None:
+        """Close the connection with a close frame that says why."""
         session, self._session = self._session, None
         if session is not None:
             session.flush()  # what the handlers of the messages before the error have sent
