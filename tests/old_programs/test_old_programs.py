@@ -260,6 +260,29 @@ async def test_pages_and_their_cookie(start, transport):
         assert await messages(stranger, 1) == [{"user": "nobody", "address": "127.0.0.1"}]
 
 
+@every_transport
+async def test_a_signed_cookie_read_by_a_handler_that_on_open_makes(start, transport):
+    served = await start("cookie_handler.py")
+    cookie = (await served.request("GET", "/login")).headers["set-cookie"].partition(";")[0]
+    if transport in ("websocket", "flashsocket"):
+        peer = await connect(
+            served, "13" if transport == "websocket" else "76", f"/socket.io/{transport}", {"Cookie": cookie}
+        )
+        await peer.receive()
+        client = SocketClient(peer, "")
+        assert await messages(client, 1) == ["Hello Ann"]
+        await client.send("hello")
+        assert await messages(client, 1) == ["hello"]
+        await client.leave()
+    else:
+        wire = await served.connect()
+        await wire.send_request("GET", f"/socket.io/{transport}//1/0", {"Cookie": cookie})
+        await wire.read_until(b"Hello Ann")
+        stranger = await served.request("GET", f"/socket.io/{transport}//1/0")
+        assert stranger.status in (200, 401)
+        assert "Hello" not in stranger.text
+
+
 @pytest.mark.parametrize("version", ["13", "8", "7", "76", "75"])
 @pytest.mark.parametrize("transport", ["websocket", "flashsocket"])
 @pytest.mark.parametrize("behind", ["/1290000000000", "/0123456789/send"])

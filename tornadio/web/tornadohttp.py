@@ -51,6 +51,11 @@ class _Connection(NamedTuple):
 
     context: Client
 
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """Do nothing. The constructor of ``RequestHandler`` calls this: applications make one of the request that
+        ``on_open`` gets, to read a signed cookie.
+        """
+
 
 class ContextRequest(HTTPServerRequest):
     """An ``HTTPServerRequest``, as ``on_open`` gets it, for a request that Tornado's HTTP has not read.
