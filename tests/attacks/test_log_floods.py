@@ -54,7 +54,7 @@ def told(log: pytest.LogCaptureFixture) -> list[str]:
         assert len(line) <= MAX_LENGTH
         assert not UNPRINTABLE.search(line)
         if "session" in record.name:
-            assert ABOUT_A_SESSION.match(line) or line.startswith("refused a client"), line
+            assert ABOUT_A_SESSION.match(line), line
     return lines
 
 
