@@ -11,6 +11,7 @@ import tornado.web
 from tornadio.logs import (
     MAX_LINE_LENGTH,
     MAX_LINES,
+    MAX_TOTAL_LINES,
     LineFilter,
     RateLimiter,
     TracebackFilter,
@@ -83,6 +84,16 @@ def test_each_kind_has_its_own_limit(logger, lines):
     logger.error("the disk is full")
     assert len(lines) == 2 * MAX_LINES + 1
     assert lines[-1] == "the disk is full"
+
+
+def test_a_line_may_bring_the_keys_of_its_limit(logger, lines):
+    for number in range(3 * MAX_LINES):
+        for client in range(12):
+            logger.warning("refused %d", number, extra={"limit_keys": (("refused", client), "refused")})
+    assert len(lines) == MAX_TOTAL_LINES
+    assert lines[-1].endswith(" (more of all clients are left out for 60 s)")
+    logger.warning("refused %d", 0)
+    assert len(lines) == MAX_TOTAL_LINES + 1
 
 
 def test_debugging_is_not_limited(logger, lines):
