@@ -397,9 +397,7 @@ async def test_on_open_that_sends_too_much_ends_the_connection(serve, transport,
     assert (response.status, response.text) == (401, "the session ended before it was open")
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
-    too_slow, refused = warnings_of(caplog)
-    assert "closed, too slow" in too_slow
-    assert refused.endswith("(127.0.0.1): the session ended before it was open")
+    assert len(warnings_of(caplog)) == 1
 
 
 # -- max_sessions ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ XSRF tokens, buffers) would be half of a poll's time, and no client of these res
 import email.utils
 import functools
 import http
+import logging
 import time
 from collections.abc import Mapping
 from typing import ClassVar, Final
@@ -158,7 +159,9 @@ def log_refused(code: int, method: str, uri: str, address: str, error: PeerError
     what = f"{method[:_MAX_METHOD]} {printable(uri, _MAX_URL)}"
     why = f"{error} ({printable(error.note, _MAX_URL)})" if error.note else str(error)
     keys = keys_of_request(error.http_status, network_of(address))
-    logger.warning("%d %s (%s): %s", code, what, address, why, extra={"limit_keys": keys})
+    # By a 401 each client of a polling transport learns that its session has ended: nothing may be wrong.
+    level = logging.INFO if error.http_status == 401 else logging.WARNING
+    logger.log(level, "%d %s (%s): %s", code, what, address, why, extra={"limit_keys": keys})
 
 
 def server_failed_error() -> PeerError:
