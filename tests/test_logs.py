@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from tornadio.logs import (
     RateLimiter,
     TracebackFilter,
     get_logger,
+    keys_of_request,
     printable,
 )
 
@@ -86,14 +88,26 @@ def test_each_kind_has_its_own_limit(logger, lines):
     assert lines[-1] == "the disk is full"
 
 
-def test_a_line_may_bring_the_keys_of_its_limit(logger, lines):
+def test_a_line_that_was_counted_by_its_caller_is_not_counted_again(logger, lines, limit):
     for number in range(3 * MAX_LINES):
-        for client in range(12):
-            logger.warning("refused %d", number, extra={"limit_keys": (("refused", client), "refused")})
-    assert len(lines) == MAX_TOTAL_LINES
-    assert lines[-1].endswith(" (more of all clients are left out for 60 s)")
+        logger.warning("refused %d", number, extra={"limit_note": " (1 more)"})
+    assert lines[0] == "refused 0 (1 more)"
+    assert len(lines) == 3 * MAX_LINES
     logger.warning("refused %d", 0)
-    assert len(lines) == MAX_TOTAL_LINES + 1
+    assert len(lines) == 3 * MAX_LINES + 1
+
+
+def test_lines_about_requests_have_a_limit_for_each_client_and_status_and_one_for_all(limit):
+    written = collections.Counter(
+        (client, status)
+        for client in range(20)
+        for status in (403, 404)
+        for _ in range(100)
+        if limit.count_line(*keys_of_request(status, f"192.0.2.{client}")) is not None
+    )
+    assert sum(written.values()) == MAX_TOTAL_LINES
+    assert set(written.values()) == {MAX_LINES}
+    assert limit.count_line(*keys_of_request(503, "192.0.2.1")) == ""
 
 
 def test_debugging_is_not_limited(logger, lines):

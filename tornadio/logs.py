@@ -110,8 +110,8 @@ class RateLimiter:
 class LineFilter(logging.Filter):
     """Rate limits records from INFO up; makes all records short, printable, and free of whole session ids.
 
-    A record's key is its format string, or what its attribute ``limit_keys`` says, a key and a wider one, or the latter
-    is ``None``. If it has a traceback, the key is the exception's class, and the line of code
+    A record with an attribute ``limit_note`` was counted by the caller, who got the note from the limiter. Of others
+    the key is the format string. If a record has a traceback, the key is the exception's class, and the line of code
     that raised it, or its cause: an application's exceptions at different places are logged by one format string, and
     each place has its own limit.
     """
@@ -121,8 +121,9 @@ class LineFilter(logging.Filter):
         self._limit = limit
 
     def filter(self, record: logging.LogRecord) -> bool:
-        keys = getattr(record, "limit_keys", None) or (_key_of(record), None)
-        note = self._limit.count_line(*keys) if record.levelno >= logging.INFO else ""
+        note: str | None = getattr(record, "limit_note", None)
+        if note is None:
+            note = self._limit.count_line(_key_of(record)) if record.levelno >= logging.INFO else ""
         if note is None:
             return False
         message = record.getMessage()

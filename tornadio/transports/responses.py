@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from tornado.httputil import HTTPServerRequest
 
 from tornadio.errors import PeerError
-from tornadio.logs import get_logger, keys_of_request, printable, without_ids
+from tornadio.logs import RATE_LIMITER, get_logger, keys_of_request, printable, without_ids
 from tornadio.net.addresses import network_of
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.web.exchange import Exchange
@@ -112,7 +112,9 @@ class Responder:
         """Return the CORS headers, if the origin is allowed. Error responses have them, too: without them a page of
         another origin sees status 0 instead of the status.
         """
-        origin = header_once(self.exchange.headers, "Origin")
+        origin = self.exchange.headers.get("Origin")
+        if origin is not None and "," in origin:
+            origin = header_once(self.exchange.headers, "Origin")
         if origin is None or not self.endpoint.origins.allows(origin, self.exchange.host):
             return {}
         return cors_headers(origin)
@@ -156,12 +158,15 @@ def log_refused(code: int, method: str, uri: str, address: str, error: PeerError
 
     :param code: the response's status, or the close code of a WebSocket.
     """
-    what = f"{method[:_MAX_METHOD]} {printable(uri, _MAX_URL)}"
-    why = f"{error} ({printable(error.note, _MAX_URL)})" if error.note else str(error)
-    keys = keys_of_request(error.http_status, network_of(address))
     # By a 401 each client of a polling transport learns that its session has ended: nothing may be wrong.
     level = logging.INFO if error.http_status == 401 else logging.WARNING
-    logger.log(level, "%d %s (%s): %s", code, what, address, why, extra={"limit_keys": keys})
+    if not logger.isEnabledFor(level):
+        return
+    note = RATE_LIMITER.count_line(*keys_of_request(error.http_status, network_of(address)))
+    if note is not None:  # else in a flood of them nothing is built for a line that is not written
+        what = f"{method[:_MAX_METHOD]} {printable(uri, _MAX_URL)}"
+        why = f"{error} ({printable(error.note, _MAX_URL)})" if error.note else str(error)
+        logger.log(level, "%d %s (%s): %s", code, what, address, why, extra={"limit_note": note})
 
 
 def server_failed_error() -> PeerError:

@@ -112,8 +112,11 @@ def header_once(headers: Mapping[str, str], name: str) -> str | None:
     Tornado's ``HTTPHeaders`` joins repeated headers with a comma, as proxies may (RFC 9110, section 5.3).
     """
     value = headers.get(name)
-    if value is None or "," not in value:
-        return value
+    return value if value is None or "," not in value else _once(value)
+
+
+def _once(value: str) -> str:
+    """Return one of the values that a comma joins, if all are the same, else the whole."""
     values = {each.strip() for each in value.split(",")}
     return values.pop() if len(values) == 1 else value
 
@@ -127,11 +130,13 @@ def page_header(headers: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the name and value of the header that says which page made a request; ``None`` without one: then a program
     made it, or, over HTTP without TLS, a page with ``Referrer-Policy: no-referrer``.
     """
-    origin = header_once(headers, "Origin")
+    origin = headers.get("Origin")
     if origin is not None:
-        return "Origin", origin
-    site = header_once(headers, "Sec-Fetch-Site")
+        return "Origin", (origin if "," not in origin else _once(origin))
+    site = headers.get("Sec-Fetch-Site")
     if site in _OWN_SITES:  # before the Referer, which a Referrer-Policy may have cut
+        return "Sec-Fetch-Site", site
+    if site is not None and "," in site and (site := _once(site)) in _OWN_SITES:
         return "Sec-Fetch-Site", site
     referer = header_once(headers, "Referer")
     if referer is not None:
@@ -182,7 +187,9 @@ class OriginRule:
         name, value = told
         if name == "Sec-Fetch-Site":
             return None if value in _OWN_SITES or self._anyone else _UNTOLD_PAGE
-        return self.refusal_of(name, value, host)
+        if "," in value:
+            return self.refusal_of(name, value, host)
+        return None if self.allows(value, host) else REFUSED
 
     def refusal_of(self, name: str, value: str, host: str) -> str | None:
         """Return why a request that names its page in a header must be refused; ``None`` if the page may connect.
