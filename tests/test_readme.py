@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import inspect
 import os
+import re
 import signal
 import sys
 from collections import deque
@@ -179,6 +180,29 @@ async def test_a_group_is_a_room(serve, code):
         assert await ann.receive() == "hello"
         await bob.socket.close()
         assert await ann.receive() == "1 are left"
+
+
+@runs("Threads", 0, 1)
+async def test_threads_send_and_take_what_is_slow(serve, code):
+    before = SO_FAR + "def make_report(message):\n    return f'{message}: {threading.current_thread().name}'\n"
+    routes = "[ClockRouter.route(), tornadio.get_router(Reports).route()]"
+    server = serve(before + code + f"tornadio.SocketServer(tornado.web.Application({routes}, socket_io_port=8001))\n")
+    async with connected(server, "clock") as client:
+        for _ in range(2):
+            assert re.fullmatch("[0-9]{2}:[0-9]{2}:[0-9]{2}", await client.receive())
+    async with connected(server) as client:
+        await client.send("sales")
+        report = await client.receive()
+        assert report.startswith("sales: ") and report != "sales: MainThread"
+
+
+@runs("Clients that read slowly", 0)
+async def test_a_feed_waits_for_its_client(serve, code):
+    settings = '{"max_send_buffer": 100_000}'
+    server = serve(SO_FAR + "import asyncio\n" + code + start_with(f"tornadio.get_router(Feed, {settings})"))
+    async with connected(server) as client:
+        for number in range(100_000):
+            assert await client.receive() == str(number)
 
 
 @runs("Configuration", 0)
