@@ -266,7 +266,7 @@ def test_the_version_is_numbers_that_compare_and_a_text():
 
 
 def test_what_an_application_catches_is_exported():
-    names = ("TornadIOError", "CallerError", "EncodeError", "SettingsError", "BusError")
+    names = ("TornadIOError", "CallerError", "CloseError", "EncodeError", "SettingsError", "BusError")
     assert {name: getattr(tornadio, name) for name in names} == {name: getattr(tornadio.errors, name) for name in names}
     assert set(names) <= set(tornadio.__all__)
     assert tornadio.Settings is tornadio.settings.Settings

@@ -20,6 +20,7 @@ _MODULE_OF: Final = {
     "Bus": "tornadio.cluster.bus",
     "BusError": "tornadio.errors",
     "CallerError": "tornadio.errors",
+    "CloseError": "tornadio.errors",
     "Emitter": "tornadio.cluster.emitter",
     "EncodeError": "tornadio.errors",
     "Group": "tornadio.sessions.groups",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from tornadio.conn import SocketConnection as SocketConnection
     from tornadio.errors import BusError as BusError
     from tornadio.errors import CallerError as CallerError
+    from tornadio.errors import CloseError as CloseError
     from tornadio.errors import EncodeError as EncodeError
     from tornadio.errors import SettingsError as SettingsError
     from tornadio.errors import TornadIOError as TornadIOError
