@@ -86,13 +86,12 @@ class SocketConnection:
         """
         session = self._tornadio_session
         registry = session.registry
-        handover = registry.handover
-        # As handover.is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call
-        # (getpid) for each message. The thread is the loop's while the loop runs, and it does while a flush is due.
-        is_on_loop = (
-            get_ident() == handover.direct_thread and (registry.unflushed or registry.loop.is_running())
-        ) or handover.is_on_loop()
-        if not is_on_loop and not handover.is_open(session):
+        # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid)
+        # for each message. The thread is the loop's while the loop runs, and it does while a flush is due.
+        if (
+            get_ident() != session.handover.direct_thread or not (registry.unflushed or registry.loop.is_running())
+        ) and not session.handover.is_on_loop():
+            self._hand_over(message)
             return
         last, payload = _last_sent
         if message is not last:  # else a text that was encoded for another connection: see _last_sent
@@ -101,10 +100,20 @@ class SocketConnection:
                 return
             payload = _payload_of(message)
         if payload.size:
-            if is_on_loop:
-                session.send(payload)
-            else:
-                handover.send(session, payload)
+            session.send(payload)
+
+    def _hand_over(self, message: Any) -> None:
+        """Have the event loop send a message of another thread.
+
+        :raises EncodeError: the message can't be sent.
+        """
+        session = self._tornadio_session
+        if session.handover.is_open(session):
+            last, payload = _last_sent
+            if message is not last:
+                payload = _payload_of(message)
+            if payload.size:
+                session.handover.send(session, payload)
 
     def broadcast(self, message: Any) -> None:
         """Send a message to every other open connection of this router, in all processes where there is a ``bus``.
@@ -157,7 +166,7 @@ class SocketConnection:
         """
         check_close(code, reason)
         session = self._tornadio_session
-        handover = session.registry.handover
+        handover = session.handover
         if handover.is_on_loop():
             session.close(code, reason)
         elif handover.is_open(session):

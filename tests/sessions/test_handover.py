@@ -351,6 +351,11 @@ def test_after_the_end_of_the_loop_calls_of_all_threads_do_nothing_and_one_line_
     asyncio.run(main())
     [connection] = Recorder.opened
     caplog.clear()
+    connection.send("nothing")
+    waits = connection.send_buffer_size
+    for _ in range(MANY):
+        connection.send("nothing")
+    assert connection.send_buffer_size == waits
     work()  # on the thread that was the loop's
     in_thread(work)
     [line] = warnings(caplog)

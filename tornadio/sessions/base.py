@@ -45,6 +45,7 @@ class BaseSession(Dispatcher):
         until then. What was first stays.
     :ivar close_reason: the reason to that code.
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
+    :ivar handover: the registry's, for the calls of other threads.
     :ivar registry: which holds the session.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
@@ -64,6 +65,7 @@ class BaseSession(Dispatcher):
         "close_code",
         "close_reason",
         "counted_as",
+        "handover",
         "registry",
         "session_id",
         "state",
@@ -77,6 +79,7 @@ class BaseSession(Dispatcher):
         self.session_id = session_id
         self.transport = transport
         self.registry = registry
+        self.handover = registry.handover
         self.counted_as = ""
         self.state = State.OPENING
         self.close_code: int | None = None
@@ -307,7 +310,7 @@ class BaseSession(Dispatcher):
 
     async def drain(self) -> None:
         """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended."""
-        handover = self.registry.handover
+        handover = self.handover
         if handover.direct_thread is None:  # what other threads have sent before counts
             handover.catch_up()
         if self.is_closed or self._is_in_on_open():

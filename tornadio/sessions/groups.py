@@ -62,7 +62,7 @@ class Group:
             yet.
         """
         session = self._groups.session_of(connection)
-        handover = session.registry.handover
+        handover = session.handover
         if handover.is_on_loop():
             self._add(session)
         elif handover.is_open(session):
@@ -78,7 +78,7 @@ class Group:
         session: BaseSession | None = getattr(connection, "_tornadio_session", None)
         if session is None:
             return
-        handover = session.registry.handover
+        handover = session.handover
         if handover.is_on_loop():
             self._discard(session)
         elif handover.is_open(session):
