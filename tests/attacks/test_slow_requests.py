@@ -13,14 +13,15 @@ import pytest
 from tests.appserver import free_port
 from tests.clients import KEY3, KEYS, UPGRADE, exchange, greeted, request
 from tests.support import ClientStream, MovedLoop, Recorder
-from tornadio.settings import PROTOCOLS
+from tornadio.settings import PROTOCOLS, Settings
+from tornadio.transports.bodies import max_body_size
 from tornadio.web.flash import POLICY_REQUEST
 
 HEAD = b"POST /socket.io/xhr-polling/0123456789/send HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 LENGTH = b"Content-Length: 999\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-# One byte more than the body of a message of 1 MiB may have.
-TOO_LONG = 9 * (1 << 20) + len("data=") + 1
+# One byte more than the body of a payload may have.
+TOO_LONG = max_body_size("", Settings().max_payload_size) + 1
 CHANGED = {"header_timeout": 3.0, "body_timeout": 5.0}
 
 
@@ -46,7 +47,7 @@ SLOW = {
     "a body for the script": Slow(b"POST /socket.io/socket.io.js HTTP/1.1\r\nHost: x\r\n" + LENGTH, b"x", 20, 5),
     "a body for nobody": Slow(b"POST /elsewhere HTTP/1.1\r\nHost: x\r\n" + LENGTH, b"x", 20, 5),
     "a body that was refused": Slow(HEAD + b"Content-Length: 100000000\r\n\r\n", b"x", 5, 5),
-    "a chunk that was refused": Slow(HEAD + CHUNKED + b"ffffff\r\n" + TOO_LONG * b"x", b"x", 5, 5),
+    "a chunk that was refused": Slow(HEAD + CHUNKED + b"fffffff\r\n" + TOO_LONG * b"x", b"x", 5, 5),
     "a policy request": Slow(POLICY_REQUEST[:1], POLICY_REQUEST[1:], 5, 5),
 }
 HANDSHAKE = request({**UPGRADE, **KEYS}, "/socket.io/flashsocket")
