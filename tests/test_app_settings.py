@@ -253,7 +253,7 @@ async def test_a_subclass_may_give_the_settings(serve_plain):
 # -- What is wrong -----------------------------------------------------------------------------------------------------
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"enabled_protocols": "websocket"}, "enabled_protocols must be a list, such as ['websocket']"),
+    ({"enabled_protocols": "websocket"}, "enabled_protocols must be a list, such as ['websocket'], not 'websocket'"),
     ({"enabled_protocols": ["xhr_polling"]}, "no transport 'xhr_polling': did you mean 'xhr-polling'?"),
     ({"heartbeat_interval": -1}, "heartbeat_interval must be above 0 seconds and finite, not -1 (the default is 12)"),
     ({"origins": ["example.com"]}, "origins: 'example.com' is no origin: write 'host:port' ('*' for any)"),

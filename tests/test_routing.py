@@ -149,11 +149,35 @@ async def test_extra_is_the_one_string_that_extra_re_matched(serve, extra_re, ex
     assert Recorder.opened[-1].events == [("open", extra)]
 
 
-@pytest.mark.parametrize("path", ["/chat/abc/xhr-polling/", "/chat/xhr-polling/", "/chat/12a/xhr-polling/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/chat/abc/xhr-polling/",
+        "/chat/xhr-polling/",
+        "/chat/12a/xhr-polling/",
+        "/chat/abc/websocket",
+        "/chat/abc/jsonp-polling//1290000000000/0",
+        "/chat/abc/jsonp-polling/5/1290000000000/1",
+    ],
+)
 async def test_without_a_matching_extra_there_is_no_session(serve, path):
     served = serve(resource="chat", extra_re=r"\d+", extra_sep="/")
-    assert await status_of(served, path) == 404
+    response = await served.request("GET", path)
+    assert response.status == 404
+    assert response.text == "what stands between resource and transport, the extra, is not what extra_re matches"
     assert served.router.connections == ()
+
+
+@pytest.mark.parametrize("path", ["/chat/12/", "/chat/12/nonsense/", "/chat/xhr-pollingx/"])
+async def test_where_an_extra_may_stand_an_unknown_transport_is_named_as_such(serve, path):
+    response = await serve(resource="chat", extra_re=r"\d+", extra_sep="/").request("GET", path)
+    assert response.text == f"not a transport of this resource: there are {', '.join(PROTOCOLS)}"
+
+
+@pytest.mark.parametrize("path", ["/chat/1/websocket/abc", "/chat/1/xhr-polling/abc?t=1290000000000"])
+async def test_a_newer_client_is_told_where_an_extra_is_missing(serve, path):
+    response = await serve(resource="chat", extra_re="[a-z]+", extra_sep="/").request("GET", path)
+    assert response.text.startswith("this server speaks Socket.IO 0.6, not 0.7 or newer: ")
 
 
 async def test_polls_and_posts_carry_the_extra_too(serve):

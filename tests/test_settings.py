@@ -225,7 +225,10 @@ def test_settings_do_not_change_any_more():
         (7, "settings must be a dict or tornadio.Settings, not int"),
         (Settings, "settings must be a dict or tornadio.Settings, not type"),
         ([("session_expiry", 1)], "settings must be a dict or tornadio.Settings, not list"),
-        ({"enabled_protocols": "websocket"}, "enabled_protocols must be a list, such as ['websocket']"),
+        (
+            {"enabled_protocols": "xhr-polling"},
+            "enabled_protocols must be a list, such as ['websocket'], not 'xhr-polling'",
+        ),
         ({"enabled_protocols": None}, "enabled_protocols must be a list, such as ['websocket'], not None"),
         ({"enabled_protocols": 6}, "enabled_protocols must be a list, such as ['websocket'], not 6"),
         (
@@ -243,11 +246,11 @@ def test_settings_do_not_change_any_more():
         ),
         ({"enabled_protocols": ["carrier pigeon"]}, "no transport 'carrier pigeon': there are websocket, flashsocket,"),
         ({"enabled_protocols": [1]}, "enabled_protocols: no transport 1: there are websocket,"),
-        ({"origins": "example.com:80"}, "origins must be a list, such as ['example.com:80']"),
+        ({"origins": "example.org"}, "origins must be a list, such as ['example.com:*'], not 'example.org'"),
         ({"origins": True}, "origins must be a list, such as ['example.com:*'], not True"),
         ({"origins": ["example.com"]}, "origins: 'example.com' is no origin: write 'host:port' ('*' for any)"),
         ({"host": []}, "unknown setting 'host': did you mean 'hosts'?"),
-        ({"hosts": "example.com"}, "hosts must be a list, such as ['example.com']"),
+        ({"hosts": "example.org"}, "hosts must be a list, such as ['example.com'], not 'example.org'"),
         ({"hosts": 1}, "hosts must be a list, such as ['example.com'], not 1"),
         (
             {"hosts": ["example.com:80"]},

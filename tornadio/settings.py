@@ -82,9 +82,7 @@ def _check_protocols(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _check_list(example: str, name: str, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str):
-        raise SettingsError(f"{name} must be a list, such as [{value!r}]")
-    if not isinstance(value, Iterable):
+    if isinstance(value, str) or not isinstance(value, Iterable):
         raise SettingsError(f"{name} must be a list, such as [{example!r}], not {value!r}")
     return tuple(value)
 

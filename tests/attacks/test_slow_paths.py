@@ -152,7 +152,7 @@ async def test_an_extra_is_what_was_matched(serve, transport):
         response = await served.request("GET", f"/chat/{extra}/{transport}/")
         assert (response.status, response.text) == (
             404,
-            "the part between resource and transport, decoded, is not one that this server takes",
+            "what stands between resource and transport, the extra, is not what extra_re matches",
         ), extra
     assert Recorder.opened == []
 

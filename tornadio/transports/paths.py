@@ -3,7 +3,7 @@
 import pkgutil
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import tornado.routing
@@ -27,6 +27,8 @@ class UnknownTransportHandler(TransportHandler):
     """Refuses a path below a resource that names no transport: 404, with a hint for newer clients."""
 
     transport = "unknown"
+    # Where the version of the protocol stands in the paths of Socket.IO 0.7 to 0.9: /socket.io/1/websocket/ID
+    newer_version: ClassVar = re.compile(r"/1(/|$)")
 
     def check_access(self) -> None:
         self.check_host()  # and no more: a request that names no transport reads and opens nothing
@@ -42,11 +44,14 @@ class UnknownTransportHandler(TransportHandler):
     def _hint(self) -> str:
         root = f"/{self.endpoint.resource}"
         path = self.exchange.path
-        if _is_newer_client(self.exchange.query) or re.search(r"/1(/|$)", path.removeprefix(root)):
+        if _is_newer_client(self.exchange.query) or self.newer_version.search(path.removeprefix(root)):
             return (
                 "this server speaks Socket.IO 0.6, not 0.7 or newer: "
                 f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
             )
+        return self._reason()
+
+    def _reason(self) -> str:
         names = ", ".join(PROTOCOLS)
         return f"not a transport of this resource: there are {names}"
 
@@ -71,10 +76,14 @@ class LongPathHandler(UnknownTransportHandler):
 
 
 class BadExtraHandler(UnknownTransportHandler):
-    """Refuses an extra that ``extra_re`` matches only while it is percent-encoded, or with control characters: 404."""
+    """Refuses an extra that ``extra_re`` does not match, or only while it is percent-encoded, and one with control
+    characters: 404, with a hint for newer clients.
+    """
 
-    def path_error(self) -> RefusedError:
-        return RefusedError(404, "the part between resource and transport, decoded, is not one that this server takes")
+    newer_version = re.compile(r"/1/[a-z]")  # before the transport: behind it a path of JSONP may have an index of 1
+
+    def _reason(self) -> str:
+        return "what stands between resource and transport, the extra, is not what extra_re matches"
 
 
 class Match(NamedTuple):
@@ -120,7 +129,7 @@ class ResourcePaths:
             return _UNKNOWN if is_below else None
         found = self._match_extra(path, self._extra, BY_NAME)
         if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
-            return _UNKNOWN
+            return _UNKNOWN if BY_NAME.keys().isdisjoint(path.split("/")) else Match(BadExtraHandler)
         return found
 
     def _match_resource(self, path: str) -> Match:
