@@ -91,12 +91,14 @@ class HandlerError(PeerError):
     """``on_open`` or ``on_message`` raised: status 500, close code 1011 (internal error).
 
     The log has the traceback; the client is told only that the application failed.
+
+    :param subject: ``"message"``, or ``"connection"`` where ``on_open`` or the constructor raised.
     """
 
     is_logged = True
 
-    def __init__(self) -> None:
-        super().__init__("the application failed on this message", http_status=500, close_code=1011)
+    def __init__(self, subject: str = "message") -> None:
+        super().__init__(f"the application failed on this {subject}", http_status=500, close_code=1011)
 
 
 class CallerError(TornadIOError):

@@ -204,6 +204,7 @@ class SocketServer(TornadoServer):
                 self.port,
             )
             return
+        logger.info("the Flash policy is served on port %d, too", port)
         self._flash_server = server
 
     def _run(self, loop: IOLoop) -> None:

@@ -331,7 +331,7 @@ async def test_on_open_refuses_with_403(serve, transport, connection_class):
 async def test_an_exception_in_on_open_is_500(serve, transport, connection_class, caplog):
     served = serve(connection_class)
     response = await served.request("GET", f"/socket.io/{transport}//1290000000000/0", PAGE)
-    assert_told(response, 500, "the application failed on this message")
+    assert_told(response, 500, "the application failed on this connection")
     [connection] = Recorder.opened
     await connection.wait_closed()
     assert connection.events == [("open", ""), ("close",)]

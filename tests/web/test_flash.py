@@ -54,6 +54,13 @@ async def test_the_policy_answers_the_request_and_ends_the_connection(ask_at):
     assert await answer(port, REQUEST) == policy(main, "*") + b"\0"
 
 
+async def test_the_log_says_where_the_policy_is_served(serve, caplog):
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    serve(application={"flash_policy_port": port})
+    assert f"the Flash policy is served on port {port}" in caplog.text
+
+
 async def test_the_request_may_come_byte_by_byte(ask_at):
     main, port = ask_at()
     assert await answer(port, *(bytes([byte]) for byte in REQUEST)) == policy(main, "*") + b"\0"

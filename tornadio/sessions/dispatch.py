@@ -141,7 +141,7 @@ class Dispatcher:
     def _open_failed(self) -> HandlerError:
         logger.exception("%s: on_open failed", self)
         self.abort(*OPEN_FAILED)
-        return HandlerError()
+        return HandlerError("connection")
 
     def _conclude_open(self, result: Any) -> bool:
         if result is False:

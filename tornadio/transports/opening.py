@@ -110,7 +110,7 @@ class Opening(Generic[S]):
         if opened.cancelled():  # at shutdown; before its first step, perhaps: then it hasn't aborted the session
             self._fail(shutting_down_error())
         elif (error := opened.exception()) is not None:
-            self._fail(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError())
+            self._fail(error.with_traceback(None) if isinstance(error, PeerError) else HandlerError("connection"))
         else:
             self._call(_report, self.session, opened.result(), self._on_outcome)
 
