@@ -6,8 +6,11 @@ import ast
 import asyncio
 import base64
 import dataclasses
+import multiprocessing.pool
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -224,6 +227,54 @@ def test_what_fails_in_the_blocks_before():
     assert not hasattr(tornado.web, "asynchronous")
     assert not hasattr(tornado.ioloop.IOLoop, "set_blocking_log_threshold")
     assert "callback" not in AsyncHTTPClient.fetch.__annotations__
+
+
+def test_what_a_converter_leaves():
+    """The table of the section on Python 3: what is silent there, and what -bb makes of it."""
+    program = "print('%s is here' % b'Ann', 3 / 2)"
+    silent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert silent.stdout == "b'Ann' is here 1.5\n"
+    assert silent.stderr == ""
+    strict = subprocess.run([sys.executable, "-bb", "-c", program], capture_output=True, text=True)
+    assert strict.returncode == 1
+    assert "BytesWarning: str() on a bytes instance" in strict.stderr
+    for leftover in ("sorted([2, 1], lambda a, b: a - b)", "'Ann'.encode('utf-8') in 'Ann is here'"):
+        with pytest.raises(TypeError):
+            eval(leftover)
+
+
+async def test_a_server_under_bb_serves(tmp_path):
+    server = AppServer(
+        REPOSITORY / "tests" / "old_programs" / "any_arguments.py",
+        (),
+        tmp_path / "output.txt",
+        (sys.executable, "-bb"),
+    )
+    served = Elsewhere.of(server)
+    try:
+        server.start()
+        for transport in PROTOCOLS:
+            client = await open_client(served, transport)
+            await client.send("hello")
+            async with limit():
+                assert await client.receive()
+        await served.aclose()
+        assert server.terminate() == 0
+    finally:
+        server.kill()
+    assert "BytesWarning" not in server.output()
+
+
+@pytest.mark.pure
+def test_a_pool_keeps_an_error_to_itself(capfd):
+    errors: list[BaseException] = []
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        pool.apply_async(int, ("no number",), callback=print).wait()
+        pool.apply_async(int, ("no number",), callback=print, error_callback=errors.append).wait()
+        pool.close()
+        pool.join()
+    assert capfd.readouterr() == ("", "")
+    assert [type(error) for error in errors] == [ValueError]
 
 
 async def test_in_a_thread_the_instance_is_another_loop():

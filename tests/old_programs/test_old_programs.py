@@ -75,6 +75,15 @@ async def messages(client: Client, number: int) -> list[Any]:
     return got
 
 
+async def messages_at_least(client: Client, number: int) -> list[Any]:
+    """So many messages, and those that came along with the last of them."""
+    got: list[Any] = []
+    async with limit():
+        while len(got) < number:
+            got += await client.receive()
+    return got
+
+
 @contextlib.asynccontextmanager
 async def client_of(served: Running, transport: str) -> AsyncIterator[Client]:
     client = await open_client(served, transport)
@@ -156,6 +165,15 @@ async def test_threads_that_answer_and_close(start, transport):
         assert await messages(client, 2) == [f"working on {number}", {"result": number * (number - 1) // 2}]
         async with limit():
             await client.ended()
+
+
+@every_transport
+async def test_a_thread_that_hands_its_lines_to_the_loop(start, transport):
+    served = await start("serial_port.py")
+    async with client_of(served, transport) as client:
+        lines = await messages_at_least(client, 3)
+    [first, *_] = (int(re.findall(r"^line (\d+) of reader$", line)[0]) for line in lines)
+    assert lines == [f"line {first + index} of reader" for index in range(len(lines))]
 
 
 async def test_a_check_of_the_version(start):
