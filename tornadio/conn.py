@@ -134,9 +134,10 @@ class SocketConnection:
                 self.send(await source.read())
                 await self.drain()
 
-        A client that does not read at all ends the wait after ``heartbeat_timeout``, one that does not poll after
-        ``session_expiry``: its connection is closed. While a handler waits, no other message of its client is handled:
-        a producer of more than an answer belongs in a task of its own, :func:`asyncio.create_task` in :meth:`on_open`.
+        A client that does not read at all ends the wait after ``heartbeat_timeout`` and a second for each 4 KiB that
+        wait, one that does not poll after ``session_expiry``: its connection is closed. While a handler waits, no other
+        message of its client is handled: a producer of more than an answer belongs in a task of its own,
+        :func:`asyncio.create_task` in :meth:`on_open`.
         Called by :meth:`on_open` itself this returns at once, since nothing is sent before that has returned.
 
         A thread waits with ``asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()``.

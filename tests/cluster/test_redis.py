@@ -298,7 +298,7 @@ for need in (lambda: tornadio.get_router(tornadio.SocketConnection, {"bus": "red
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
     )
-    assert result.stdout.splitlines() == 3 * ["a bus over Redis needs redis-py: pip install TornadIO[redis]"]
+    assert result.stdout.splitlines() == 3 * ["a bus over Redis needs redis-py: pip install redis"]
 
 
 # -- Trouble -----------------------------------------------------------------------------------------------------------

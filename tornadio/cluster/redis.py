@@ -379,7 +379,7 @@ def connection_options(url: str, timeout: float, *, asynchronous: bool) -> tuple
             from redis.retry import Retry  # type: ignore[assignment]
         from redis.backoff import NoBackoff
     except ImportError:
-        raise SettingsError("a bus over Redis needs redis-py: pip install TornadIO[redis]") from None
+        raise SettingsError("a bus over Redis needs redis-py: pip install redis") from None
     if not isinstance(url, str):
         raise SettingsError(f"the URL of Redis is a text, such as 'redis://host:6379', not {type(url).__name__}")
     try:
