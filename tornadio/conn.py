@@ -85,12 +85,11 @@ class SocketConnection:
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
         session = self._tornadio_session
-        registry = session.registry
-        # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid)
-        # for each message. The thread is the loop's while the loop runs, and it does while a flush is due.
-        if (
-            get_ident() != session.handover.direct_thread or not (registry.unflushed or registry.loop.is_running())
-        ) and not session.handover.is_on_loop():
+        handover = session.handover
+        # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid),
+        # once for each event loop iteration that sends. Then a flush is due, and the thread is still the loop's: a loop
+        # that was stopped, and runs in another thread, has flushed.
+        if (get_ident() != handover.direct_thread or not session.registry.unflushed) and not handover.is_on_loop():
             self._hand_over(message)
             return
         last, payload = _last_sent

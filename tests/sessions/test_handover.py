@@ -380,6 +380,37 @@ def test_on_a_loop_that_was_stopped_calls_wait_until_it_runs_again(caplog):
         runner.run(context.__aexit__(None, None, None))
 
 
+class Quiet(Recorder):
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self.opened.append(self)  # without a greeting: the event loop's thread sends nothing
+
+
+@pytest.mark.parametrize("connected", ["before", "after"])
+def test_a_loop_may_start_in_one_thread_and_go_on_in_another(connected):
+    """As in programs that start the server by run_until_complete, and then give the loop a thread of its own."""
+    Recorder.opened.clear()
+    router = tornadio.get_router(Quiet)
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)  # then asyncio raises where a thread does what only the loop's may do
+    context = serving(router)
+    served = loop.run_until_complete(context.__aenter__())
+    if connected == "before":
+        client = loop.run_until_complete(open_client(served, "websocket"))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        if connected == "after":
+            client = asyncio.run_coroutine_threadsafe(open_client(served, "websocket"), loop).result(SECONDS)
+        send_numbers(Recorder.opened[0], 3)
+        router.broadcast("last")
+        assert asyncio.run_coroutine_threadsafe(received(client), loop).result(SECONDS) == [0, 1, 2]
+    finally:
+        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(SECONDS)
+        loop.close()
+
+
 def test_what_is_broadcast_before_the_loop_runs_reaches_nobody_who_comes_later(caplog):
     loop = AsyncIOLoop(make_current=True)
     router = tornadio.get_router(Recorder)
