@@ -592,3 +592,20 @@ def test_a_signal_handler_may_send_in_the_middle_of_a_send():
     thread.join(SECONDS)
     assert "signal" in heard
     assert [message for message in heard if message != "signal"] == [*range(10 * MANY)]
+
+
+async def test_a_signal_handler_that_sends_while_calls_are_carried_out_lets_no_call_overtake_another(serve):
+    served = serve(settings={"max_send_buffer": 1 << 26})
+    client = await greeted(served)
+    [connection] = Recorder.opened
+    before = signal.signal(signal.SIGALRM, lambda *args: connection.send("signal"))
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        await asyncio.to_thread(send_numbers, connection, 100 * MANY)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    connection.send("last")
+    heard = await received(client)
+    assert "signal" in heard
+    assert [message for message in heard if message != "signal"] == [*range(100 * MANY)]

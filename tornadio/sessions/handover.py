@@ -297,26 +297,28 @@ class Handover:
 
         :returns: whether there was one.
         """
-        with self._lock:
-            if not self._calls:
-                return False
-            session, call = self._calls.popleft()
-            waiting = self._waiting.get(session)
-            if waiting is not None:
-                waiting.calls -= 1
-                if isinstance(call, (Payload, _Broadcast)):
-                    waiting.size -= call.size
-                if not waiting.calls:
-                    self._waiting.pop(session, None)
+        # Before the call is taken: a signal handler that sends then would carry out later calls before it.
         self._is_carrying_out = True
         try:
-            if isinstance(call, Payload):
-                assert session is not None
-                session.send(call)
-            else:
-                call()
-        except Exception:
-            logger.exception("%s: a call of another thread failed", session or "broadcast")
+            with self._lock:
+                if not self._calls:
+                    return False
+                session, call = self._calls.popleft()
+                waiting = self._waiting.get(session)
+                if waiting is not None:
+                    waiting.calls -= 1
+                    if isinstance(call, (Payload, _Broadcast)):
+                        waiting.size -= call.size
+                    if not waiting.calls:
+                        self._waiting.pop(session, None)
+            try:
+                if isinstance(call, Payload):
+                    assert session is not None
+                    session.send(call)
+                else:
+                    call()
+            except Exception:
+                logger.exception("%s: a call of another thread failed", session or "broadcast")
         finally:
             self._is_carrying_out = False
         return True
