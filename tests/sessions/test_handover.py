@@ -59,6 +59,11 @@ def send_numbers(connection: tornadio.SocketConnection, count: int) -> None:
         connection.send(number)
 
 
+def send_padded(connection: tornadio.SocketConnection, count: int, padding: str) -> None:
+    for number in range(count):
+        connection.send(f"{number}{padding}")
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -594,18 +599,21 @@ def test_a_signal_handler_may_send_in_the_middle_of_a_send():
     assert [message for message in heard if message != "signal"] == [*range(10 * MANY)]
 
 
-async def test_a_signal_handler_that_sends_while_calls_are_carried_out_lets_no_call_overtake_another(serve):
-    served = serve(settings={"max_send_buffer": 1 << 26})
+@pytest.mark.parametrize("padding", ["", KIBIBYTE], ids=["small", "several_batches"])
+async def test_a_signal_handler_that_sends_while_calls_are_carried_out_lets_no_call_overtake_another(serve, padding):
+    served = serve(settings={"max_send_buffer": 1 << 30})
     client = await greeted(served)
     [connection] = Recorder.opened
     before = signal.signal(signal.SIGALRM, lambda *args: connection.send("signal"))
     signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
     try:
-        await asyncio.to_thread(send_numbers, connection, 100 * MANY)
+        await asyncio.to_thread(send_padded, connection, 50 * MANY, padding)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     connection.send("last")
     heard = await received(client)
     assert "signal" in heard
-    assert [message for message in heard if message != "signal"] == [*range(100 * MANY)]
+    assert [message for message in heard if message != "signal"] == [
+        f"{number}{padding}" for number in range(50 * MANY)
+    ]

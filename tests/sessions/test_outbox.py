@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import sys
 import time
 import tracemalloc
 import weakref
 from collections.abc import Callable
+
+import pytest
 
 from tornadio.sessions.outbox import Outbox, Payload
 from tornadio.websocket import rfc6455
@@ -186,3 +190,27 @@ def test_a_payload_that_is_being_encoded_gives_other_threads_no_half_of_it():
     assert payload.encoded(encode) == b"encoded"
     assert others == [b"another encoder's", b"encoded"]
     assert payload.encoded(encode) == b"encoded"
+
+
+@pytest.mark.parametrize("step", range(30))
+def test_what_a_signal_handler_puts_while_a_batch_is_taken_comes_behind_and_drops_nothing(step):
+    """Such a handler runs between any two calls; here in place of a profiler."""
+    outbox = outbox_of(*"012345")
+    late = Payload("+")
+    calls = itertools.count()
+
+    def on_call(*args: object) -> None:
+        if next(calls) == step:
+            outbox.put(late)
+
+    sys.setprofile(on_call)
+    try:
+        taken = outbox.next_batch(3).text
+    finally:
+        sys.setprofile(None)
+    while outbox.head is not None:
+        outbox.ack()
+        taken += outbox.next_batch(3).text
+    outbox.ack()
+    assert (taken.replace("+", ""), outbox.size, len(outbox)) == ("012345", 0, 0)
+    assert taken.count("+") == (next(calls) > step)

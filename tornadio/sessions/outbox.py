@@ -117,20 +117,20 @@ class Outbox:
         """
         head, tail = self.head, self._tail
         assert head is not None
-        self.head = None
         if tail is None:  # nearly always: one message in one iteration of the event loop
+            self.head = None
             self._in_flight = head
             return head
         if self.size <= max_bytes:  # with nothing in flight, the size of the queue alone: all of it goes
-            self._tail = None
+            self.head = self._tail = None
             self._in_flight = _joined([head, *tail])
             return self._in_flight
         batch, size = [head], head.size
         while tail and size + tail[0].size <= max_bytes:
             size += tail[0].size
             batch.append(tail.popleft())
-        if tail:
-            self.head = tail.popleft()
+        # Until here there was a head, so that a signal handler that sends meanwhile puts its payload behind the others.
+        self.head = tail.popleft() if tail else None
         if not tail:
             self._tail = None
         self._in_flight = _joined(batch)
