@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -14,7 +15,8 @@ from tests.chaos.endings import poll
 from tests.clients import Client, greeted, open_client
 from tests.internals import is_waiting, is_writing, session_of
 from tests.slow_clients import resume_reading, stop_reading
-from tests.support import LARGE, PERSISTENT, POLLING, Recorder, Served, limit, until
+from tests.support import LARGE, PERSISTENT, POLLING, SECONDS, Recorder, Served, limit, until
+from tornadio.errors import CallerError
 from tornadio.settings import PROTOCOLS
 
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
@@ -186,6 +188,24 @@ async def test_threads_are_as_fast_as_their_client(serve, transport):
     for name in "abcd":
         own = [message for message in received if message.startswith(name)]
         assert own == [f"{name} {number} {CHUNK}" for number in range(100)]
+
+
+async def test_on_another_event_loop_than_the_connections_it_says_how_a_thread_waits(serve):
+    client = await greeted(serve(), "xhr-polling")
+    [recorder] = Recorder.opened
+
+    async def produce() -> None:
+        recorder.send("sent")
+        with pytest.raises(CallerError, match="run_coroutine_threadsafe"):
+            await recorder.drain()
+
+    producing = threading.Thread(target=lambda: results.append(asyncio.run(produce())))
+    results: list[None] = []
+    producing.start()
+    producing.join(SECONDS)  # which blocks the loop: nothing is carried out meanwhile
+    assert results == [None]
+    assert recorder.send_buffer_size == 0
+    assert await client.receive() == ["sent"]
 
 
 # -- When drain() returns ----------------------------------------------------------------------------------------------

@@ -140,6 +140,8 @@ class SocketConnection:
         Called by :meth:`on_open` itself this returns at once, since nothing is sent before that has returned.
 
         A thread waits with ``asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()``.
+
+        :raises tornadio.errors.CallerError: awaited on another event loop than the connection's.
         """
         await self._tornadio_session.drain()
 

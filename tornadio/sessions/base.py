@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from tornadio import proto
 from tornadio.closecodes import CONNECTION_BROKE, TOO_SLOW
-from tornadio.errors import RefusedError
+from tornadio.errors import CallerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
@@ -309,10 +309,15 @@ class BaseSession(Dispatcher):
         return self._outbox.size
 
     async def drain(self) -> None:
-        """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended."""
-        handover = self.handover
-        if handover.direct_thread is None:  # what other threads have sent before counts
-            handover.catch_up()
+        """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended.
+
+        :raises CallerError: the caller runs on another event loop than the session.
+        """
+        if not self.handover.is_on_loop():  # else what other threads have sent before counts from here on
+            raise CallerError(
+                "drain() runs on the connection's event loop: in another thread, call "
+                "asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()"
+            )
         if self.is_closed or self._is_in_on_open():
             # In a producer's loop that does not look at is_closed nobody else would get a turn of the event loop.
             await asyncio.sleep(0)
