@@ -541,6 +541,48 @@ async def test_a_logging_handler_may_send_while_threads_send_and_log(serve, swit
         assert [line for line in lines if line.startswith(f"{thread} ")] == [f"{thread} {n}" for n in range(100)]
 
 
+async def test_a_destructor_may_log_in_the_middle_of_a_send_while_a_logging_handler_sends(serve):
+    """As asyncio's do, of tasks whose exception nobody has retrieved. Here a profiler logs, at each call of a send."""
+    served = serve()
+    client = await greeted(served)
+    [connection] = Recorder.opened
+    log = logging.getLogger("an.application")
+    is_sending = threading.Event()
+
+    class Announcing(ToClients):
+        def emit(self, record: logging.LogRecord) -> None:
+            is_sending.set()
+            super().emit(record)
+
+    def on_call(*args: object) -> None:
+        sys.setprofile(None)
+        is_sending.clear()
+        threading.Thread(target=log.warning, args=("of another thread",), daemon=True).start()
+        is_sending.wait()
+        log.warning("of the destructor")
+        sys.setprofile(on_call)
+
+    def work() -> None:
+        sys.setprofile(on_call)
+        connection.send("sent")
+        served.router.broadcast("broadcast")
+        sys.setprofile(None)
+
+    handler = Announcing(served.router)
+    logging.getLogger().addHandler(handler)
+    try:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    connection.send("last")
+    lines = await received(client)
+    assert [line for line in lines if line in ("sent", "broadcast")] == ["sent", "broadcast"]
+    assert "of the destructor" in lines
+
+
 async def test_what_a_call_logs_lets_no_later_call_overtake_it(serve):
     """The first broadcast ends a client as too slow, the line about that is broadcast, and the second waits behind."""
     served = serve(settings={"max_send_buffer": BOUND})

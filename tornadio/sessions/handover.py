@@ -1,14 +1,16 @@
 """Handover: carries out on the event loop what other threads send, close, broadcast, or do to groups.
 
-Each router's registry has one :class:`Handover`, a FIFO queue of calls behind a lock: so each thread's calls keep their
-order, over connections, groups and broadcasts alike. Messages are encoded before they are handed over, in the thread
-that sends them, which gets their errors.
+Each router's registry has one :class:`Handover`, a FIFO queue of calls: so each thread's calls keep their order, over
+connections, groups and broadcasts alike. Messages are encoded before they are handed over, in the thread that sends
+them, which gets their errors.
 
 A call on the loop's own thread is carried out at once, after the calls that were handed over before it.
 
-Nothing is logged, and nothing of asyncio is called, with the lock held: a logging handler may send log lines to a
-client, and would wait for the lock with its own lock held. The lock is reentrant for signal handlers and destructors,
-which run in the middle of anything.
+There is no lock. A logging handler may send log lines to a client, with the handler's own lock held, and signal
+handlers and destructors, which run in the middle of anything, log: then each of two threads would have one lock and
+wait for the other. What threads share is changed by single operations of deque and dict, which are atomic, and by
+``+=`` on an integer, between whose steps CPython switches no thread. Where it does (free threading), what waits is
+counted less exactly.
 """
 
 import asyncio
@@ -67,6 +69,9 @@ class _Broadcast:
         self.receivers.send(self.payload, self.excluded)
 
 
+_Call = Payload | Callable[[], None]
+
+
 class _Loss:
     """Dropped broadcasts to the same receivers: those that none of them excluded have lost a message."""
 
@@ -94,15 +99,14 @@ class Handover:
         self._everybody = everybody
         self._max_send_buffer = max_send_buffer
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.RLock()
-        # Each with the session that it counts for, None for broadcasts.
-        self._calls: collections.deque[tuple[BaseSession | None, Payload | Callable[[], None]]] = collections.deque()
+        # Each with the session that it counts for, None for broadcasts, and what it was counted in.
+        self._calls: collections.deque[tuple[BaseSession | None, _Waiting, _Call]] = collections.deque()
         self._waiting: dict[BaseSession | None, _Waiting] = {}
         self._losses: dict[str | None, _Loss] = {}  # by group
         self._is_scheduled = False
         self._is_carrying_out = False
         self._is_closed = False
-        self._logged: set[str] = set()
+        self._logged: dict[str, object] = {}
         # The calls of many threads share one callback, which runs in the context of none of them.
         self._context = contextvars.Context()
 
@@ -113,10 +117,9 @@ class Handover:
         this thread.
         """
         if loop is not self._loop:
-            with self._lock:
-                self._loop = loop
-                self.direct_thread = None
-                self._is_scheduled = False
+            self._loop = loop
+            self.direct_thread = None
+            self._is_scheduled = False
             if not self.is_on_loop():
                 self._wake()
 
@@ -154,11 +157,11 @@ class Handover:
         :returns: whether others wait.
         """
         self.loop_runs = True
-        with self._lock:
-            if self._calls:
-                return True
-            self.direct_thread = threading.get_ident()
-            return False
+        self.direct_thread = threading.get_ident()
+        if self._calls:  # looked at last: a thread puts its call here before it clears direct_thread
+            self.direct_thread = None
+            return True
+        return False
 
     def close(self) -> None:
         """Carry out what waits. From now on calls of other threads do nothing."""
@@ -184,19 +187,20 @@ class Handover:
         """Hand over any other call, which counts for a session."""
         self._put(session, function, 0)
 
-    def _put(self, session: "BaseSession", call: Payload | Callable[[], None], size: int) -> None:
-        with self._lock:
-            waiting = self._waiting.get(session) or self._waiting.setdefault(session, _Waiting())
-            if waiting.is_full:
-                return
-            waiting.calls += 1
-            if session.exceeds_limit(waiting.size + size, waiting.calls):
-                waiting.is_full = True
-                call = session.abort_too_slow
-            else:
-                waiting.size += size
-            self._append(session, call)
+    def _put(self, session: "BaseSession", call: "_Call", size: int) -> None:
+        waiting = self._waiting_for(session)
+        if waiting.is_full:
+            return
+        if session.exceeds_limit(waiting.size + size, waiting.calls + 1):
+            waiting.is_full = True
+            call = session.abort_too_slow
+        else:
+            waiting.size += size
+        self._append(session, waiting, call)
         self._wake()
+
+    def _waiting_for(self, session: "BaseSession | None") -> _Waiting:
+        return self._waiting.get(session) or self._waiting.setdefault(session, _Waiting())
 
     def publish(self, receivers: Receivers, payload: Payload, excluded: Excluded) -> None:
         """Send a payload to many: on the event loop's thread at once, else by handing it over."""
@@ -208,32 +212,34 @@ class Handover:
         # Before the event loop is known, nobody has connected to this process.
         if self._has_ended() or (self._loop is None and receivers.relay is None):
             return
-        with self._lock:
-            waiting = self._waiting.get(None) or self._waiting.setdefault(None, _Waiting())
-            size, calls = waiting.size + payload.size, waiting.calls + 1
-            max_size = self._max_send_buffer()
-            if self._losses or size > max_size or calls > max_payloads(max_size):
-                self._drop(receivers, excluded)
-            else:
-                waiting.size, waiting.calls = size, calls
-                self._append(None, _Broadcast(receivers, payload, excluded))
+        waiting = self._waiting_for(None)
+        size, max_size = waiting.size + payload.size, self._max_send_buffer()
+        if self._losses or size > max_size or waiting.calls + 1 > max_payloads(max_size):
+            self._drop(receivers, excluded)
+        else:
+            waiting.size += payload.size
+            self._append(None, waiting, _Broadcast(receivers, payload, excluded))
         self._wake()
 
     def _drop(self, receivers: Receivers, excluded: Excluded) -> None:
-        """Drop a broadcast, and hand over the end of the sessions that would have got it. Called with the lock held."""
+        """Drop a broadcast, and hand over the end of the sessions that would have got it."""
         group = receivers.group
         if group not in self._losses and len(self._losses) >= _MAX_LOSSES:
             group, receivers, excluded = None, self._everybody(), frozenset()
-        loss = self._losses.get(group)
-        if loss is None:
-            loss = self._losses[group] = _Loss(receivers, excluded)
-            self._waiting[None].calls += 1
-            self._append(None, functools.partial(self._abort_receivers, group))
-        loss.excluded &= excluded
-        loss.dropped += 1
+        noted = None
+        # Again, where the event loop has taken the loss, and may have read it, before this message was noted there.
+        while noted is None or self._losses.get(group) is not noted:
+            new = _Loss(receivers, excluded)
+            noted = self._losses.setdefault(group, new)
+            noted.excluded &= excluded
+            noted.dropped += 1
+            if noted is new:
+                self._append(None, self._waiting_for(None), functools.partial(self._abort_receivers, group))
+                return
 
-    def _append(self, session: "BaseSession | None", call: Payload | Callable[[], None]) -> None:
-        self._calls.append((session, call))
+    def _append(self, session: "BaseSession | None", waiting: _Waiting, call: "_Call") -> None:
+        waiting.calls += 1
+        self._calls.append((session, waiting, call))
         self.direct_thread = None
 
     def _wake(self) -> None:
@@ -245,25 +251,24 @@ class Handover:
             self._log_once(
                 "the event loop does not run: what other threads send, close or broadcast waits until it does"
             )
-        with self._lock:
-            if self._is_scheduled or not self._calls:
-                return
-            self._is_scheduled = True
+        if self._is_scheduled or not self._calls:
+            return
+        self._is_scheduled = True  # two threads may do so: the second callback finds less to do
         try:
             loop.call_soon_threadsafe(self._run, context=self._context)
         except RuntimeError:  # it was closed meanwhile
-            self._has_ended()
+            self._is_scheduled = False
+            if not self._has_ended() and self._loop is not loop:
+                self._wake()
 
     def _has_ended(self) -> bool:
         """Whether the event loop has ended or the server was shut down; the first time, log it."""
         loop = self._loop
         if not self._is_closed and (loop is None or not loop.is_closed()):
             return False
-        with self._lock:
-            dropped, self._calls = self._calls, collections.deque()
-            self._waiting.clear()
-            self._losses.clear()
-        del dropped  # without the lock: what it refers to may end here, and its destructors log
+        self._calls.clear()
+        self._waiting.clear()
+        self._losses.clear()
         self._log_once(
             "the event loop has ended, or the server was shut down: what other threads send, close or broadcast now is "
             "dropped; stop those threads before"
@@ -271,10 +276,8 @@ class Handover:
         return True
 
     def _log_once(self, line: str) -> None:
-        with self._lock:
-            is_first = line not in self._logged
-            self._logged.add(line)
-        if is_first:
+        own = object()
+        if self._logged.setdefault(line, own) is own:
             logger.warning(line)
 
     # -- On the event loop ---------------------------------------------------------------------------------------
@@ -287,9 +290,9 @@ class Handover:
                 if not self._carry_out() or time.monotonic() > deadline:
                     break
         finally:
-            with self._lock:
-                self._is_scheduled = self._settle()
-            if self._is_scheduled:
+            self._is_scheduled = False  # before _calls is looked at: a thread puts its call there, then looks at this
+            if self._settle():
+                self._is_scheduled = True
                 asyncio.get_running_loop().call_soon(self._run, context=self._context)
 
     def _carry_out(self) -> bool:
@@ -300,17 +303,15 @@ class Handover:
         # Before the call is taken: a signal handler that sends then would carry out later calls before it.
         self._is_carrying_out = True
         try:
-            with self._lock:
-                if not self._calls:
-                    return False
-                session, call = self._calls.popleft()
-                waiting = self._waiting.get(session)
-                if waiting is not None:
-                    waiting.calls -= 1
-                    if isinstance(call, (Payload, _Broadcast)):
-                        waiting.size -= call.size
-                    if not waiting.calls:
-                        self._waiting.pop(session, None)
+            try:
+                session, waiting, call = self._calls.popleft()
+            except IndexError:
+                return False
+            if isinstance(call, (Payload, _Broadcast)):
+                waiting.size -= call.size
+            waiting.calls -= 1
+            if not waiting.calls and self._waiting.get(session) is waiting:
+                self._waiting.pop(session, None)
             try:
                 if isinstance(call, Payload):
                     assert session is not None
@@ -324,14 +325,11 @@ class Handover:
         return True
 
     def _abort_receivers(self, group: str | None) -> None:
-        with self._lock:
-            loss = self._losses.pop(group, None)
-            if loss is None:
-                return
-            abort = functools.partial(loss.receivers.abort, loss.excluded)
-            if group is not None and loss.dropped > 1:
-                # Members that were added behind this call may have lost the later ones of those messages.
-                waiting = self._waiting.get(None) or self._waiting.setdefault(None, _Waiting())
-                waiting.calls += 1
-                self._append(None, functools.partial(abort, 0))
+        loss = self._losses.pop(group, None)
+        if loss is None:
+            return
+        abort = functools.partial(loss.receivers.abort, loss.excluded)
+        if group is not None and loss.dropped > 1:
+            # Members that were added behind this call may have lost the later ones of those messages.
+            self._append(None, self._waiting_for(None), functools.partial(abort, 0))
         abort(loss.dropped)
