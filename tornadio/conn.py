@@ -22,8 +22,8 @@ class SocketConnection:
     :meth:`on_open` and :meth:`on_close`.
 
     :func:`tornadio.get_router` makes an object of the subclass for each client. An ``__init__`` takes no arguments; one
-    that was written for TornadIO 0.0.5, with its three or with ``*args``, gets these, and may call this class's with
-    them. No subclass needs them.
+    that was written for TornadIO 0.0.5, with its three, gets these, as does one with ``*args`` that passes them to such
+    a one or to this class's. No subclass needs them.
 
     :param protocol: the module :mod:`tornadio.proto`, whose ``encode`` and ``decode`` are the codec.
     :param io_loop: the ``tornado.ioloop.IOLoop`` on which the connection lives.

@@ -106,6 +106,28 @@ class OfOriginalInherited(OfOriginal):
     pass
 
 
+class PassesOn(WithoutArguments):
+    """What it is called with goes to a constructor that takes nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class PassesOnToDefaults(WithDefaults):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class PassesOnToOriginal(OfOriginalByOtherNames):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class CountsItsObjects(WithoutArguments):
+    def __new__(cls, *args: Any, **kwargs: Any) -> CountsItsObjects:
+        return super().__new__(cls)
+
+
 class Compiled(SocketConnection):
     """As a compiled class may be: nothing is known of its arguments."""
 
@@ -127,6 +149,7 @@ OF_ORIGINAL = [
     WithAnything,
     WithTheFirst,
     WithMixin,
+    PassesOnToOriginal,
     ByKeyword,
     PartlyByKeyword,
     MadeByNew,
@@ -147,6 +170,9 @@ def make(connection_class: type[SocketConnection]) -> SocketConnection:
         (WithoutArguments, [()]),
         (WithDefaults, [(1, 2, 3)]),
         (WithKeywords, [{}]),
+        (PassesOn, [()]),
+        (PassesOnToDefaults, [(1, 2, 3)]),
+        (CountsItsObjects, [()]),
         (Compiled, []),
     ],
 )
@@ -186,6 +212,11 @@ class NeedsOneOfThree(SocketConnection):
         raise AssertionError
 
 
+class NeedsOneThatGoesNowhere(WithoutArguments):
+    def __init__(self, db, *args):
+        raise AssertionError
+
+
 class NeedsAKeyword(SocketConnection):
     def __init__(self, *, db):
         raise AssertionError
@@ -203,6 +234,7 @@ class NeedsAKeywordBesides(SocketConnection):
         (NeedsTwo, "(protocol, io_loop)"),
         (NeedsFour, "(protocol, io_loop, heartbeat_interval, db)"),
         (NeedsOneOfThree, "(db, cache=None, color=None)"),
+        (NeedsOneThatGoesNowhere, "(db, *args)"),
         (NeedsAKeyword, "(*, db)"),
         (NeedsAKeywordBesides, "(*args, db)"),
     ],

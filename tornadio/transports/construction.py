@@ -32,9 +32,10 @@ def connection_factory(
         return connection_class  # the inherited constructor takes the arguments, and has no use for them
     try:
         signature = inspect.signature(connection_class)
+        parameters = _decisive_parameters(connection_class, signature)
     except (TypeError, ValueError):  # compiled, by Cython perhaps, without a signature
         return connection_class
-    if _is_of_0_0_5(signature.parameters):
+    if _is_of_0_0_5(parameters):
         if _binds(signature, None, None, None):
             return functools.partial(_make_by_position, connection_class, settings)
         if _binds(signature, **dict.fromkeys(_NAMES)):
@@ -49,14 +50,31 @@ def connection_factory(
     )
 
 
+def _decisive_parameters(
+    connection_class: type[SocketConnection], signature: inspect.Signature
+) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters that tell what a class takes: its own, or, as a constructor with ``*args`` passes these on
+    to the next one in the MRO, those of the first without.
+    """
+    if not _takes_any_number(signature.parameters):
+        return signature.parameters
+    for each in connection_class.__mro__:
+        constructor = vars(each).get("__init__")
+        if constructor is not None:
+            parameters = inspect.signature(functools.partial(constructor, None)).parameters  # None: for self
+            if not _takes_any_number(parameters):
+                return parameters
+    return signature.parameters
+
+
+def _takes_any_number(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(each.kind is each.VAR_POSITIONAL for each in parameters.values())
+
+
 def _is_of_0_0_5(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    """Whether parameters are those of 0.0.5: they have its names, three that are required, or any number."""
+    """Whether parameters are those of 0.0.5: they have its names, or three that are required."""
     required = [each for each in parameters.values() if _is_positional(each) and each.default is each.empty]
-    return (
-        parameters.keys() >= set(_NAMES)
-        or len(required) == len(_NAMES)
-        or any(each.kind is each.VAR_POSITIONAL for each in parameters.values())
-    )
+    return parameters.keys() >= set(_NAMES) or len(required) == len(_NAMES)
 
 
 def _is_positional(parameter: inspect.Parameter) -> bool:
