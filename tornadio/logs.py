@@ -148,8 +148,8 @@ def keys_of_request(status: int, network: str) -> tuple[Hashable, Hashable]:
 
     :param network: the client's, see :func:`tornadio.net.addresses.network_of`.
     """
-    # A client's 401s must not suppress the reason for its 403, nor a flood of 404s the lines of server errors.
-    return ("request", status, network), ("request", status >= 500)
+    # A client's 401s must not suppress the reason for its 403, nor a scanner's 404s from many addresses.
+    return ("request", status, network), ("request", status)
 
 
 def _key_of(record: logging.LogRecord) -> Hashable:

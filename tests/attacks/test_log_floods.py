@@ -412,8 +412,19 @@ async def test_what_many_forged_addresses_are_refused_makes_a_hundred_lines(serv
     await assert_that_others_are_heard(served, log, session_id)
     with later(log_limit):
         log.clear()
-        assert (await served.request("GET", "/nowhere")).status == 404
+        assert (await served.post("0123456789", "again")).status == 401
     assert refusals(log)[0].endswith(" (1900 more of all clients were left out)")
+
+
+async def test_what_scanners_are_refused_does_not_hide_why_a_page_is(serve, log):
+    served = serve(server={"xheaders": True})
+    wire = await served.connect()
+    for number in range(2 * logs.MAX_TOTAL_LINES):
+        await wire.send_request("GET", "/wp-login.php", {"X-Real-Ip": f"192.0.2.{number}"})
+        assert (await wire.read_response()).status == 404
+    log.clear()
+    assert (await served.request("GET", "/socket.io/xhr-polling//1", {"Origin": "http://evil.com"})).status == 403
+    assert "(origin 'http://evil.com')" in refusals(log)[0]
 
 
 async def test_what_many_real_addresses_are_refused_makes_a_hundred_lines(serve, log):
