@@ -142,6 +142,12 @@ async def test_every_setting_but_the_two_for_many_processes_is_read(serve, caplo
     assert warnings_of(caplog) == [told("socket.io", *wanted)]
 
 
+async def test_the_log_names_what_the_application_has_and_not_what_grows_with_it(serve, caplog):
+    served = serve(application={"max_message_size": 16 << 20})
+    assert settings_of(served.router).max_payload_size > 16 << 20
+    assert warnings_of(caplog) == [told("socket.io", "max_message_size")]
+
+
 async def test_limits_and_timeouts_take_effect(serve, clock):
     served = serve(application={"max_message_size": 20, "xhr_polling_timeout": 3, "max_sessions": 1})
     session_id, _ = await served.open()

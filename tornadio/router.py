@@ -141,12 +141,12 @@ class Router:
             origins, hosts = _make_rules(settings)
         except SettingsError as error:
             raise of_application(error) from None
-        names = [name for name in DEFAULT_SETTINGS if getattr(settings, name) != getattr(endpoint.settings, name)]
+        changed = [name for name in DEFAULT_SETTINGS if getattr(settings, name) != getattr(endpoint.settings, name)]
         logger.warning(
             "%s: tornado.web.Application has settings of this router, which count: %s. They belong into the second "
             "argument of get_router",
             endpoint.resource,
-            ", ".join(names),
+            ", ".join(name for name in changed if name in application_settings),
         )
         endpoint.settings = self._sessions.settings = settings
         endpoint.origins, endpoint.hosts = origins, hosts

@@ -128,10 +128,21 @@ class CountsItsObjects(WithoutArguments):
         return super().__new__(cls)
 
 
-class Compiled(SocketConnection):
+class Compiled(WithoutArguments):
     """As a compiled class may be: nothing is known of its arguments."""
 
     __signature__ = "none"
+
+
+class NotImported:
+    """From Python 3.14 on a signature evaluates annotations, some of which only type checkers can."""
+
+    def __get__(self, instance: object, owner: type) -> str:
+        raise NameError("name 'Database' is not defined")
+
+
+class AnnotatedForCheckers(WithoutArguments):
+    __signature__ = NotImported()
 
 
 class MadeByNew(SocketConnection):
@@ -173,7 +184,8 @@ def make(connection_class: type[SocketConnection]) -> SocketConnection:
         (PassesOn, [()]),
         (PassesOnToDefaults, [(1, 2, 3)]),
         (CountsItsObjects, [()]),
-        (Compiled, []),
+        (Compiled, [()]),
+        (AnnotatedForCheckers, [()]),
     ],
 )
 async def test_a_class_that_needs_no_arguments_gets_none(connection_class, got):

@@ -15,9 +15,9 @@ _MAX_URL: Final = 200  # characters written
 def log_request(handler: Any) -> None:
     """Write a request's line to ``tornado.access``, in Tornado's format: a value for the setting ``log_function``.
 
-    URLs are cut to 200 characters, and session ids to 8. Of responses with a status from 400 on, for each status 10 lines
-    a minute are written for a client (an address, of IPv6 a ``/64``), and 100 for all clients. A request that a router
-    has refused has its line, with the reason, in the router's log, under the same limits, and none here.
+    URLs are cut to 200 characters, and session ids to 8. Of each status from 400 on, 10 lines a minute are written for
+    a client (an address, of IPv6 a ``/64``), and 100 for all clients. A request that a router has refused has its line,
+    with the reason, in the router's log, under the same limits, and none here.
 
     :param handler: a ``tornado.web.RequestHandler``, or an object with its ``get_status()`` and ``request``.
     """

@@ -33,7 +33,9 @@ def connection_factory(
     try:
         signature = inspect.signature(connection_class)
         parameters = _decisive_parameters(connection_class, signature)
-    except (TypeError, ValueError):  # compiled, by Cython perhaps, without a signature
+    except (TypeError, ValueError, NameError):
+        # Compiled, by Cython perhaps, without a signature; or, from Python 3.14 on, annotated by names that only type
+        # checkers import.
         return connection_class
     if _is_of_0_0_5(parameters):
         if _binds(signature, None, None, None):
