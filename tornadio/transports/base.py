@@ -56,7 +56,8 @@ class TransportHandler(PostHandler):
         declared = headers.get("Content-Length", "")
         # int() of thousands of digits raises; 20 of them are above any limit. Other values than digits HTTP rejects.
         size = int(declared[:20]) if declared.isdecimal() else 0
-        if size > self.max_body_size:
+        # A body that is no larger than a payload never is too large: then the limit need not be computed.
+        if size > self.endpoint.settings.max_payload_size and size > self.max_body_size:
             self.reject_and_linger(self._refusal or self.too_large_error())
             return None
         if self._refusal is None and self.exchange.method == "POST":
