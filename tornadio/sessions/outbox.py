@@ -131,8 +131,7 @@ class Outbox:
             batch.append(tail.popleft())
         # Until here there was a head, so that a signal handler that sends meanwhile puts its payload behind the others.
         self.head = tail.popleft() if tail else None
-        if not tail:
-            self._tail = None
+        self._tail = tail or None
         self._in_flight = _joined(batch)
         return self._in_flight
 
