@@ -225,19 +225,20 @@ REPEATED: dict[str, Callable[[int], str]] = {
 
 def cost(payload: str) -> float:
     gc.collect()
-    gc.freeze()  # what other tests have left in memory: the collector would look at it again and again
+    gc.disable()  # it looks at what other tests have left in memory, too, as often as it likes
     try:
         before = time.process_time()
         with contextlib.suppress(proto.ProtocolError):
             proto.decode(payload)
         return time.process_time() - before
     finally:
-        gc.unfreeze()
+        gc.enable()
 
 
 @pytest.mark.parametrize("kind", REPEATED)
 def test_its_cost_is_in_proportion_to_its_bytes(unlimited_digits, kind):
-    short, long = (cost(REPEATED[kind](number)) for number in (MILLION // GROWTH, MILLION))
+    payloads = [REPEATED[kind](number) for number in (MILLION // GROWTH, MILLION)]
+    short, long = (min(cost(payload), cost(payload)) for payload in payloads)  # the machine may be busy
     assert long < MAX_COST * max(short, 0.01)
 
 
