@@ -319,7 +319,9 @@ def server_of(router: tornadio.Router, loop: AsyncIOLoop | None = None) -> torna
     return tornadio.SocketServer(app, io_loop=loop, auto_start=False)
 
 
-def test_a_router_lives_on_a_loop_in_a_thread_of_its_own_while_the_main_thread_sends():
+@contextlib.contextmanager
+def in_a_thread_of_its_own() -> Iterator[tuple[tornadio.Router, list[Any]]]:
+    """A router with one client, on a loop in another thread; in the end, what the client was sent before "last"."""
     Recorder.opened.clear()
     router = tornadio.get_router(Recorder)
     connected = threading.Event()
@@ -334,10 +336,15 @@ def test_a_router_lives_on_a_loop_in_a_thread_of_its_own_while_the_main_thread_s
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     assert connected.wait(SECONDS)
-    for number in range(MANY):
-        Recorder.opened[0].send(number)
-    router.broadcast("last")
+    yield router, heard
     thread.join(SECONDS)
+
+
+def test_a_router_lives_on_a_loop_in_a_thread_of_its_own_while_the_main_thread_sends():
+    with in_a_thread_of_its_own() as (router, heard):
+        for number in range(MANY):
+            Recorder.opened[0].send(number)
+        router.broadcast("last")
     assert heard == [*range(MANY)]
 
 
@@ -524,7 +531,7 @@ class ToClients(logging.Handler):
 
 
 async def test_a_logging_handler_may_send_while_threads_send_and_log(serve, switching):
-    """Each of the two has a lock, and waits for the other's."""
+    """A logging handler has a lock. A thread that sends must not wait for it with a lock of the library's held."""
     served = serve(settings={"max_send_buffer": BOUND})
     clients, [flooded, connection] = await several(served, 2)
     handler = ToClients(served.router)
@@ -616,34 +623,21 @@ async def test_what_a_call_logs_lets_no_later_call_overtake_it(serve):
 
 
 def test_a_signal_handler_may_send_in_the_middle_of_a_send():
-    """As a destructor may: both run between any two steps of a thread, also when that has the lock."""
-    Recorder.opened.clear()
-    router = tornadio.get_router(Recorder)
-    connected = threading.Event()
-    heard: list[Any] = []
-
-    async def main() -> None:
-        async with serving(router) as served:
-            client = await greeted(served)
-            connected.set()
-            heard.extend(await received(client))
+    """As a destructor may: both run between any two steps of a thread."""
 
     def on_signal(*args: object) -> None:
         Recorder.opened[0].send("signal")
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    assert connected.wait(SECONDS)
-    before = signal.signal(signal.SIGALRM, on_signal)
-    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
-    try:
-        for number in range(10 * MANY):
-            Recorder.opened[0].send(number)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    Recorder.opened[0].send("last")
-    thread.join(SECONDS)
+    with in_a_thread_of_its_own() as (_, heard):
+        before = signal.signal(signal.SIGALRM, on_signal)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        try:
+            for number in range(10 * MANY):
+                Recorder.opened[0].send(number)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        Recorder.opened[0].send("last")
     assert "signal" in heard
     assert [message for message in heard if message != "signal"] == [*range(10 * MANY)]
 
