@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from tests.support import PROCESSOR_SECONDS, brief
 from tests.texts import PROTOCOL_TEXTS, TEXTS, frame, json_frame
 from tornadio import proto
-from tornadio.errors import CallerError, EncodeError, PeerError, ProtocolError, TooLargeError
+from tornadio.closecodes import MAX_REASON_SIZE
+from tornadio.errors import CallerError, EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
+from tornadio.proto import Heartbeat, JSONMessage, TextMessage
 
 
 class Colour(str, enum.Enum):  # noqa: UP042  # a StrEnum has its value as its name, too
@@ -156,6 +159,7 @@ def test_what_cannot_be_sent_is_the_callers_error(message, reason):
     assert isinstance(caught.value, CallerError)
 
 
+@pytest.mark.bulk
 def test_json_deeper_than_the_stack_is_the_callers_error():
     with pytest.raises(EncodeError, match="tuple as JSON"):
         proto.encode(nested(1_000_000, "a"))
@@ -171,9 +175,51 @@ def test_no_depth_of_nesting_is_an_error_of_another_kind():
         assert frames == json_frame("[" * depth + '"NaN"' + "]" * depth)
 
 
-def test_a_heartbeat_is_a_frame_with_its_number():
-    assert proto.encode_heartbeat(7) == "~m~4~m~~h~7"
-    assert proto.encode_heartbeat(12) == "~m~5~m~~h~12"
+@pytest.mark.parametrize(
+    ("message", "frames"),
+    [
+        ({"a": "b"}, '~m~10~m~{"a": "b"}'),
+        ({"é": "😀"}, '~m~26~m~{"\\u00e9": "\\ud83d\\ude00"}'),
+        ((1, "a"), '~m~8~m~[1, "a"]'),
+        (3, "~m~1~m~3"),
+        (True, "~m~4~m~true"),
+        (Decimal("1.10"), "~m~4~m~1.10"),
+        (["a", {"b": 1}, [None, (2,)]], '~m~1~m~a~m~8~m~{"b": 1}~m~3~m~[2]'),
+        # Texts are the same in both formats: without the mark these would arrive as JSON and as a heartbeat.
+        ("~h~1", '~m~9~m~~j~"~h~1"'),
+        (b"~j~{", '~m~9~m~~j~"~j~{"'),
+        ("é😀{", "~m~4~m~é😀{"),
+        (None, ""),
+    ],
+)
+def test_json_can_be_sent_plain(message, frames):
+    assert proto.encode(message, "plain") == frames
+
+
+def test_plain_json_that_cannot_be_sent_is_the_callers_error():
+    with pytest.raises(EncodeError, match="dict as JSON"):
+        proto.encode({"a": float("nan")}, json="plain")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda bare: proto.encode((), bare),
+        lambda bare: proto.decode("", bare),
+        lambda bare: proto.iter_decode("", json=bare),
+        lambda bare: proto.parse("", bare),
+    ],
+    ids=["encode", "decode", "iter_decode", "parse"],
+)
+def test_a_format_that_is_none_is_an_error_that_names_those_that_are(call):
+    with pytest.raises(SettingsError, match="json must be 'marked' or 'plain', not 'bare'"):
+        call("bare")
+
+
+@pytest.mark.parametrize("number", [7, "7", "007", "é😀"])
+def test_a_heartbeat_is_a_frame_with_its_number(number):
+    assert proto.encode_heartbeat(number) == frame(f"~h~{number}")
+    assert list(proto.parse(proto.encode_heartbeat(number))) == [Heartbeat(str(number))]
 
 
 # -- Frames to messages ------------------------------------------------------------------------------------------------
@@ -257,9 +303,11 @@ def test_the_pair_of_a_heartbeat_says_so():
         ("~m~3~m~abcd", "expected ~m~LENGTH~m~ at 10, found 'd'"),
         ("~m~3~m~abc ~m~1~m~a", "expected ~m~LENGTH~m~ at 10"),
         ("~m~2~m~😀oops", "expected ~m~LENGTH~m~ at 9, found 'oops'"),
-        ("~m~1~m~😀", "frame at 7 is cut in the middle of a character"),
+        ("~m~1~m~😀oops", "frame at 7 is cut in the middle of a character"),
         ("~m~3~m~😀", "frame at 7 says 3 UTF-16 code units, only 2 follow"),
-        ("~m~10~m~é中😀", "frame at 8 says 10 UTF-16 code units, only 4 follow"),  # a length in bytes
+        ("~m~10~m~é中😀", "frame at 8 says 10 UTF-16 code units, only 4 follow"),
+        ("~m~8~m~é中😀", "frame at 7 says 8 UTF-16 code units, only 4 follow"),  # 8 bytes are half of a character
+        ("~m~1~m~éoops~m~1~m~a", "expected ~m~LENGTH~m~ at 8, found 'oops~m~1~m~a'"),
         ("~m~1~m~a~m~2~m~b", "frame at 15 says 2 UTF-16 code units, only 1 follow"),
     ],
     ids=brief,
@@ -269,6 +317,50 @@ def test_broken_frames_are_the_peers_error(payload, reason):
         proto.decode(payload)
     assert isinstance(caught.value, PeerError)
     assert (caught.value.http_status, caught.value.close_code) == (400, 1007)
+
+
+BYTES, CHARACTERS = "counts UTF-8 bytes; it must", "counts characters; it must"
+
+
+@pytest.mark.parametrize(
+    ("payload", "before", "reason"),
+    [
+        # The text seems to go on behind the payload's end, ...
+        ("~m~9~m~é中😀", [], f"frame at 7: LENGTH 9 {BYTES}"),
+        ("~m~1~m~a~m~2~m~é", ["a"], f"frame at 15: LENGTH 2 {BYTES}"),
+        # ... or ends in the middle of a character, of its own or of another frame, ...
+        ("~m~2~m~a😀", [], f"frame at 7: LENGTH 2 {CHARACTERS}"),
+        ("~m~2~m~😀~m~3~m~b😀c", ["😀"], f"frame at 16: LENGTH 3 {CHARACTERS}"),
+        ("~m~16~m~" + "é" * 8 + "~m~2~m~😀", [], f"frame at 8: LENGTH 16 {BYTES}"),
+        # ... or where no frame begins, and then it is not what was sent.
+        ("~m~2~m~é~m~1~m~a", [], f"frame at 7: LENGTH 2 {BYTES}"),
+        ("~m~1~m~a~m~2~m~é~m~1~m~a", ["a"], f"frame at 15: LENGTH 2 {BYTES}"),
+        ("~m~2~m~é~m~1~m~😀", [], f"frame at 7: LENGTH 2 {BYTES}"),
+        ("~m~2~m~😀a~m~1~m~a", [], f"frame at 7: LENGTH 2 {CHARACTERS}"),
+        ("~m~2~m~😀~m~5~m~é😀abc", ["😀"], f"frame at 16: LENGTH 5 {CHARACTERS}"),
+        # Nothing tells that it was something else than what it should be.
+        ("~m~7~m~ééé~m~😀x~m~1~m~a", [], "frame at 7 is cut in the middle of a character: wrong length?"),
+        ("~m~1~m~éa", ["é"], "expected ~m~LENGTH~m~ at 8, found 'a'"),
+        ("~m~2~m~😀oops", ["😀"], "expected ~m~LENGTH~m~ at 9, found 'oops'"),
+    ],
+)
+def test_a_length_that_counts_bytes_or_characters_is_called_that(payload, before, reason):
+    messages, error = until_error(proto.iter_decode(payload))
+    assert messages == before
+    assert str(error).startswith(reason)
+    assert len(str(error).encode()) <= MAX_REASON_SIZE  # a close frame carries all of it
+
+
+@given(st.lists(st.text(st.sampled_from("aé中😀"), max_size=3)), st.sampled_from(["bytes", "characters"]))
+def test_no_text_that_was_cut_by_a_wrong_length_arrives(texts, counted):
+    def count(text: str) -> int:
+        return len(text.encode() if counted == "bytes" else text)
+
+    wrong = next((number for number, text in enumerate(texts) if frame(text) != f"~m~{count(text)}~m~{text}"), None)
+    payload = "".join(f"~m~{count(text)}~m~{text}" for text in texts)
+    messages, error = until_error(proto.iter_decode(payload))
+    assert messages == texts[:wrong]
+    assert (error is not None and (BYTES if counted == "bytes" else CHARACTERS) in str(error)) == (wrong is not None)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +469,57 @@ def test_an_escaped_backslash_before_a_surrogate_number_is_text():
     assert proto.decode(json_frame(r'"\\ud800"')) == [("~m~", r"\ud800")]
 
 
-def until_error(frames: Iterator[tuple[str, Any]]) -> tuple[list[Any], ProtocolError | None]:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": "b"}', {"a": "b"}),
+        ("[]", []),
+        (' \t\r\n[1, "é😀"]\n ', [1, "é😀"]),
+        (r'{"a": "cut \ud83d"}', {"a": "cut \ufffd"}),
+        ("~j~3", 3),
+        ('~j~{"a": 1}', {"a": 1}),
+        # JSON that is neither an object nor an array is text, as is what only begins as one of these.
+        *(
+            (text, text)
+            for text in ["3", "true", "null", '"a"', "", " ", "{", "{a: 1}", "[1] 2", "[Ann] hello", "[1e999]"]
+        ),
+        *((text, text) for text in ["\ufeff{}", "\xa0{}", "\f[]", "[" * 100_000, "hello {}"]),
+    ],
+    ids=brief,
+)
+def test_a_plain_text_that_is_an_object_or_an_array_is_one(text, message):
+    assert proto.decode(frame(text), json="plain") == [("~m~", message)]
+    assert proto.decode(frame("é") + frame(text), json="plain") == [("~m~", "é"), ("~m~", message)]
+    marked = message if text.startswith("~j~") else text
+    assert proto.decode(frame(text)) == [("~m~", marked)]
+
+
+def test_what_is_marked_as_json_and_is_none_is_an_error_in_the_plain_format_too():
+    with pytest.raises(proto.ProtocolError, match="frame 2: bad JSON"):
+        proto.decode(frame("a") + json_frame("{"), json="plain")
+
+
+def test_parsing_tells_texts_json_and_heartbeats_apart():
+    payload = frame("a") + json_frame('"a"') + frame("~h~12") + json_frame("[1]") + frame("[1]")
+    marked = [TextMessage("a"), JSONMessage("a"), Heartbeat("12"), JSONMessage([1]), TextMessage("[1]")]
+    assert list(proto.parse(payload)) == marked
+    assert list(proto.parse(payload, "plain")) == [*marked[:-1], JSONMessage([1])]
+    assert list(map(type, proto.parse(payload))) == list(map(type, marked))  # which as tuples may be equal
+
+
+@pytest.mark.parametrize("read", [proto.iter_decode, lambda data: proto.parse(data)])
+def test_bytes_that_are_no_utf8_are_the_peers_error(read):
+    with pytest.raises(proto.ProtocolError, match="the payload is not UTF-8: invalid start byte at byte 7"):
+        list(read(b"~m~1~m~\xff"))
+
+
+@pytest.mark.parametrize("data", [None, 3, ["~m~1~m~a"]])
+def test_a_payload_that_is_neither_text_nor_bytes_is_a_type_error(data):
+    with pytest.raises(TypeError, match=f"a payload is str or bytes, not {type(data).__name__}"):
+        proto.parse(data)
+
+
+def until_error(frames: Iterator[tuple[Any, Any]]) -> tuple[list[Any], ProtocolError | None]:
     """The messages before an error, and the error."""
     messages = []
     try:
@@ -478,6 +620,42 @@ def test_a_text_that_a_page_has_cut_arrives_as_it_would_without_json(text):
     assert proto.decode(json_frame(escaped)) == [("~m~", as_a_browser_sends_it(text))]
 
 
+@given(st.lists(JSON_VALUES.map(lambda value: {"a": value}) | JSON_VALUES.map(lambda value: (value,))))
+def test_plain_json_makes_the_round_trip(values):
+    payload = proto.encode(values, "plain")
+    expected = [("~m~", [*value] if isinstance(value, tuple) else value) for value in values]
+    assert proto.decode(payload, "plain") == expected
+    # A reader of the other format gets the text of each.
+    assert [simplejson.loads(text) for _, text in proto.decode(payload)] == [value for _, value in expected]
+
+
+@given(st.lists(TEXTS | st.text(st.sampled_from('[]{}":, 01a\n'))))
+def test_texts_are_the_same_in_both_formats(texts):
+    payload = proto.encode(texts, "plain")
+    assert payload == proto.encode(texts)
+    arriving = [as_a_browser_sends_it(text) for text in texts]
+    messages = [message for _, message in proto.decode(payload, "plain")]
+    assert messages == [simplejson.loads(text) if is_object_or_array(text) else text for text in arriving]
+
+
+def is_object_or_array(text: str) -> bool:
+    """Whether a text is a JSON object or array, by another reader of JSON."""
+    try:
+        return type(json.loads(text)) in (dict, list)
+    except (ValueError, RecursionError):
+        return False
+
+
+@given(PROTOCOL_TEXTS | st.lists(PROTOCOL_TEXTS.map(frame)).map("".join), st.sampled_from(["marked", "plain"]))
+def test_bytes_and_text_are_read_alike_and_parsed_as_they_are_decoded(payload, json_format):
+    payload = as_a_browser_sends_it(payload)
+    messages, error = until_error(proto.iter_decode(payload, json=json_format))
+    again, same_error = until_error(proto.iter_decode(payload.encode(), json=json_format))
+    assert (again, str(same_error)) == (messages, str(error))
+    parsed, parse_error = until_error((type(one), one[0]) for one in proto.parse(payload.encode(), json_format))
+    assert (parsed, str(parse_error)) == (messages, str(error))
+
+
 @given(PROTOCOL_TEXTS)
 def test_a_payload_is_frames_or_a_protocol_error(payload):
     try:
@@ -527,4 +705,21 @@ def test_a_megabyte_costs_little(texts):
     before = time.process_time()
     assert len(proto.decode(payload)) == len(texts)
     proto.encode(texts)
+    assert time.process_time() - before < PROCESSOR_SECONDS
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        f"~m~{1 << 20}~m~" + "é" * (1 << 19),
+        f"~m~{1 << 18}~m~" + "😀" * (1 << 18),
+        frame("é") * 150_000 + "~m~2~m~é" + frame("é") * 150_000,
+        frame("😀") * 150_000 + "~m~1~m~😀" + frame("😀") * 150_000,
+    ],
+    ids=["text in bytes", "text in characters", "frames in bytes", "frames in characters"],
+)
+def test_to_tell_how_a_megabyte_was_counted_costs_little(payload):
+    before = time.process_time()
+    _, error = until_error(proto.iter_decode(payload))
+    assert " counts " in str(error)
     assert time.process_time() - before < PROCESSOR_SECONDS

@@ -19,10 +19,13 @@ from tests.internals import held_by
 from tests.support import fed
 from tornadio import proto
 from tornadio.errors import EncodeError, PeerError, ProtocolError, SettingsError, TooLargeError
+from tornadio.framing import split_frames
+from tornadio.settings import Compression
 from tornadio.transports import bodies, forms
 from tornadio.web.fastparse import SimpleRequest, parse_simple_request
 from tornadio.web.origins import Origin, OriginRule, host_of, parse_origin
 from tornadio.websocket import hixie, rfc6455
+from tornadio.websocket.deflate import accept_offer, check_response
 
 Framer = rfc6455.Framer | hixie.Framer
 Outcome = tuple[list[Any], str | None]
@@ -93,11 +96,16 @@ def check_frames(data: bytes) -> None:
     """A payload is frames or an error behind the good ones; what it holds makes the round trip."""
     payload = text_of(data)
     messages, error = outcome(proto.iter_decode(payload))
-    texts, _ = outcome(proto.split_frames(payload))
+    texts, _ = outcome(split_frames(payload))
     assert len(messages) <= len(texts)
     if error is None:
         assert proto.decode(payload) == messages
         assert len(messages) == len(texts)
+    assert outcome(frame[0] for frame in proto.parse(payload)) == ([message for _, message in messages], error)
+    plain, plain_error = outcome(proto.iter_decode(payload, json="plain"))
+    assert plain_error == error
+    for (_, message), (_, other) in zip(messages, plain, strict=True):
+        assert message == other or isinstance(other, dict | list)
     for text in texts:
         assert proto.decode(proto.encode(text)) == [(proto.FRAME, arriving(text))]
     for kind, message in messages:
@@ -258,6 +266,28 @@ def check_hixie(data: bytes) -> None:
     check_framer(hixie.Framer, data)
 
 
+def check_compressed(data: bytes) -> None:
+    """The same with permessage-deflate. The first byte chooses whether both sides keep their contexts."""
+    compression = Compression(threshold=0, context_takeover=data[:1] > b"\x7f")
+
+    def framer(max_payload_size: int) -> rfc6455.Framer:
+        accepted = accept_offer("permessage-deflate", compression)
+        assert accepted is not None
+        return rfc6455.Framer(max_payload_size, accepted[0])
+
+    check_framer(framer, data[1:])
+
+
+def check_offers(data: bytes) -> None:
+    """What is accepted of a header is something that a client takes that has offered it. The first byte is a flag."""
+    compression = Compression(context_takeover=data[:1] > b"\x7f")
+    accepted = accept_offer(data[1:].decode("latin-1"), compression)
+    if accepted is not None:
+        deflate, response = accepted
+        assert check_response(response, Compression(context_takeover=True)) is not None
+        assert deflate.compressor.compress(b"x" * 5000) is not None
+
+
 def check_closing(data: bytes) -> None:
     """Whatever the reason, a close frame is one that a peer takes: whole, short, and text."""
     framer = rfc6455.Framer(LIMIT)
@@ -364,4 +394,6 @@ TARGETS: Final[tuple[Callable[[bytes], None], ...]] = (
     check_keys,
     check_origins,
     check_plain,
+    check_compressed,
+    check_offers,
 )

@@ -14,7 +14,8 @@ from tests.clients import MASK, frame, header
 from tests.support import PROCESSOR_SECONDS, brief, fed
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.websocket import rfc6455
-from tornadio.websocket.rfc6455 import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Framer
+from tornadio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from tornadio.websocket.rfc6455 import Framer
 
 LIMIT = 1 << 20
 
@@ -279,12 +280,12 @@ def test_what_was_on_its_way_when_we_closed_still_arrives():
     ],
 )
 def test_our_frames_are_unmasked_and_have_the_shortest_length(length, head):
-    assert Framer.encode("a" * length) == bytes.fromhex(head) + b"a" * length
+    assert Framer(LIMIT).encode("a" * length) == bytes.fromhex(head) + b"a" * length
 
 
 def test_text_goes_out_as_utf8_and_bytes_as_binary():
-    assert Framer.encode("é中😀") == b"\x81\x09" + "é中😀".encode()
-    assert Framer.encode(b"\xff") == b"\x82\x01\xff"
+    assert Framer(LIMIT).encode("é中😀") == b"\x81\x09" + "é中😀".encode()
+    assert Framer(LIMIT).encode(b"\xff") == b"\x82\x01\xff"
 
 
 # -- What a peer may not do ------------------------------------------------------------------------------------------
@@ -471,6 +472,7 @@ def test_whatever_comes_the_framer_says_what_is_wrong(data, cuts):
     ids=["tiny messages", "tiny fragments", "empty fragments", "pings", "one message"],
 )
 @pytest.mark.parametrize("size", [1 << 24, 7])
+@pytest.mark.bulk
 def test_a_megabyte_costs_little(data, size):
     framer = Framer(LIMIT)
     before = time.process_time()
@@ -480,6 +482,7 @@ def test_a_megabyte_costs_little(data, size):
     assert framer.error is None
 
 
+@pytest.mark.bulk
 def test_a_megabyte_may_come_byte_by_byte():
     framer = Framer(LIMIT)
     received = []
@@ -491,6 +494,7 @@ def test_a_megabyte_may_come_byte_by_byte():
 
 
 @pytest.mark.parametrize(("opcode", "part"), [(TEXT, "Ā"), (TEXT, "😀"), (BINARY, "xy")])
+@pytest.mark.bulk
 def test_tiny_fragments_take_no_more_memory_than_they_are_long(opcode, part):
     """As objects of their own they would take 88 bytes each."""
     framer = Framer(LIMIT)
@@ -523,6 +527,7 @@ def test_an_unfinished_text_takes_little_more_memory_than_it_is_long(text, size)
     assert framer.feed(b"!") == [data.decode() + "!"]
 
 
+@pytest.mark.bulk
 def test_empty_fragments_leave_nothing_behind():
     framer = Framer(LIMIT)
     framer.feed(frame(BINARY, b"", final=False))

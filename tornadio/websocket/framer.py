@@ -1,5 +1,6 @@
 """The interface of all framers."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from tornadio.closecodes import Cause
@@ -7,7 +8,7 @@ from tornadio.errors import ProtocolError, TooLargeError
 
 
 class Framer(Protocol):
-    """One server-side connection after its handshake: bytes in, messages and bytes out. It does no I/O.
+    """One side of a connection after its handshake: bytes in, messages and bytes out. It does no I/O.
 
     :ivar error: why the connection failed, once it has.
     :ivar closed: whether no message will come any more, by an error or by the peer's close frame.
@@ -15,6 +16,9 @@ class Framer(Protocol):
     :ivar has_more: whether :meth:`feed` has left frames for its next call, so that one peer's flood of frames does not
         hold up the others.
     :ivar has_data_to_send: whether :meth:`data_to_send` has something.
+    :ivar is_encoding_shared: whether :attr:`encode` is a pure function, the same object for all connections that are
+        sent the same frames.
+    :ivar encode: returns a frame that carries a message to the peer.
     """
 
     error: ProtocolError | None
@@ -22,6 +26,12 @@ class Framer(Protocol):
     peer_close: Cause | None
     has_more: bool
     has_data_to_send: bool
+
+    @property
+    def is_encoding_shared(self) -> bool: ...
+
+    @property
+    def encode(self) -> Callable[[str | bytes], bytes]: ...
 
     def feed(self, data: bytes) -> list[str | bytes]:
         """Parse bytes from the peer. While :attr:`has_more` is true, call again, with or without new bytes.
@@ -32,9 +42,6 @@ class Framer(Protocol):
 
     def data_to_send(self) -> bytes:
         """Return what the protocol has to send: pongs, the reply to a close frame; empty if there is nothing."""
-
-    def encode(self, message: str | bytes) -> bytes:
-        """Return a frame that carries ``message`` to the peer."""
 
     def close(self, code: int, reason: str) -> bytes:
         """Return the close frame, the last frame of this side; empty if it was sent before."""

@@ -65,6 +65,7 @@ class Framer:
     """
 
     has_data_to_send = False  # there is no ping in these drafts
+    is_encoding_shared = True
 
     def __init__(self, max_payload_size: int) -> None:
         self.error: ProtocolError | None = None

@@ -6,36 +6,41 @@ Sections are those of RFC 6455.
 
 import base64
 import binascii
-import codecs
+import functools
 import hashlib
-import sys
-from collections.abc import Mapping
-from typing import Final
+import secrets
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
 from tornadio.closecodes import CLOSE_CODES, MAX_REASON_SIZE, NO_STATUS, PRIVATE_CLOSE_CODES, Cause
 from tornadio.errors import ProtocolError
-from tornadio.websocket.framer import too_large
+from tornadio.settings import Compression
+from tornadio.websocket.deflate import Compressor, Deflate, TakeoverCompressor, check_response, make_offer
+from tornadio.websocket.fragments import CompressedMessage, FragmentedMessage
+from tornadio.websocket.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    RSV1,
+    TEXT,
+    FrameHeader,
+    build_frame,
+    build_masked_frame,
+)
 from tornadio.websocket.masking import mask
 
 VERSIONS: Final = ("13", "8", "7")  # as a response 426 lists them (section 4.4)
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-_MAX_CONTROL: Final = 125  # bytes of a control frame's payload (section 5.5)
-# Of a fragmented text, pieces of at least so many characters are kept as ``str``, if that takes at most so many bytes
-# of memory for each byte received.
-_MIN_TEXT_PIECE: Final = 4096
-_MAX_GROWTH: Final = 1.5
 # Frames that one call of feed parses, or twice as many where kinds are mixed: below a millisecond.
 _MAX_FRAMES_PER_FEED: Final = 256
 _FRAMES: Final = range(_MAX_FRAMES_PER_FEED)
 _MAX_PONGS: Final = 4096  # bytes of pongs that are kept while the socket accepts none
 
-CONTINUATION: Final = 0x0
-TEXT: Final = 0x1
-BINARY: Final = 0x2
-CLOSE: Final = 0x8
-PING: Final = 0x9
-PONG: Final = 0xA
+
+# -- Handshake ---------------------------------------------------------------------------------------------------------
 
 
 def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -50,32 +55,73 @@ def handshake_headers(headers: Mapping[str, str]) -> dict[str, str]:
         nonce = b""
     if len(nonce) != 16:
         raise ProtocolError("Sec-WebSocket-Key must be 16 bytes in base64")
-    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
-    return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": _accept(key)}
 
 
-def _frame(opcode: int, payload: bytes) -> bytes:
-    # 0x80: the first and last fragment. A server doesn't mask (section 5.1).
-    length = len(payload)
-    if length < 126:
-        return bytes((0x80 | opcode, length)) + payload
-    if length < 1 << 16:
-        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
-    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+def _accept(key: str) -> str:
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
 
 
-class Framer:
-    """The :class:`tornadio.websocket.framer.Framer` of RFC 6455 and of the versions 7 and 8.
+def new_key() -> str:
+    """Return a ``Sec-WebSocket-Key`` for one handshake of a client (section 4.1)."""
+    return base64.b64encode(secrets.token_bytes(16)).decode()
 
-    :param max_payload_size: bytes of one WebSocket message, in however many fragments; a larger one fails the
-        connection as soon as a frame's header shows it.
+
+def client_request_headers(key: str, compression: Compression | None = None) -> dict[str, str]:
+    """Return the headers that make a client's GET a request for a WebSocket (section 4.1).
+
+    :param key: of :func:`new_key`.
+    :param compression: what permessage-deflate is offered with; ``None``: it is not.
     """
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13",
+    }
+    if compression is not None:
+        headers["Sec-WebSocket-Extensions"] = make_offer(compression)
+    return headers
+
+
+def check_client_response(
+    headers: Mapping[str, str], key: str, compression: Compression | None = None
+) -> Deflate | None:
+    """Check the headers of the 101 response to a client's request (section 4.1).
+
+    :param headers: by names whose case doesn't matter.
+    :param key: what the request had, as ``compression``.
+    :returns: what a :class:`ClientFramer` compresses and inflates with; ``None``: nothing.
+    :raises ProtocolError: the response is not one to that request; the message says in what.
+    """
+    upgrade = headers.get("Upgrade", "")
+    if upgrade.strip().lower() != "websocket":
+        raise ProtocolError(f'the response to a WebSocket handshake has no "Upgrade: websocket", but {upgrade!r}')
+    connection = headers.get("Connection", "")
+    if "upgrade" not in (token.strip().lower() for token in connection.split(",")):
+        raise ProtocolError(f'the response to a WebSocket handshake has no "Connection: Upgrade", but {connection!r}')
+    accept = headers.get("Sec-WebSocket-Accept", "").strip()
+    if accept != _accept(key):
+        raise ProtocolError(f"Sec-WebSocket-Accept is {accept!r}, not the one that belongs to the request's key")
+    subprotocol = headers.get("Sec-WebSocket-Protocol", "")
+    if subprotocol.strip():
+        raise ProtocolError(f"the server has chosen a WebSocket subprotocol that was not asked for: {subprotocol!r}")
+    return check_response(headers.get("Sec-WebSocket-Extensions", ""), compression)
+
+
+# -- Frames ------------------------------------------------------------------------------------------------------------
+
+
+class _BaseFramer:
+    """What both sides of a connection have in common: all but masking."""
 
     __slots__ = (
         "_buffer",
         "_close_reply",
         "_close_sent",
+        "_deflate",
         "_frame",
+        "_inflating",
         "_max_payload_size",
         "_message",
         "_pongs",
@@ -86,17 +132,21 @@ class Framer:
         "peer_close",
     )
 
-    def __init__(self, max_payload_size: int) -> None:
+    _is_peer_masking: ClassVar[bool]
+
+    def __init__(self, max_payload_size: int, deflate: Deflate | None = None) -> None:
         self.error: ProtocolError | None = None
         self.closed = False
         self.peer_close: Cause | None = None
         self.has_more = False
         self.has_data_to_send = False
         self._max_payload_size = max_payload_size
+        self._deflate = deflate
         self._buffer = b""
-        self._frame: _FrameHeader | None = None
-        self._message: _Message | None = None
-        self._pongs = bytearray()
+        self._frame: FrameHeader | None = None
+        self._message: FragmentedMessage | CompressedMessage | None = None
+        self._inflating: CompressedMessage | None = None  # a message that was received whole
+        self._pongs = b""
         self._close_reply: bytes | None = None
         self._close_sent = False
 
@@ -104,9 +154,9 @@ class Framer:
         messages: list[str | bytes] = []
         if self.closed:
             return messages
+        self.has_more = False
         if self._buffer:
             data = self._buffer + data
-            self.has_more = False
         try:
             self._buffer = data[self._parse(data, messages) :]
         except ProtocolError as error:
@@ -114,7 +164,7 @@ class Framer:
             self.closed = True
         if self.closed:
             self._buffer = b""
-            self._message = None
+            self._message = self._inflating = None
         return messages
 
     def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
@@ -123,7 +173,16 @@ class Framer:
         :returns: where the rest begins, which is kept: part of a header or control frame, or frames past the limit.
         """
         position, end, frames = 0, len(data), 0
-        while position < end and not self.closed:
+        while self._inflating is not None or (position < end and not self.closed):
+            if self._inflating is not None:
+                message, size = self._inflating.inflate()
+                if message is None:
+                    self.has_more = True
+                    break
+                self._inflating = None
+                messages.append(message)
+                frames += size >> 10  # against the limit: a KiB counts as a frame
+                continue
             if self._frame is None:
                 if self._message is None:
                     position = self._parse_unfragmented_text(data, position, messages)
@@ -133,7 +192,7 @@ class Framer:
                     self.has_more = True
                     break
                 frames += 1
-                self._frame = _FrameHeader.parse(data, position)
+                self._frame = FrameHeader.parse(data, position, self._is_peer_masking, self._deflate is not None)
                 if self._frame is None:
                     break
                 position += self._frame.size
@@ -149,12 +208,98 @@ class Framer:
                 self._frame = None
         return position
 
+    @staticmethod
+    def _build_frame(opcode: int, payload: bytes) -> bytes:
+        """Return a frame that is a whole message or a control frame."""
+        raise NotImplementedError
+
     def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
-        """Parse text messages of one frame each, below 64 KiB: nearly all that clients send. The checks of the general
+        """Parse text messages of one frame each, below 64 KiB: nearly all that peers send. The checks of the general
         case are left to it: anything else, or wrong, stops this loop.
 
         :returns: where it stopped.
         """
+        raise NotImplementedError
+
+    def _start_frame(self, frame: FrameHeader) -> None:
+        """Check a new frame's header against the message under way, if any (section 5.4), and count it towards it."""
+        if frame.opcode >= CLOSE:
+            return
+        if frame.opcode == CONTINUATION:
+            if self._message is None:
+                raise ProtocolError("a continuation frame continues nothing", close_code=1002)
+        else:
+            if self._message is not None:
+                raise ProtocolError("a new message began inside another", close_code=1002)
+            self._message = self._new_message(frame)
+        assert self._message is not None
+        self._message.start_fragment(frame.remaining)
+
+    def _new_message(self, frame: FrameHeader) -> FragmentedMessage | CompressedMessage:
+        if frame.compressed:
+            assert self._deflate is not None
+            return CompressedMessage(frame.opcode, self._max_payload_size, self._deflate.inflate)
+        return FragmentedMessage(frame.opcode, self._max_payload_size)
+
+    def _consume_frame(self, frame: FrameHeader, payload: bytes, messages: list[str | bytes]) -> None:
+        """Consume a control frame, or the next bytes of a data frame."""
+        if frame.opcode >= CLOSE:
+            self._consume_control(frame.opcode, payload)
+            return
+        message = self._message
+        assert message is not None
+        message.add(payload)
+        if not frame.final or frame.remaining:
+            return
+        self._message = None
+        if isinstance(message, CompressedMessage):
+            self._inflating = message
+        else:
+            messages.append(message.finish())
+
+    def _consume_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            if len(self._pongs) > _MAX_PONGS:
+                self._pongs = b""  # of a flood only the latest ping has to be answered (section 5.5.3)
+            self._pongs += self._build_frame(PONG, payload)
+            self.has_data_to_send = True
+        elif opcode == CLOSE:
+            self.peer_close = _parse_close(payload)
+            self._close_reply = self._build_frame(CLOSE, payload[:2])  # the code is echoed (section 5.5.1)
+            self.closed = self.has_data_to_send = True
+
+    def data_to_send(self) -> bytes:
+        self.has_data_to_send = False
+        outgoing = b"" if self._close_sent else self._pongs
+        self._pongs = b""
+        if self._close_reply is not None and not self._close_sent:
+            self._close_sent = True
+            outgoing += self._close_reply
+        return outgoing
+
+    def close(self, code: int, reason: str) -> bytes:
+        """Return the close frame; ``reason`` is cut to what fits a control frame (123 bytes)."""
+        if self._close_sent:
+            return b""
+        self._close_sent = True
+        text = reason.encode("utf-8")[:MAX_REASON_SIZE].decode("utf-8", "ignore").encode("utf-8")
+        return self._build_frame(CLOSE, code.to_bytes(2, "big") + text)
+
+
+class Framer(_BaseFramer):
+    """The :class:`tornadio.websocket.framer.Framer` of a server, of RFC 6455 and of the versions 7 and 8.
+
+    :param max_payload_size: bytes of one WebSocket message, in however many fragments; a larger one fails the
+        connection as soon as a frame's header shows it, or when it is inflated.
+    :param deflate: of :func:`tornadio.websocket.deflate.accept_offer`, if messages may be compressed.
+    """
+
+    __slots__ = ()
+
+    _is_peer_masking = True
+    _build_frame = staticmethod(build_frame)
+
+    def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
         end = len(data)
         for _ in _FRAMES:
             if end - position < 6 or data[position] != 0x80 | TEXT:
@@ -176,66 +321,83 @@ class Framer:
             position = stop
         return position
 
-    def _start_frame(self, frame: "_FrameHeader") -> None:
-        """Check a new frame's header against the message under way, if any (section 5.4), and count it towards it."""
-        if frame.opcode >= CLOSE:
-            return
-        if frame.opcode == CONTINUATION:
-            if self._message is None:
-                raise ProtocolError("a continuation frame continues nothing", close_code=1002)
-        else:
-            if self._message is not None:
-                raise ProtocolError("a new message began inside another", close_code=1002)
-            self._message = _Message(frame.opcode)
-        assert self._message is not None
-        self._message.size += frame.remaining
-        if self._message.size > self._max_payload_size:
-            raise too_large(self._max_payload_size)
+    @property
+    def is_encoding_shared(self) -> bool:
+        return self._deflate is None or isinstance(self._deflate.compressor, Compressor)
 
-    def _consume_frame(self, frame: "_FrameHeader", payload: bytes, messages: list[str | bytes]) -> None:
-        if frame.opcode >= CLOSE:
-            self._consume_control(frame.opcode, payload)
-            return
-        message = self._message
-        assert message is not None
-        message.add(payload)
-        if frame.final and not frame.remaining:
-            messages.append(message.finish())
-            self._message = None
+    @property
+    def encode(self) -> Callable[[str | bytes], bytes]:
+        """Return the function that returns a frame that carries a message: the same one for each framer for which
+        :attr:`is_encoding_shared` is true and that compresses in the same way.
+        """
+        if self._deflate is None:
+            return _encode
+        compressor = self._deflate.compressor
+        if isinstance(compressor, Compressor):
+            return _shared_encoder(compressor)
+        return functools.partial(_encode_compressed, build_frame, compressor)
 
-    def _consume_control(self, opcode: int, payload: bytes) -> None:
-        if opcode == PING:
-            if len(self._pongs) > _MAX_PONGS:
-                self._pongs.clear()  # of a flood only the latest ping has to be answered (section 5.5.3)
-            self._pongs += _frame(PONG, payload)
-            self.has_data_to_send = True
-        elif opcode == CLOSE:
-            self.peer_close = _parse_close(payload)
-            self._close_reply = _frame(CLOSE, payload[:2])  # the code is echoed (section 5.5.1)
-            self.closed = self.has_data_to_send = True
 
-    def data_to_send(self) -> bytes:
-        self.has_data_to_send = False
-        outgoing = b"" if self._close_sent else bytes(self._pongs)
-        self._pongs.clear()
-        if self._close_reply is not None and not self._close_sent:
-            self._close_sent = True
-            outgoing += self._close_reply
-        return outgoing
+def _encode(message: str | bytes) -> bytes:
+    if isinstance(message, str):
+        return build_frame(TEXT, message.encode("utf-8"))
+    return build_frame(BINARY, message)
 
-    @staticmethod
-    def encode(message: str | bytes) -> bytes:
+
+def _encode_compressed(
+    build: Callable[[int, bytes], bytes], compressor: Compressor | TakeoverCompressor, message: str | bytes
+) -> bytes:
+    opcode, payload = (TEXT, message.encode("utf-8")) if isinstance(message, str) else (BINARY, message)
+    compressed = compressor.compress(payload)
+    return build(opcode, payload) if compressed is None else build(RSV1 | opcode, compressed)
+
+
+@functools.cache
+def _shared_encoder(compressor: Compressor) -> Callable[[str | bytes], bytes]:
+    return functools.partial(_encode_compressed, build_frame, compressor)
+
+
+class ClientFramer(_BaseFramer):
+    """The :class:`tornadio.websocket.framer.Framer` of a client: masks what it sends, with a new key for each frame.
+
+    :param max_payload_size: as that of :class:`Framer`.
+    :param deflate: of :func:`check_client_response`, if messages may be compressed.
+    """
+
+    __slots__ = ()
+
+    _is_peer_masking = False
+    is_encoding_shared = False
+    _build_frame = staticmethod(build_masked_frame)
+
+    def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        end = len(data)
+        for _ in _FRAMES:
+            if end - position < 2 or data[position] != 0x80 | TEXT:
+                break
+            start, length = position + 2, data[position + 1]
+            if length >= 126:
+                if length > 126 or end - start < 2:  # also a masked frame
+                    break
+                start, length = start + 2, data[start] << 8 | data[start + 1]
+                if length < 126:
+                    break
+            stop = start + length
+            if stop > end or length > self._max_payload_size:
+                break
+            try:
+                messages.append(data[start:stop].decode("utf-8"))
+            except UnicodeDecodeError:
+                break
+            position = stop
+        return position
+
+    def encode(self, message: str | bytes) -> bytes:
+        if self._deflate is not None:
+            return _encode_compressed(build_masked_frame, self._deflate.compressor, message)
         if isinstance(message, str):
-            return _frame(TEXT, message.encode("utf-8"))
-        return _frame(BINARY, message)
-
-    def close(self, code: int, reason: str) -> bytes:
-        """Return the close frame; ``reason`` is cut to what fits a control frame (123 bytes)."""
-        if self._close_sent:
-            return b""
-        self._close_sent = True
-        text = reason.encode("utf-8")[:MAX_REASON_SIZE].decode("utf-8", "ignore").encode("utf-8")
-        return _frame(CLOSE, code.to_bytes(2, "big") + text)
+            return build_masked_frame(TEXT, message.encode("utf-8"))
+        return build_masked_frame(BINARY, message)
 
 
 def _parse_close(payload: bytes) -> Cause:
@@ -252,103 +414,3 @@ def _parse_close(payload: bytes) -> Cause:
         return Cause(code, payload[2:].decode("utf-8"))
     except UnicodeDecodeError:
         raise ProtocolError("a close reason that is not UTF-8") from None
-
-
-class _FrameHeader:
-    """A frame's header, and how much of its payload is still to come."""
-
-    __slots__ = ("_key", "final", "opcode", "remaining", "size")
-
-    def __init__(self, final: bool, opcode: int, length: int, key: bytes, size: int) -> None:
-        self.final = final
-        self.opcode = opcode
-        self.remaining = length
-        self.size = size
-        self._key = key
-
-    @classmethod
-    def parse(cls, buffer: bytes, position: int) -> "_FrameHeader | None":
-        """Parse the header at ``position``; ``None`` while it is incomplete (section 5.2).
-
-        :raises ProtocolError: as soon as its first bytes show that it is illegal.
-        """
-        if len(buffer) - position < 2:
-            return None
-        first, second = buffer[position], buffer[position + 1]
-        length, size = second & 0x7F, 6  # two bytes, and the masking key's four
-        _check_first_bytes(first, second)
-        if length >= 126:
-            extended = 2 if length == 126 else 8
-            size += extended
-            if len(buffer) - position < size:
-                return None
-            length = int.from_bytes(buffer[position + 2 : position + 2 + extended], "big")
-            # 63 bits: the most significant one of eight bytes must be 0 (section 5.2).
-            if length < 126 or (extended == 8 and not 1 << 16 <= length < 1 << 63):
-                raise ProtocolError("a frame length that is not written in its shortest form", close_code=1002)
-        if len(buffer) - position < size:
-            return None
-        key = buffer[position + size - 4 : position + size]
-        return cls(bool(first & 0x80), first & 0x0F, length, key, size)
-
-    def unmask(self, chunk: bytes) -> bytes:
-        """Unmask the next part of the payload."""
-        self.remaining -= len(chunk)
-        if not chunk:
-            return chunk
-        clear = mask(self._key, chunk)
-        shift = len(chunk) & 3  # the next part goes on in the middle of the key
-        self._key = self._key[shift:] + self._key[:shift]
-        return clear
-
-
-def _check_first_bytes(first: int, second: int) -> None:
-    opcode = first & 0x0F
-    if first & 0x70:
-        raise ProtocolError("a frame with reserved bits: no extension was agreed on", close_code=1002)
-    if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-        raise ProtocolError(f"a frame with the unknown opcode {opcode}", close_code=1002)
-    if not second & 0x80:
-        raise ProtocolError("a frame from a client must be masked", close_code=1002)
-    if opcode >= CLOSE and (not first & 0x80 or second & 0x7F > _MAX_CONTROL):
-        raise ProtocolError("a control frame must be whole and no longer than 125 bytes", close_code=1002)
-
-
-class _Message:
-    """A message whose last fragment was not received yet.
-
-    Text is decoded as it is received, so that bad UTF-8 fails at its first byte. Small fragments are joined, since each
-    ``str`` has some 50 bytes of its own; and text that takes far more memory as ``str`` than as UTF-8 is kept as UTF-8:
-    with one emoji among them, ASCII characters take four bytes each.
-    """
-
-    __slots__ = ("_bytes", "_decoder", "_pieces", "size")
-
-    def __init__(self, opcode: int) -> None:
-        self.size = 0
-        self._bytes = bytearray()  # behind the pieces
-        self._pieces: list[str | bytes] = []  # of a text
-        self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
-
-    def add(self, payload: bytes, final: bool = False) -> None:
-        if self._decoder is None:
-            self._bytes += payload
-            return
-        try:
-            text = self._decoder.decode(payload, final)
-        except UnicodeDecodeError:
-            raise ProtocolError("a text message that is not UTF-8") from None
-        if len(text) < _MIN_TEXT_PIECE or sys.getsizeof(text) > _MAX_GROWTH * len(payload):
-            self._bytes += text.encode("utf-8")
-            return
-        if self._bytes:
-            self._pieces.append(bytes(self._bytes))
-            self._bytes.clear()
-        self._pieces.append(text)
-
-    def finish(self) -> str | bytes:
-        if self._decoder is None:
-            return bytes(self._bytes)
-        self.add(b"", final=True)
-        texts = [piece if isinstance(piece, str) else piece.decode("utf-8") for piece in self._pieces]
-        return "".join([*texts, self._bytes.decode("utf-8")])
