@@ -1,4 +1,4 @@
-"""Compares TornadIO with other servers: the table, the chart and the figures. See README.rst; run.sh starts it."""
+"""Compares TornadIO with other servers and clients: tables, chart and figures. See README.rst; run.sh starts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chart, emitters, report
+from benchmarks import chart, compression, emitters, report
+from benchmarks.clients import rounds
 from benchmarks.contestants import BASELINE, MODES, SERVERS
 from benchmarks.measuring import HERE, GeneratorError, Options, Run, Track, compile_generator
 
@@ -44,6 +45,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=1.5, help="of each round")
     add("--emitters", action="store_true", help="measure instead how fast programs without a server send")
+    add("--clients", action="store_true", help="measure clients instead of servers")
+    add("--compression", action="store_true", help="measure broadcasts with permessage-deflate and without it")
     add("--server-core", type=int, default=0)
     add("--generator-core", type=int, default=1)
     add("--node", default="node")
@@ -91,10 +94,29 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Run], dict[str, str]]:
         return runs, track.failures
 
 
-def versions() -> str:
-    ours = [
-        f"{name} {importlib.metadata.version(name)}" for name in ("tornado", "websockets", "python-socketio", "picows")
-    ]
+def measure_clients(arguments: argparse.Namespace) -> int:
+    options = options_of(arguments, RESULTS)
+    results = rounds.measure(
+        options.server_core, options.generator_core, options.rounds, options.seconds, options.warmup
+    )
+    print(rounds.tables(results))
+    figures = {"versions": versions("tornado", "websockets", "websocket-client", "picows"), "runs": results}
+    write(RESULTS / "clients.json", json.dumps(figures, indent=1) + "\n")
+    wrong = rounds.wrong(results)
+    print(*wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def measure_compression(arguments: argparse.Namespace) -> int:
+    options = options_of(arguments, RESULTS)
+    receivers = 100 if arguments.quick else 1000
+    cores = options.server_core, options.generator_core
+    print(compression.measure(*cores, options.rounds, options.seconds, receivers))
+    return 0
+
+
+def versions(*packages: str) -> str:
+    ours = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     return ", ".join([f"Python {platform.python_version()}", *ours])
 
 
@@ -109,6 +131,10 @@ def main() -> int:
     if arguments.emitters:
         print(emitters.measure(arguments.server_core, arguments.generator_core))
         return 0
+    if arguments.clients:
+        return measure_clients(arguments)
+    if arguments.compression:
+        return measure_compression(arguments)
     try:
         runs, failures = measure(arguments)
     except GeneratorError as error:
@@ -118,15 +144,17 @@ def main() -> int:
     if any(MODES[row.mode].baseline == BASELINE for row in rows):
         print("Messages a second, as multiples of bare Tornado:", report.overview(rows), sep="\n\n", end="\n\n")
         print("The same by CPU time a message:", report.overview(rows, by_cpu=True), sep="\n\n", end="\n\n")
+    known_versions = versions("tornado", "websockets", "python-socketio", "picows")
     figures = {
-        "versions": versions(),
+        "versions": known_versions,
         "rows": [dataclasses.asdict(row) for row in rows],
         "runs": [dataclasses.asdict(run) for run in runs],
         "failures": failures,
     }
     write(arguments.json, json.dumps(figures, indent=1) + "\n")
     write(
-        arguments.chart, chart.chart(rows, f"One core each for server and clients; {versions()}; a logarithmic scale")
+        arguments.chart,
+        chart.chart(rows, f"One core each for server and clients; {known_versions}; a logarithmic scale"),
     )
     wrong = [f"{server}: {reason}" for server, reason in failures.items()]
     wrong += [f"{run.server}, {run.mode}: {run.bad}" for run in runs if run.bad]

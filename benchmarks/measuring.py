@@ -198,6 +198,23 @@ def wait_for(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def served(core: int, program: str, *arguments: str) -> Iterator[tuple[int, int]]:
+    """Port and process id of a server of servers/, which is given the port as `--port`."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "servers" / program), "--port", str(port), *arguments]
+    process = subprocess.Popen(
+        on_core(core, command), stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(HERE.parent)}
+    )
+    try:
+        if not wait_for(process, port):
+            raise RuntimeError(f"{program} did not start")
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody has, nor those behind it as a rule."""
     while True:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +17,14 @@ from typing import Any, Final
 import pytest
 
 import tornadio
-from benchmarks import chart, report
+from benchmarks import chart, compression, report
+from benchmarks.clients import framing, rounds
+from benchmarks.clients.contestants import CONTESTANTS
+from benchmarks.clients.load import MODES as CLIENT_MODES
+from benchmarks.clients.load import QUOTES, quote
 from benchmarks.contestants import BASELINE, MODES, SERVERS
 from benchmarks.measuring import HERE, Run, compile_generator
-from tests.appserver import AppServer
+from tests.appserver import REPOSITORY, AppServer
 from tests.clients import Client, open_client
 from tests.support import Elsewhere, Served, limit
 from tornadio.settings import PROTOCOLS
@@ -263,3 +269,119 @@ def test_the_chart_has_a_bar_for_each_server_longer_for_better():
     bars = [line for line in document.splitlines() if '<rect class="bar' in line]
     own, baseline = (float(line.split('width="')[1].split('"')[0]) for line in bars)
     assert own > baseline > 0
+
+
+# -- Clients -----------------------------------------------------------------------------------------------------------
+
+
+class Feed(tornadio.SocketConnection):
+    """What servers/feed_app.py does, by TornadIO, and no faster than it has to be."""
+
+    is_streaming = False
+
+    def on_message(self, message: Any) -> Any:
+        if message == "!quotes":
+            self.is_streaming = True
+            self.streaming = asyncio.create_task(self.stream())
+        elif message == "!stop":
+            self.is_streaming = False
+            self.send("!stopped")
+        elif message == "!heartbeats":
+            self.send("!1 sent, 1 answered")
+        else:
+            self.send(message)
+
+    async def stream(self) -> None:
+        number = 0
+        while self.is_streaming:
+            self.send(quote(number % QUOTES))
+            number += 1
+            await self.drain()
+            await asyncio.sleep(0)
+
+
+class Misordering(Feed):
+    def send(self, message: Any) -> None:
+        if isinstance(message, str) and message.startswith("0000000"):
+            message = message.replace("7", "8")
+        super().send(message)
+
+
+class Unanswered(Feed):
+    def send(self, message: Any) -> None:
+        super().send("!2 sent, 1 answered" if message == "!1 sent, 1 answered" else message)
+
+
+async def run_client(client: str, mode: str, port: int) -> tuple[int | None, str, str]:
+    """One client in one round: exit status, stdout, and the last line of stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.clients", client, mode, "--port", str(port), "--server", str(os.getpid())),
+        *("--seconds", "0.3", "--warmup", "0.1"),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with limit():
+        output, errors = await process.communicate()
+    return process.returncode, output.decode(), (errors.decode().strip().splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize("mode", CLIENT_MODES)
+@pytest.mark.parametrize("client", [name for name in CONTESTANTS if not name.endswith("-again")])
+async def test_a_client_finds_nothing_wrong(serve, client, mode):
+    served: Served = serve(Feed)
+    status, output, error = await run_client(client, mode, served.port)
+    assert (status, error) == (0, "")
+    figures = json.loads(output)
+    assert figures["rate"] > 0
+    assert figures["client_us"] > 0
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(Misordering, "message 7 is"), (Unanswered, "of 2 heartbeats 1")])
+async def test_a_client_notices_what_is_wrong(serve, wrong, said):
+    served: Served = serve(wrong)
+    status, _, error = await run_client("websockets", "echo8", served.port)
+    assert status == 1
+    assert said in error
+
+
+async def test_compression_is_measured_for_each_message_and_setting():
+    results = await compression.run_rounds(0, 1, 0.01, 3)
+    assert set(results) == set(compression.MESSAGES)
+    for message, by_name in results.items():
+        assert set(by_name) == set(compression.names_for(message))
+        size = {name: figures["bytes"] for name, [figures] in by_name.items()}
+        assert abs(size["none"] - size["none again"]) < 0.05 * size["none"]  # made-up prices
+        assert (size["level 6"] < size["none"] / 3) == (message != "1 quote")
+    assert results["1 quote"]["context takeover"][0]["bytes"] < results["1 quote"]["none"][0]["bytes"] / 2
+
+
+TEXTS: Final = ["abc", "", "é中😀", "~m~3~m~abc", "a ~h~1", '{"a": 1}', "😀" * 40]
+
+
+def test_the_framing_by_hand_is_right():
+    payload = "".join(map(framing.frame, TEXTS))
+    assert payload == "".join(map(tornadio.proto.encode, TEXTS))
+    assert list(framing.texts(payload)) == TEXTS
+    for cut in (payload[:-1], payload + "~m~"):
+        with pytest.raises(ValueError, match=r"cut short|no header"):
+            list(framing.texts(cut))
+
+
+def test_a_clients_ratio_is_the_median_of_the_rounds_each_to_its_own_baseline():
+    def figures(rate: float) -> dict[str, float]:
+        return {"rate": rate, "client_us": 1e6 / rate, "client_cpu": 1.0, "server_cpu": 0.5}
+
+    by_client: rounds.Results = {
+        "echo1": {
+            "websockets": [figures(rate) for rate in (100, 50, 10)],
+            "tornadio": [figures(rate) for rate in (200, 200, 50)],
+            "websockets-sync": [{"bad": "it failed"}],
+        }
+    }
+    lines = rounds.tables(by_client).splitlines()
+    assert [line.split() for line in lines if line.startswith("TornadIO")] == [
+        ["TornadIO", "200", "4.00", "5,000.0", "4.00", "100%", "50%"]
+    ]
+    assert "bad" in lines[-2]
+    assert rounds.wrong(by_client) == ["websockets-sync, echo1: it failed"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 import tornado.web
@@ -44,8 +45,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broadcast", action="store_true")
     parser.add_argument("--bus", help="the URL of a Redis")
+    parser.add_argument("--settings", type=json.loads, default={}, help="of the router, in JSON")
     arguments = parser.parse_args()
-    router = tornadio.get_router(BroadcastConnection if arguments.broadcast else EchoConnection, {"bus": arguments.bus})
+    router = tornadio.get_router(
+        BroadcastConnection if arguments.broadcast else EchoConnection,
+        {"bus": arguments.bus, **arguments.settings},
+    )
     application = tornado.web.Application(
         [router.route()], socket_io_port=arguments.port, socket_io_address="127.0.0.1"
     )

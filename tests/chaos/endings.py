@@ -255,6 +255,11 @@ async def the_client_sends_chunk_after_chunk(served: Served, client: Client, clo
     assert (await wire.read_response()).status == 413
 
 
+async def the_client_posts_nothing(served: Served, client: Client, clock: MovedLoop) -> None:
+    path = f"/socket.io/{transport_of(client)}/{client.session_id}/send"
+    assert (await served.request("POST", path, {"Content-Length": "0"})).status == 200
+
+
 async def on_message_raises(served: Served, client: Client, clock: MovedLoop) -> None:
     await say(served, client, "fail", 500)
 
@@ -307,7 +312,11 @@ ELSEWHERE: dict[tuple[str, ...], tuple[Ending, ...]] = {
     PERSISTENT: (the_client_leaves, the_client_is_reset),
     SOCKETS: (the_client_closes, the_client_sends_bad_frames),
     ("websocket",): (the_client_sends_binary_frames, the_client_sends_unmasked_frames),
-    HTTP_TRANSPORTS: (the_client_announces_too_much, the_client_sends_chunk_after_chunk),
+    HTTP_TRANSPORTS: (
+        the_client_posts_nothing,
+        the_client_announces_too_much,
+        the_client_sends_chunk_after_chunk,
+    ),
     STREAMING: (another_stream_takes_over_and_leaves,),
     POLLING: (
         the_poll_breaks,

@@ -15,12 +15,11 @@ import random
 import re
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-import tornadio
 from tests.chaos.cutting_proxy import BUFFER, CuttingProxy, Fate, Passage, Way
+from tests.chaos.talker import LARGE_BYTES, NUMBERS, Talker, numbered
 from tests.clients import Client, open_client
 from tests.internals import listeners
 from tests.support import POLLING, SOCKETS, STREAMING, ClientStream, Recorder, Served, payload_of, until
@@ -29,55 +28,18 @@ from tornadio.settings import PROTOCOLS
 # What a client sees of the end of its connection.
 BROKEN = (ConnectionError, EOFError)
 
-NUMBERS = 30  # messages in each direction of a session
-LARGE_BYTES = 6 * BUFFER  # more than the kernel keeps for a reader that has stopped
 LIVES = {**dict.fromkeys(SOCKETS, 600), **dict.fromkeys(STREAMING, 350), **dict.fromkeys(POLLING, 200)}
 # How many connections are cut. A socket and a stream end with that, their POSTs should live a while.
 ODDS = {**dict.fromkeys(SOCKETS, 0.9), **dict.fromkeys(STREAMING, 0.5), **dict.fromkeys(POLLING, 0.6)}
+LARGE = 0.01  # of the messages are long
 CUTS = 250  # at least, over each transport
 AT_ONCE = 20
 
 TURNS = 30  # of the loop: more than a request needs to be read, or a large answer to be written
 
 
-def numbered(number: int, dice: random.Random) -> str:
-    """A message, a few of them long."""
-    return f"{number} " + "x" * (LARGE_BYTES if dice.random() < 0.01 else dice.randrange(20))
-
-
 def numbers_in(payload: str) -> list[int]:
     return [int(number) for number in re.findall(r"~m~\d+~m~(\d+) ", payload)]
-
-
-class Talker(tornadio.SocketConnection):
-    """Says its numbers, whenever it likes, and remembers those that it hears."""
-
-    dice: random.Random
-    opened: dict[str, Talker] = {}
-
-    def __init__(self) -> None:
-        self.said = 0
-        self.heard: list[int] = []
-        self.ends = 0
-
-    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        self.opened[self.session_id] = self
-        self.talking = asyncio.create_task(self.talk())
-
-    async def talk(self) -> None:
-        dice = random.Random(self.dice.random())
-        while self.said < NUMBERS and not self.is_closed:
-            for _ in range(min(dice.choice((1, 1, 2)), NUMBERS - self.said)):
-                self.send(numbered(self.said, dice))
-                self.said += 1
-            await asyncio.sleep(dice.choice((0, dice.uniform(0, 0.01))))
-
-    async def on_message(self, message: str) -> None:
-        await asyncio.sleep(0)
-        self.heard.append(int(message.split(" ")[0]))
-
-    def on_close(self) -> None:
-        self.ends += 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +100,7 @@ class Life:
     def next_batch(self) -> list[str]:
         first = self.said
         self.said = min(first + self.dice.randrange(1, 8), NUMBERS)
-        return [numbered(number, self.dice) for number in range(first, self.said)]
+        return [numbered(number, self.dice, LARGE) for number in range(first, self.said)]
 
     async def live_by_polls(self) -> None:
         self.session_id, first = await self.served.open(self.transport)
@@ -231,7 +193,7 @@ def check_said(life: Life, talker: Talker, was_cut: bool) -> None:
 
 @pytest.mark.parametrize("transport", PROTOCOLS)
 async def test_messages_arrive_once_and_in_order_or_their_connection_has_visibly_ended(serve, dice, caplog, transport):
-    Talker.dice = dice
+    Talker.dice, Talker.large = dice, LARGE
     Talker.opened.clear()
     served = serve(Talker)
     for listener in listeners(served.server):

@@ -7,17 +7,15 @@ import functools
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.appserver import REPOSITORY
+from tests.compatibility.installing import VENVS, install_once, run
 
 REQUIREMENT: Final = "autobahntestsuite==25.10.1"
-VENVS: Final = REPOSITORY / ".venvs"
 DIRECTORY: Final = VENVS / "autobahn"
 
 
@@ -45,17 +43,7 @@ def installed() -> Autobahn:
     python = find_python()
     if python is None:
         pytest.skip("Autobahn runs on Python 2.7, and there is none: pyenv install 2.7.18")
-    stamp = DIRECTORY / "stamp"
-    wanted = f"{REQUIREMENT} {python}"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        VENVS.mkdir(exist_ok=True)
-        # Aside, and into place when it is whole: another run may look for it.
-        with tempfile.TemporaryDirectory(dir=VENVS, prefix="autobahn-") as aside:
-            fresh = Path(aside, "autobahn")
-            install(Autobahn(python, fresh))
-            (fresh / "stamp").write_text(wanted, encoding="utf-8")
-            shutil.rmtree(DIRECTORY, ignore_errors=True)
-            fresh.rename(DIRECTORY)
+    install_once(DIRECTORY, f"{REQUIREMENT} {python}", lambda fresh: install(Autobahn(python, fresh)))
     return Autobahn(python, DIRECTORY)
 
 
@@ -77,15 +65,5 @@ def has_pip(python: str) -> bool:
 
 
 def install(autobahn: Autobahn) -> None:
-    command = [autobahn.python, "-m", "pip", "install", "--user", "--quiet", "--disable-pip-version-check", REQUIREMENT]
-    pip_run = subprocess.run(
-        command,
-        env=os.environ | autobahn.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if pip_run.returncode != 0:
-        pytest.fail(f"{' '.join(command)} failed:\n{pip_run.stdout}", pytrace=False)
+    options = ("--user", "--quiet", "--disable-pip-version-check")
+    run(autobahn.python, "-m", "pip", "install", *options, REQUIREMENT, environment=autobahn.environment)

@@ -71,18 +71,18 @@ BAD: Final = (
     "codepoint length non-ascii",
     "utf8 length non-ascii + next frame",
 )
-BAD_AFTER_GOOD: Final = ("good then garbage", "utf8 length non-ascii + next frame")
+BAD_AFTER_GOOD: Final = ("good then garbage",)
 BAD_ALONE: Final = tuple(name for name in BAD if name not in BAD_AFTER_GOOD)
 BAD_BUT_HEARD_BY_NODE: Final = tuple(name for name in BAD_ALONE if name != "garbage")
-BAD_BUT_HEARD_BY_ORIGINAL: Final = ("short ~m~5~m~abc", "utf8-byte length non-ascii", "codepoint length non-ascii")
-
-BAD_BODIES: Final = (
-    "POST empty body",
-    "POST no data parameter",
-    "POST no body, no content-length",
-    "POST xdr empty body",
-    "POST xdr without data=",
+BAD_BUT_HEARD_BY_ORIGINAL: Final = (
+    "short ~m~5~m~abc",
+    "utf8-byte length non-ascii",
+    "codepoint length non-ascii",
+    "utf8 length non-ascii + next frame",
 )
+
+BAD_BODIES: Final = ("POST no data parameter", "POST xdr without data=")
+EMPTY_BODIES: Final = ("POST empty body", "POST no body, no content-length", "POST xdr empty body")
 
 PREFLIGHTS: Final = (
     "OPTIONS without session",
@@ -140,6 +140,7 @@ HEARD: Final = "what a lenient parser makes of bad frames never was a message"
 CLOSED_BY: Final = "the frame before it, of a wrong length, has closed the connection"
 BATCH: Final = "a batch may hold a heartbeat's echo and messages, all count"
 NOT_UTF8: Final = "text that is not UTF-8 is an error that the client hears of"
+LEFT: Final = "a POST without a body, which no client of theirs sends, ends the session: its client says that it leaves"
 BODY: Final = "a body is one field data=FRAMES in UTF-8, anything else is answered 400 with the reason"
 BODY_TYPE: Final = "a body is read whatever its type says, and sent in chunks, too"
 SILENT: Final = "every request is answered with a status; theirs is silent, or hangs up"
@@ -297,6 +298,11 @@ DIFFERENCES: Final = (
     # Bodies of POSTs
     Difference(NODE, HTTP, BAD_BODIES, "POST: 400", "POST: 200 ok", BODY),
     Difference(ORIGINAL, ("xhr-polling",), BAD_BODIES, "POST: 400", "POST: 500", BODY),
+    Difference(NODE, STREAMS, EMPTY_BODIES, "stream: end of stream", "stream:", LEFT),
+    Difference(ORIGINAL, STREAMS, EMPTY_BODIES, "POST: 200 ok", "POST: 400", LEFT),
+    Difference(ORIGINAL, STREAMS, EMPTY_BODIES, "stream: end of stream", "stream:", LEFT),
+    Difference(ORIGINAL, ("xhr-polling",), EMPTY_BODIES, "POST: 200 ok", "POST: 500", LEFT),
+    Difference(ORIGINAL, ("xhr-polling",), EMPTY_BODIES, "GET: 401", "GET:", LEFT),
     Difference(NODE, HTTP, ("POST data twice", "POST bad percent"), "POST: 400", "POST: 200 ok", BODY),
     Difference(ORIGINAL, XHR, ("POST data twice", "POST bad percent"), "POST: 400", "POST: 200 ok", BODY),
     Difference(ORIGINAL, XHR, ("POST data twice",), "…:", '…"d2"…', BODY),

@@ -9,11 +9,17 @@ import tornado.routing
 import tornado.web
 
 from tests.internals import EchoRouter
+from tornadio.settings import Compression
 
 
 async def serve(port: int) -> None:
-    rule = tornado.routing.Rule(tornado.routing.AnyMatches(), EchoRouter())
-    tornado.web.Application([rule]).listen(port, "127.0.0.1")
+    routers = {
+        "/compressed": EchoRouter(Compression(threshold=0)),
+        "/takeover": EchoRouter(Compression(threshold=0, context_takeover=True)),
+        "/.*": EchoRouter(),
+    }
+    rules = [tornado.routing.Rule(tornado.routing.PathMatches(path), router) for path, router in routers.items()]
+    tornado.web.Application(rules).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
 

@@ -13,7 +13,7 @@ from tests.app import options_of, serve
 
 HERE = Path(__file__).resolve().parent
 BURST = ["one", {"two": 2}, "é中😀", "four"]
-LIVELY = {"heartbeat_interval": 0.5, "heartbeat_timeout": 3.0}
+LIVELY = {"heartbeat_interval": 1.0, "heartbeat_timeout": 8.0}
 
 
 class Connection(tornadio.SocketConnection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page
+from tests.engines import Page
 
 CLIENT = "socket.io/support/socket.io-client/socket.io.js"
 
@@ -16,11 +16,11 @@ class Socket:
         self.page = page
         self.transport = transport
         options["transports"] = [transport]
-        self._handle = page.evaluate_handle("([port, options]) => createSocket(port, options)", [port, options])
+        self.handle = page.evaluate_handle("([port, options]) => createSocket(port, options)", [port, options])
 
     def run(self, script: str, argument: Any = None) -> Any:
         """Run JavaScript that knows `socket` and `argument`, and give back its value."""
-        return self._handle.evaluate(f"(socket, argument) => {script}", argument)
+        return self.handle.evaluate(f"(socket, argument) => {script}", argument)
 
     def connect(self) -> Socket:
         self.run("{ socket.connect(); }")
@@ -41,7 +41,7 @@ class Socket:
     def wait_for(self, event: str, count: int = 1) -> None:
         self.page.wait_for_function(
             "([socket, event, count]) => socket.log.filter(([name]) => name === event).length >= count",
-            arg=[self._handle, event, count],
+            arg=[self.handle, event, count],
         )
 
     def wait_for_messages(self, count: int) -> list[Any]:
@@ -51,7 +51,7 @@ class Socket:
     def wait_for_last_message(self, message: Any) -> None:
         self.page.wait_for_function(
             "([socket, message]) => socket.log.filter(([name]) => name === 'message').at(-1)?.[1] === message",
-            arg=[self._handle, message],
+            arg=[self.handle, message],
         )
 
     @property

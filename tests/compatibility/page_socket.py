@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Error, JSHandle, Page
+from playwright.sync_api import ConsoleMessage, Error
 
-from tests.browser_fixtures import ACTION_MILLISECONDS
+from tests.browser_fixtures import ACTION_MILLISECONDS, note_exception
+from tests.engines import Handle, Page, webkit
 
 OpenSocket = Callable[..., "PageSocket"]
 
@@ -38,6 +39,14 @@ _CREATE = """options => {
 }"""
 
 
+_KEEP_ERRORS = """() => {
+    if (!window.pageErrors) {
+        window.pageErrors = [];
+        addEventListener('error', (event) => event.error && pageErrors.push(event.error.message));
+    }
+}"""
+
+
 class PageSocket:
     """A socket with a log of its events. It may use one transport alone, and has time to connect."""
 
@@ -50,7 +59,7 @@ class PageSocket:
             "connectTimeout": ACTION_MILLISECONDS,
             **options,
         }
-        self.handle: JSHandle = page.evaluate_handle(_CREATE, options)
+        self.handle: Handle = page.evaluate_handle(_CREATE, options)
 
     def run(self, script: str, argument: Any = None) -> Any:
         """Run JavaScript that knows `socket` and `argument`, and give back its value."""
@@ -141,17 +150,27 @@ def sockets_in(page: Page, port: int, errors: list[str]) -> Iterator[OpenSocket]
         sockets.append(socket)
         return socket
 
-    def note_exception(error: Error) -> None:
-        errors.append(f"exception: {error}")
+    def disconnect_all() -> None:
+        for socket in sockets:
+            socket.disconnect()
+
+    if isinstance(page, webkit.Page):  # no driver sees its errors
+        page.evaluate(_KEEP_ERRORS)
+        yield open_socket
+        disconnect_all()
+        errors += [f"exception: {each}" for each in page.evaluate("() => pageErrors.splice(0)")]
+        return
+
+    def note_error(error: Error) -> None:
+        note_exception(errors, str(error))
 
     def note_console(message: ConsoleMessage) -> None:
         if message.type == "error":
             errors.append(f"console: {message.text}")
 
-    page.on("pageerror", note_exception)
+    page.on("pageerror", note_error)
     page.on("console", note_console)
     yield open_socket
-    for socket in sockets:
-        socket.disconnect()
-    page.remove_listener("pageerror", note_exception)
+    disconnect_all()
+    page.remove_listener("pageerror", note_error)
     page.remove_listener("console", note_console)

@@ -20,7 +20,12 @@ from tests.compatibility.page_socket import HOSTILE_TEXTS, OpenSocket, PageSocke
 
 HERE = Path(__file__).resolve().parent
 
-pytestmark = pytest.mark.compatibility(client="official browser client 0.6.3, in Ruffle 0.6.0", transport="flashsocket")
+pytestmark = [
+    pytest.mark.engines(
+        "chromium", because="Ruffle plays the movie in WebAssembly, and needs nothing of the engine but a WebSocket"
+    ),
+    pytest.mark.compatibility(client="official browser client 0.6.3, in Ruffle 0.6.0", transport="flashsocket"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +140,7 @@ def test_messages_before_connecting(socket: PageSocket) -> None:
 
 def test_stays_connected_while_idle(open_socket: OpenSocket) -> None:
     socket = open_socket(resource="lively")
+    assert isinstance(socket.page, Page)
     with socket.page.expect_websocket() as opened:
         socket.opened()
     past = LIVELY["heartbeat_timeout"] + 1  # by then a client that answers no heartbeats is closed

@@ -10,22 +10,17 @@ import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
-import docutils.nodes as nodes
 import httpx
 import pytest
 
-from tests.appserver import REPOSITORY
 from tests.compatibility.frames import encode
 from tests.compatibility.messages import HOSTILE, MEGABYTE, NESTED
-from tests.readme import parse
+from tests.documents.pages import Page
 from tests.support import SECONDS, Recorder, Served, limit
 
-RECIPES: Final = REPOSITORY / "docs" / "recipes.rst"
-
-
-def blocks(language: str) -> list[str]:
-    """The recipes in this language."""
-    return [block.astext() for block in parse(RECIPES).findall(nodes.literal_block) if language in block["classes"]]
+RECIPES: Final = Page("docs/recipes.rst")
+BY_HTTPX: Final = RECIPES.code("A client in Python")
+BY_CURL: Final = [RECIPES.code("Watching a server with curl", number, language="bash") for number in range(2)]
 
 
 # -- httpx -------------------------------------------------------------------------------------------------------------
@@ -35,10 +30,9 @@ by_httpx = pytest.mark.compatibility(client="httpx, by the recipe", transport="x
 
 def recipe(port: int = 8001) -> dict[str, Any]:
     """The recipe's names, for a server on this port."""
-    [code] = blocks("python")
-    assert "localhost:8001" in code
+    assert "localhost:8001" in BY_HTTPX
     names: dict[str, Any] = {"__name__": "recipe"}
-    exec(code.replace("localhost:8001", f"127.0.0.1:{port}"), names)
+    exec(BY_HTTPX.replace("localhost:8001", f"127.0.0.1:{port}"), names)
     return names
 
 
@@ -212,7 +206,7 @@ async def curl(serve: Any, transport: str) -> AsyncIterator[StartCurl]:
     running: list[Curl] = []
 
     async def curl(number: int, session_id: str = "", data: str | None = None) -> Curl:
-        command = blocks("bash")[number]
+        command = BY_CURL[number]
         command = command.replace("localhost:8001", f"127.0.0.1:{served.port}").replace("xhr-multipart", transport)
         arguments = shlex.split(command.replace("$ID", session_id))
         if data is not None:

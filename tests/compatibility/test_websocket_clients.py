@@ -12,8 +12,12 @@ from tests.compatibility import autobahn_testsuite, websocket_clients
 from tests.compatibility.frames import decode, encode
 from tests.compatibility.messages import HOSTILE, MEGABYTE, NESTED
 from tests.compatibility.websocket_clients import Aiohttp, Client, Refused, Websockets, Wsproto
+from tests.documents.pages import Page
+from tests.internals import is_compressing
 from tests.support import Recorder, Served, limit
 from tests.texts import frame
+
+RECIPE: Final = Page("docs/recipes.rst").code("A WebSocket of one's own")
 
 VERSIONS: Final = {
     "websockets": ("13", "8", "7"),
@@ -54,6 +58,25 @@ def speaker(request: pytest.FixtureRequest) -> tuple[Callable[[], Client], str]:
         return lambda: websocket_clients.autobahn(installed), version
     libraries: dict[str, Callable[[], Client]] = {"websockets": Websockets, "aiohttp": Aiohttp, "wsproto": Wsproto}
     return libraries[name], version
+
+
+@pytest.mark.compatibility(client="websockets, by the recipe", transport="websocket")
+async def test_the_recipes_program(serve, clock, capsys):
+    class Closing(Recorder):
+        def on_message(self, message: Any) -> None:
+            super().on_message(message)
+            if isinstance(message, dict):
+                clock.call_later(100, self.close)  # it lives as long as it answers heartbeats
+
+    # Shorter than the time between two pings of the library, which would do as well.
+    served = serve(Closing, {"heartbeat_interval": 2.0, "heartbeat_timeout": 10.0})
+    assert "localhost:8001" in RECIPE
+    names: dict[str, Any] = {"__name__": "recipe"}
+    exec(RECIPE.replace("localhost:8001", f"127.0.0.1:{served.port}"), names)
+    await clock.wait_for(names["main"]())
+    assert capsys.readouterr().out == "text: welcome\ntext: hello\nJSON: {'from': 'Python'}\n"
+    [connection] = Recorder.opened
+    assert (connection.close_code, connection.close_reason) == (1000, "")
 
 
 @pytest.fixture(params=["websocket", "flashsocket"])
@@ -197,6 +220,20 @@ async def test_the_client_closes(conversation):
 async def test_a_megabyte_each_way(conversation):
     await conversation.say(MEGABYTE)
     assert await conversation.hear(1) == [MEGABYTE]
+
+
+@pytest.mark.parametrize("context_takeover", [False, True], ids=["compressed", "compressed with context takeover"])
+async def test_compressed_messages_each_way(serve, connect, speaker, context_takeover):
+    """Version 13 alone has that; whoever speaks another one notices nothing."""
+    settings = {"max_message_size": 4 << 20, "compression": {"threshold": 0, "context_takeover": context_takeover}}
+    conversation = await connect(serve(settings=settings))
+    await conversation.hear(2)
+    [connection] = Recorder.opened
+    assert is_compressing(connection) == (speaker[1] == "13")
+    sent = [*(f"{number} " + number * "é" for number in range(100)), MEGABYTE, *HOSTILE, NESTED, MEGABYTE]
+    for message in sent:
+        await conversation.say(message)
+    assert await conversation.hear(len(sent)) == sent
 
 
 async def test_an_origin_is_refused(serve, connect):

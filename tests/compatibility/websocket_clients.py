@@ -19,6 +19,7 @@ import websockets
 import wsproto
 from wsproto.connection import ConnectionState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, RejectConnection, Request, TextMessage
+from wsproto.extensions import PerMessageDeflate
 
 from tests.compatibility.autobahn_testsuite import Autobahn
 from tests.support import limit
@@ -169,7 +170,7 @@ class Aiohttp:
 
 
 class Wsproto:
-    """`wsproto`, which has no I/O, over a stream of asyncio's."""
+    """`wsproto`, which has no I/O, over a stream of asyncio's. It is told to offer compression."""
 
     _writer: asyncio.StreamWriter
 
@@ -184,7 +185,9 @@ class Wsproto:
         # Its own version stands before the further headers.
         own = b"Sec-WebSocket-Version: 13\r\n"
         extra = [(name.encode(), value.encode()) for name, value in headers.items()]
-        data = self._connection.send(Request(host=address.netloc, target=address.path, extra_headers=extra))
+        data = self._connection.send(
+            Request(host=address.netloc, target=address.path, extensions=[PerMessageDeflate()], extra_headers=extra)
+        )
         assert own in data
         self._writer.write(data.replace(own, b"", 1))
         event = await self._next_event()
