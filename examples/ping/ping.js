@@ -1,5 +1,7 @@
 // The page of the ping example. One message is on its way at a time; the server sends back what it gets.
 
+import { milliseconds } from './clock.js';
+
 const element = (id) => document.getElementById(id);
 
 const PLOT_MS = 30_000;
@@ -75,13 +77,12 @@ function send() {
 
 function receive(text) {
   if (!ping || text !== ping.text) return;
-  const { sentAt } = ping;
-  const milliseconds = performance.now() - sentAt;
+  const trip = performance.now() - ping.sentAt;
   ping = null;
   if (paused) return;
-  note(milliseconds);
+  note(trip);
   const pace = Number(element('pace').value);
-  if (pace) timer = setTimeout(send, 1000 / pace - milliseconds);
+  if (pace) timer = setTimeout(send, 1000 / pace - trip);
   else send();
 }
 
@@ -100,8 +101,8 @@ function reset() {
   statistics = null;
 }
 
-function note(milliseconds) {
-  samples[count % SAMPLES] = milliseconds;
+function note(trip) {
+  samples[count % SAMPLES] = trip;
   count += 1;
   const start = Math.floor(now() / BIN_MS) * BIN_MS;
   let bin = bins[bins.length - 1];
@@ -111,9 +112,9 @@ function note(milliseconds) {
     while (bins[0].start < start - PLOT_MS) bins.shift();
   }
   bin.count += 1;
-  bin.sum += milliseconds;
-  bin.fastest = Math.min(bin.fastest, milliseconds);
-  bin.slowest = Math.max(bin.slowest, milliseconds);
+  bin.sum += trip;
+  bin.fastest = Math.min(bin.fastest, trip);
+  bin.slowest = Math.max(bin.slowest, trip);
 }
 
 function summarise() {
@@ -146,10 +147,6 @@ function showNumber(id, number, unit) {
   element(id).append(small);
 }
 
-function milliseconds(value) {
-  return value.toFixed(value < 100 ? 1 : 0);
-}
-
 function perSecond(value) {
   return value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString('en');
 }
@@ -162,7 +159,7 @@ const edge = { left: 40, right: 8, top: 8, bottom: 24 };
 let scale = 1; // milliseconds at the top
 
 function draw() {
-  const style = getComputedStyle(document.documentElement);
+  const style = getComputedStyle(plot);
   const colour = (name) => style.getPropertyValue(`--${name}`);
   const ratio = devicePixelRatio;
   const { clientWidth, clientHeight } = plot;
@@ -172,7 +169,7 @@ function draw() {
   }
   brush.setTransform(ratio, 0, 0, ratio, 0, 0);
   brush.clearRect(0, 0, clientWidth, clientHeight);
-  brush.font = `12px ${style.fontFamily || 'sans-serif'}`;
+  brush.font = `12px ${style.fontFamily}`;
 
   const right = clientWidth - edge.right;
   const bottom = clientHeight - edge.bottom;

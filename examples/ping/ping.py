@@ -49,7 +49,7 @@ if __name__ == "__main__":
         [
             PingRouter.route(),
             (r"/(|ping\.css|ping\.js)", PageHandler, {"path": HERE, "default_filename": "index.html"}),
-            (r"/(common\.css|icon\.svg)", PageHandler, {"path": HERE.parent}),
+            (r"/(common\.css|clock\.js|icon\.svg)", PageHandler, {"path": HERE.parent}),
         ],
         socket_io_port=options.port,
         socket_io_address=options.address,

@@ -1,5 +1,7 @@
 // The page of the transports example: a table of the six transports, and an echo over the one that is picked.
 
+import { milliseconds } from './clock.js';
+
 const element = (id) => document.getElementById(id);
 
 const ROUND_TRIPS = 10;
@@ -36,6 +38,7 @@ function addRow(transport, [explanation, whyNot]) {
   const how = body.insertRow().insertCell();
   how.className = 'how';
   how.colSpan = 4;
+  body.dataset.transport = transport;
   bodies[transport] = body;
   const reason = whyNot();
   showRow(transport, { state: reason ? 'no' : 'yes', here: reason ? 'no' : 'yes', how: reason || explanation });
@@ -50,7 +53,7 @@ function showRow(transport, { state, ...texts }) {
 }
 
 function inMilliseconds(value) {
-  return `${value.toFixed(value < 100 ? 1 : 0)} ms`;
+  return `${milliseconds(value)} ms`.replaceAll(' ', '\u00a0');
 }
 
 // The tests
@@ -70,9 +73,9 @@ async function testAll() {
 async function test(transport) {
   showRow(transport, { state: 'testing', here: '…' });
   try {
-    const { connect, trip } = await measure(transport);
+    const { connect, trip, sum } = await measure(transport);
     showRow(transport, { state: 'yes', here: 'yes', connect: inMilliseconds(connect), trip: inMilliseconds(trip) });
-    return { transport, trip };
+    return { transport, trip, sum };
   } catch (error) {
     showRow(transport, { state: 'failed', here: 'failed', how: error.message });
     return { transport, trip: null };
@@ -80,7 +83,7 @@ async function test(transport) {
 }
 
 function summary(results) {
-  const working = results.filter(({ trip }) => trip !== null).sort((a, b) => a.trip - b.trip);
+  const working = results.filter(({ trip }) => trip !== null).sort((a, b) => a.trip - b.trip || a.sum - b.sum);
   if (working.length === 0) return 'None of them works at the moment.';
   const [{ transport, trip }] = working;
   return `${working.length} of ${results.length} work. The fastest is ${transport}, there and back in ${inMilliseconds(trip)}.`;
@@ -108,7 +111,7 @@ function measure(transport) {
       if (message !== `test ${trips.length}`) return; // the server's hello
       trips.push(performance.now() - sentAt);
       if (trips.length < ROUND_TRIPS) send();
-      else resolve({ connect, trip: median(trips) });
+      else resolve({ connect, trip: median(trips), sum: trips.reduce((sum, each) => sum + each) });
     });
   });
   const startedAt = performance.now();

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-
-from playwright.sync_api import Locator, Page, expect
+from typing import TypeVar
 
 from tests.appserver import AppServer
+from tests.engines import Locator, Page
+from tests.engines.expecting import expect
+
+AnyPage = TypeVar("AnyPage", bound=Page)
 
 
-def join(page: Page, server: AppServer, name: str, transport: str = "websocket") -> Page:
+def join(page: AnyPage, server: AppServer, name: str, transport: str = "websocket") -> AnyPage:
     page.goto(f"{server.url}/?transport={transport}")
     page.get_by_label("What shall the others call you?").fill(name)
     page.get_by_role("button", name="Join").click()
@@ -19,8 +22,14 @@ def join(page: Page, server: AppServer, name: str, transport: str = "websocket")
 
 
 def say(page: Page, text: str) -> None:
-    page.get_by_label("Message", exact=True).fill(text)
-    page.get_by_label("Message", exact=True).press("Enter")
+    box = page.get_by_label("Message", exact=True)
+    if "\n" in text:  # what is filled in is typed, in Firefox: a line break would send what is before it
+        box.evaluate(
+            "(box, text) => { box.value = text; box.dispatchEvent(new Event('input', { bubbles: true })); }", text
+        )
+    else:
+        box.fill(text)
+    box.press("Enter")
 
 
 def expect_connected(page: Page, transport: str) -> None:

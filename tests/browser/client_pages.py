@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from playwright.sync_api import Page
+import pytest
+
+from tests.appserver import AppServer
+from tests.browser_fixtures import ACTION_MILLISECONDS
+from tests.engines import Page
 
 APP = Path(__file__).with_name("client_app.py")
 
 
+def shows(*scenarios: str, **keywords: Any) -> pytest.MarkDecorator:
+    """What a test shows of the client, for the table of tests/table_fixtures.py; several by the fixture `scenario`."""
+    named = {"scenarios": scenarios} if len(scenarios) > 1 else {"scenario": scenarios[0]}
+    return pytest.mark.compatibility(client="TornadIO's own client", **named, **keywords)
+
+
+# For sockets that have to notice by itself what has ended: no test waits until one has been silent for so long.
+NEVER_SILENT: Final = {"timeout": 600_000}
+
+
 class Client:
-    """A socket in a page."""
+    """A socket in a page. On a busy machine it has time to connect."""
 
     def __init__(self, page: Page, port: int, *transports: str, **options: Any) -> None:
         self.page = page
         if transports:
             options["transports"] = transports
-        self.socket = page.evaluate_handle("(options) => createSocket('localhost', options)", {"port": port, **options})
+        options = {"port": port, "connectTimeout": ACTION_MILLISECONDS, **options}
+        self.socket = page.evaluate_handle("(options) => createSocket('localhost', options)", options)
 
     def run(self, script: str, argument: Any = None) -> Any:
         """Run JavaScript that knows `socket` and `argument`, and give back its value."""
@@ -66,3 +83,10 @@ class Client:
     @property
     def session_id(self) -> str:
         return str(self.run("socket.transport.sessionid"))
+
+
+def session(server: AppServer, session_id: str) -> dict[str, Any]:
+    """What the server knows of a session."""
+    with urllib.request.urlopen(f"{server.url}/sessions/{session_id}") as response:
+        known: dict[str, Any] = json.load(response)
+    return known

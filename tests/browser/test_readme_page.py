@@ -1,17 +1,20 @@
-"""The page of README.rst with its servers, as somebody sees it who copies them."""
+"""The page of README.rst, with its server and the guide's with a login, as who copies them sees it, in each engine."""
 
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
 
-from tests.readme import code_blocks, on_given_port
+from tests import engines
+from tests.documents.pages import Page, on_given_port
+from tests.engines.expecting import expect
 
-PYTHON = code_blocks("python")
-PAGE = code_blocks("html")["TornadIO", 0]
+README = Page("README.rst")
+SERVER = README.code("The smallest server")
+PAGE = README.code("The smallest server", language="html")
+LOGIN = Page("docs/guide/authentication.rst").code("A cookie")
 
-# Nothing in the README serves an icon.
-pytestmark = pytest.mark.page_errors("favicon.ico")
+# Neither of the servers has an icon.
+pytestmark = [pytest.mark.engines(), pytest.mark.page_errors("favicon.ico")]
 
 
 @pytest.fixture
@@ -20,13 +23,13 @@ def serve(app_server, tmp_path):
     return lambda program: app_server(on_given_port(program))
 
 
-def say(page: Page, line: str) -> None:
+def say(page: engines.Page, line: str) -> None:
     page.fill("input", line)
     page.press("input", "Enter")
 
 
 def test_two_people_talk_on_the_smallest_server(serve, new_context):
-    server = serve(PYTHON["TornadIO", 0])
+    server = serve(SERVER)
     ann, bob = new_context().new_page(), new_context().new_page()
     for page in (ann, bob):
         page.goto(server.url)
@@ -38,7 +41,7 @@ def test_two_people_talk_on_the_smallest_server(serve, new_context):
 
 
 def test_the_chat_with_a_login_knows_who_talks(serve, page):
-    server = serve(PYTHON["Authentication", 0])
+    server = serve(LOGIN)
     page.goto(server.url)
     say(page, "Ann")
     page.wait_for_url(server.url + "/")

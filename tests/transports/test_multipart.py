@@ -1,8 +1,15 @@
-"""xhr-multipart: each payload is a part of a multipart/x-mixed-replace response."""
+"""xhr-multipart: each payload is a part of a multipart/x-mixed-replace response, or of a multipart/mixed one."""
 
 import re
 
+import pytest
+
 from tornadio import proto
+
+pytestmark = pytest.mark.usefixtures("each_way")
+
+# What the browser client sends: WebKit cancels every load of multipart/x-mixed-replace that is no image and no page.
+OF_THE_BROWSER_CLIENT = "multipart/mixed, */*;q=0.5"
 
 
 async def test_the_response_byte_for_byte(serve):
@@ -24,6 +31,32 @@ async def test_the_response_byte_for_byte(serve):
     assert await wire.read_chunk() == part % "~m~4~m~é中😀".encode()
     served.router.connections[0].close()
     assert await wire.read_chunk() == b""
+
+
+@pytest.mark.parametrize("http", ["1.0", "1.1"])
+async def test_multipart_mixed_is_the_same_body_for_who_prefers_it(serve, http):
+    served = serve()
+    bodies, content_types = [], []
+    for accept in ("*/*", OF_THE_BROWSER_CLIENT):
+        wire = await served.connect()
+        path = "/socket.io/xhr-multipart//1290000000000"
+        await wire.send(f"GET {path} HTTP/{http}\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode())
+        head = await wire.read_head()
+        content_type, _, boundary = head.headers.pop("content-type").partition(";boundary=")
+        content_types.append(content_type)
+        assert head.headers["vary"] == "Origin"
+        [connection] = served.router.connections
+        connection.close()
+        body = (await wire.read_to_end()).replace(boundary.strip('"').encode(), b"BOUNDARY")
+        bodies.append(body.replace(connection.session_id.encode(), b"ID"))
+    assert content_types == ["multipart/x-mixed-replace", "multipart/mixed"]
+    assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "multipart/*", "multipart/mixed;q=0.2, */*", "text/html, */*;q=0.1"])
+async def test_all_others_get_x_mixed_replace(serve, accept):
+    head = (await serve().stream("xhr-multipart", headers={} if accept is None else {"Accept": accept})).head
+    assert head.headers["content-type"].startswith('multipart/x-mixed-replace;boundary="')
 
 
 async def test_each_stream_has_a_boundary_of_its_own(serve):

@@ -1,4 +1,4 @@
-"""The browser client that every router serves at /R/socket.io.js."""
+"""The browser client at /R/socket.io.js, as a module at /R/socket.io.mjs, and its declarations, of every router."""
 
 import gzip
 from pathlib import Path
@@ -7,23 +7,37 @@ import pytest
 
 import tornadio
 
-SCRIPT = (Path(tornadio.__file__).parent / "static" / "socket.io.js").read_bytes()
+STATIC = Path(tornadio.__file__).parent / "static"
+SCRIPT = (STATIC / "socket.io.js").read_bytes()
 PATH = "/socket.io/socket.io.js"
+FILES = {
+    "socket.io.js": SCRIPT,
+    "socket.io.mjs": SCRIPT + b"\nconst { io } = window;\nexport default io;\nexport const { Socket } = io;\n",
+    "socket.io.d.ts": (STATIC / "socket.io.d.ts").read_bytes(),
+    "socket.io.d.mts": (STATIC / "socket.io.d.mts").read_bytes(),
+}
+
+each_file = pytest.mark.parametrize("name", FILES)
 
 
-async def test_the_script_is_served(serve):
-    response = await serve().request("GET", PATH)
+@each_file
+async def test_the_files_are_served(serve, name):
+    response = await serve().request("GET", f"/socket.io/{name}")
     assert response.status == 200
-    assert response.body == SCRIPT
-    assert response.headers["content-type"] == "text/javascript; charset=UTF-8"
-    assert response.headers["content-length"] == str(len(SCRIPT))
+    assert response.body == FILES[name]
+    kind = "javascript" if name.endswith("js") else "plain"
+    assert response.headers["content-type"] == f"text/{kind}; charset=UTF-8"
+    assert response.headers["content-length"] == str(len(FILES[name]))
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "content-encoding" not in response.headers
 
 
-async def test_every_page_may_load_it(serve):
+@each_file
+async def test_every_page_may_load_it(serve, name):
     served = serve(settings={"origins": ["listed.com:80"]})
-    response = await served.request("GET", PATH, {"Origin": "http://evil.com", "Sec-Fetch-Site": "cross-site"})
+    response = await served.request(
+        "GET", f"/socket.io/{name}", {"Origin": "http://evil.com", "Sec-Fetch-Site": "cross-site"}
+    )
     assert response.status == 200
     assert response.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in response.headers
@@ -38,9 +52,10 @@ async def test_it_may_be_cached(serve, path):
 
 async def test_each_resource_has_it_with_or_without_an_extra(serve):
     served = serve(resource="chat", extra_re=r"\d+", extra_sep="/")
-    assert (await served.request("GET", "/chat/socket.io.js")).body == SCRIPT
-    assert (await served.request("GET", "/chat/123/socket.io.js")).status == 404
-    assert (await served.request("GET", "/chat/socketXio.js")).status == 404
+    for name, content in FILES.items():
+        assert (await served.request("GET", f"/chat/{name}")).body == content
+        assert (await served.request("GET", f"/chat/123/{name}")).status == 404
+        assert (await served.request("GET", f"/chat/{name.replace('.', 'X', 1)}")).status == 404
 
 
 async def test_head_tells_the_same_without_the_body(serve):
@@ -50,14 +65,15 @@ async def test_head_tells_the_same_without_the_body(serve):
     assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
 
 
+@each_file
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("given", ["{}", "W/{}", '"other", {}', "*"])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_who_has_it_already_is_told_304(serve, method, given, encoding):
+async def test_who_has_it_already_is_told_304(serve, name, method, given, encoding):
     served = serve()
     headers = {"Accept-Encoding": encoding}
-    etag = (await served.request("GET", PATH, headers)).headers["etag"]
-    response = await served.request(method, PATH, {**headers, "If-None-Match": given.format(etag)})
+    etag = (await served.request("GET", f"/socket.io/{name}", headers)).headers["etag"]
+    response = await served.request(method, f"/socket.io/{name}", {**headers, "If-None-Match": given.format(etag)})
     assert (response.status, response.body) == (304, b"")
     assert response.headers["etag"] == etag
     assert "content-length" not in response.headers
@@ -82,6 +98,16 @@ async def test_it_is_not_compressed_for_the_others(serve, accepted):
     response = await serve().request("GET", PATH, {"Accept-Encoding": accepted})
     assert "content-encoding" not in response.headers
     assert response.body == SCRIPT
+
+
+async def test_each_file_is_compressed_for_those_who_ask_and_has_its_own_etag(serve):
+    served = serve()
+    etags = set()
+    for name, content in FILES.items():
+        response = await served.request("GET", f"/socket.io/{name}", {"Accept-Encoding": "gzip"})
+        assert gzip.decompress(response.body) == content
+        etags.add(response.headers["etag"])
+    assert len(etags) == len(FILES)
 
 
 async def test_each_encoding_has_its_own_etag(serve):

@@ -33,17 +33,54 @@
   /** Delays stop doubling here: a page that never gives up stays polite, and setTimeout has its own limit. */
   const LONGEST_RECONNECTION_DELAY = 600000;
 
+  /** A connection that ends within so many milliseconds, or before it has lasted as long as the delay before it, does not
+   *  count: the delays go on doubling. Else a server that accepts clients only to close them had them all back at once. */
+  const SHORTEST_CONNECTION = 5000;
+
   /** From this reconnection attempt on all transports are tried. Before, only the one that worked: while a server
    *  restarts all fail, and the first to find it up again should be no lesser one. */
   const FALLBACK_ATTEMPT = 3;
+
+  /** While a lesser transport has to do, the one that worked is tried again after so many milliseconds: the first time,
+   *  then twice as long each time, and at most. */
+  const FIRST_UPGRADE_DELAY = 10000;
+  const LONGEST_UPGRADE_DELAY = 300000;
+
+  /** Nobody waits for that, and Firefox holds a WebSocket back for up to a minute after others have failed (RFC 6455,
+   *  section 7.2.3). */
+  const LONGEST_UPGRADE_ATTEMPT = 65000;
+
+  /** Milliseconds for a server to end a session that is left. */
+  const LONGEST_FAREWELL = 10000;
 
   /** So many milliseconds an HTTP request may take beyond the timeout: servers end quiet polls after 20 seconds or so, and
    *  a long POST takes its time on a slow line. */
   const LONGEST_REQUEST = 45000;
 
+  /** So many milliseconds late, a timer tells that the page was frozen or asleep, or that timers of hidden pages wait. */
+  const LATE = 1000;
+
+  /** What has arrived while timers waited is read within so many milliseconds. */
+  const MOMENT = 1000;
+
+  /** Characters of a refusal's text that a page is told. */
+  const LONGEST_REFUSAL_TEXT = 500;
+
+  /** Ids of sessions that an empty POST ends: TornadIO's. The official server takes such a POST for a broken one, and has
+   *  numbers for ids. */
+  const ENDED_BY_EMPTY_POST = /[0-9a-f]{32}$/;
+
   /** UTF-16 units of queued frames that travel in one payload. Servers limit payloads, TornadIO to 1 MiB by default, and
    *  a unit is at most three bytes of UTF-8. A longer single frame travels alone. */
   const BATCH_UNITS = 256 * 1024;
+
+  /** For frames. The document's type keeps it out of quirks mode. */
+  const EMPTY_PAGE = '<!DOCTYPE html><body>';
+
+  /** Something between half of a delay and the whole, or else all clients of a server that restarts were back at once. */
+  function jittered(delay) {
+    return Math.round(delay * (1 + Math.random()) / 2);
+  }
 
   // -- Frames: ~m~LENGTH~m~TEXT, the length in UTF-16 units -----------------------------------------------------------
 
@@ -87,11 +124,63 @@
   // -- What all transports share --------------------------------------------------------------------------------------
 
   /**
+   * A time limit: calls `action` after `delay` milliseconds unless it is lifted.
+   *
+   * A page that was frozen or asleep, and a hidden one whose timers wait for each other, runs a timer late and often
+   * before it reads what has arrived meanwhile. Then that gets a moment more: it may lift the limit.
+   */
+  class Limit {
+    constructor(delay, action) {
+      const due = performance.now() + delay;
+      this.timer = setTimeout(() => {
+        if (performance.now() > due + LATE) {
+          this.timer = setTimeout(action, MOMENT);
+        } else {
+          action();
+        }
+      }, delay);
+    }
+
+    lift() {
+      clearTimeout(this.timer);
+    }
+  }
+
+  /** A response that is not 200. `isFinal` says that the server would refuse every other transport, too. */
+  class Refusal extends Error {
+    constructor(status, text, isFinal) {
+      super(`status ${status}`);
+      Object.assign(this, { status, text, isFinal });
+    }
+
+    /** Reads its text, unless that is a page, say of a proxy, or something else that was not made to be read as it is. */
+    static async from(response) {
+      const isText = response.body !== null && /^text\/plain\b/i.test(response.headers.get('Content-Type'));
+      const text = isText ? await beginningOf(response) : undefined;
+      return new Refusal(response.status, text, response.headers.get('Socket-IO-Refusal') === 'every-transport');
+    }
+  }
+
+  /** The text of a response, as far as a page is told it. */
+  async function beginningOf(response) {
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let text = '';
+    for (let done = false; !done && text.length <= LONGEST_REFUSAL_TEXT;) {
+      const chunk = await reader.read();
+      ({ done } = chunk);
+      text += decoder.decode(chunk.value, { stream: !done });
+    }
+    reader.cancel();
+    return text.slice(0, LONGEST_REFUSAL_TEXT);
+  }
+
+  /**
    * One connection or the attempt at one: it opens once, ends once and is never used again.
    *
-   * A subclass has `open()`, `write(payload)` and `release()`, hands what arrives to `receive` and calls `fail` when the
-   * connection broke. The owner is told of `onConnect()`, `onMessage(message)` and `onClose()`; of the last once and only
-   * for an end that it did not ask for.
+   * A subclass has `open()`, `write(payload)`, `leave()` and `release()`, hands what arrives to `receive` and calls `fail`
+   * when the connection broke. The owner is told of `onConnect()`, `onMessage(message)` and `onClose()`; of the last once
+   * and only for an end that it did not ask for. A `refusal` tells why an attempt failed, where a page can see that.
    */
   class Transport {
     /** How much longer than its timeout it may be silent. */
@@ -110,8 +199,19 @@
       this.queue = queue;
       this.owner = owner;
       this.echoes = [];
+      this.refusal = null;
+      this.limit = null;
       this.ended = false;
       this.closed = false;
+    }
+
+    /** Opens it; what can't be opened fails, later as all that fails. */
+    start() {
+      try {
+        this.open();
+      } catch {
+        setTimeout(() => this.fail());
+      }
     }
 
     /** Whether `write` may be called now. What it is given counts as sent and is never given again. */
@@ -119,10 +219,11 @@
       return this.sessionid !== null && !this.closed;
     }
 
-    /** Writes what is queued, now or, when a write is under way, as soon as that is done. */
+    /** Writes what is queued, now or, when a write is under way, as soon as that is done. Echoes travel by themselves:
+     *  of a payload with one, the official server hears no message. */
     flush() {
       while (this.writable && this.echoes.length + this.queue.length > 0) {
-        this.write(this.echoes.splice(0).join('') + this.takeBatch());
+        this.write(this.echoes.splice(0).join('') || this.takeBatch());
       }
     }
 
@@ -167,9 +268,28 @@
       }
     }
 
+    get longestSilence() {
+      return this.timeout + this.constructor.patience;
+    }
+
     watchSilence() {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.fail(), this.timeout + this.constructor.patience);
+      this.lastSign = Date.now();
+      this.setLimit(this.longestSilence);
+    }
+
+    setLimit(delay) {
+      this.limit?.lift();
+      this.limit = new Limit(delay, () => this.fail());
+    }
+
+    /** Ends a connection that died while the page slept, as soon as what has arrived has had its moment. The limit on
+     *  silence may still have far to go then: on some systems the clock of timers, which is that of `performance.now()`,
+     *  stands still in sleep. `Date.now()` goes on. It may also be set; so it is asked only here, by a page that wakes,
+     *  where a mistake costs no more than a reconnection. */
+    checkSilence() {
+      if (!this.ended && this.sessionid !== null && Date.now() > this.lastSign + this.longestSilence) {
+        this.setLimit(MOMENT);
+      }
     }
 
     /** The connection broke, or the server broke the protocol. */
@@ -196,12 +316,18 @@
       this.stop();
     }
 
+    /** Whether the server can be asked to end the connection, by `leave`: what it has sent before still arrives, then the
+     *  connection fails. Nothing may be written any more. */
+    get canBeLeft() {
+      return true;
+    }
+
     /** Ends everything at once, silently. */
     stop() {
       if (!this.closed) {
         this.ended = true;
         this.closed = true;
-        clearTimeout(this.timer);
+        this.limit?.lift();
         this.release();
       }
     }
@@ -218,15 +344,20 @@
   /** A transport that writes by POST, one at a time; what is queued meanwhile is the next one's batch. */
   class PostingTransport extends Transport {
     posting = false;
+    leaving = false;
+    sessionEnded = false;
     aborter = new AbortController();
 
     open() {
       this.read().then(this.onReadEnd, this.onReadEnd);
     }
 
-    /** Nothing more can be read. If that is not unexpected, the last POST may still be under way. */
-    onReadEnd = () => {
+    /** Nothing more can be read. If that is not unexpected, the last POST may still be under way. Only a refusal says that
+     *  the session has ended: Firefox breaks requests off, too, just before it leaves a page. */
+    onReadEnd = (error) => {
       if (!this.ended) {
+        this.refusal = error instanceof Refusal ? error : null;
+        this.sessionEnded ||= this.refusal !== null;
         this.fail();
       }
     };
@@ -250,19 +381,19 @@
         ...options,
       });
       if (response.status !== 200 && response.type !== 'opaque') {
-        throw new Error(`status ${response.status}`);
+        throw await Refusal.from(response);
       }
       return response;
     }
 
     get writable() {
-      return super.writable && !this.posting;
+      return super.writable && !this.posting && !this.leaving;
     }
 
     /** A POST that failed may have arrived all the same, so it ends the connection and is not sent again. */
     async write(payload) {
       this.posting = true;
-      const limit = setTimeout(() => this.fail(), this.timeout + LONGEST_REQUEST);
+      const limit = new Limit(this.timeout + LONGEST_REQUEST, () => this.fail());
       try {
         const response = await this.request(this.postUrl, {
           method: 'POST',
@@ -271,14 +402,42 @@
           body: 'data=' + encodeURIComponent(payload),
         });
         await response.text();
-      } catch {
+      } catch (error) {
+        this.sessionEnded ||= error instanceof Refusal && error.status === 401;
         this.fail();
       }
-      clearTimeout(limit);
+      limit.lift();
       this.posting = false;
       this.flush();
       if (this.ended) {
         this.stopIfDone();
+      } else if (this.leaving) {
+        this.endSession();
+      }
+    }
+
+    get canBeLeft() {
+      return ENDED_BY_EMPTY_POST.test(this.sessionid);
+    }
+
+    leave() {
+      this.leaving = true;
+      if (!this.posting) {
+        this.endSession();
+      }
+    }
+
+    /** Tells the server that the session has ended, by an empty POST, which is sent even if the page is left just now.
+     *  Where `fetch` can't do that yet (Firefox before 133), a beacon can, if the page's policy lets it have an Origin. */
+    endSession() {
+      if (this.sessionEnded || !this.canBeLeft) {
+        return;
+      }
+      this.sessionEnded = true;
+      if ('keepalive' in Request.prototype) {
+        this.request(this.postUrl, { method: 'POST', mode: this.postMode, keepalive: true, signal: null }).catch(() => {});
+      } else {
+        navigator.sendBeacon(this.postUrl);
       }
     }
 
@@ -299,15 +458,11 @@
     }
   }
 
-  /** An empty frame with a window of its own, for scripts that need globals and for requests that end with the frame.
-   *  Opening its document gives it the page's URL, and with it a Referer, which servers ask for. */
+  /** A frame that nobody sees. It has a window of its own, for scripts that need globals and for requests that end with
+   *  the frame. */
   function createHiddenFrame(parentDocument) {
     const element = parentDocument.createElement('iframe');
     element.style.display = 'none';
-    parentDocument.body.append(element);
-    element.contentDocument.open();
-    element.contentDocument.write('<!DOCTYPE html><body>');
-    element.contentDocument.close();
     return element;
   }
 
@@ -341,14 +496,29 @@
       this.native.send(payload);
     }
 
+    leave() {
+      this.native.close();
+    }
+
     release() {
       this.native?.close();
     }
   }
 
-  class XhrPolling extends PostingTransport {
-    static type = 'xhr-polling';
+  /** Reads by one GET after another. Between them a server can't see that its client has gone, so it is told. */
+  class PollingTransport extends PostingTransport {
     static patience = LONGEST_REQUEST;
+
+    release() {
+      // Before what is under way is broken off: Chromium freezes a page that it keeps as soon as it can, and what such a
+      // page has asked for last may never be sent.
+      this.endSession();
+      super.release();
+    }
+  }
+
+  class XhrPolling extends PollingTransport {
+    static type = 'xhr-polling';
 
     async read() {
       do {
@@ -360,8 +530,11 @@
 
   /** Reads one response without end. A subclass's `startParser(response)` gives a function that takes its text. */
   class StreamingTransport extends PostingTransport {
+    /** The media types asked for. It is a value that needs no preflight request (CORS-safelisted). */
+    static accept = '*/*';
+
     async read() {
-      const response = await this.request(this.readUrl);
+      const response = await this.request(this.readUrl, { headers: { Accept: this.constructor.accept } });
       const parse = this.startParser(response);
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
@@ -371,11 +544,35 @@
     }
   }
 
+  /** WebKit cancels every load of multipart/x-mixed-replace that is no image or page: it reads multipart/mixed only,
+   *  which TornadIO answers when asked to. Other servers may answer what they like. */
   class XhrMultipart extends StreamingTransport {
     static type = 'xhr-multipart';
+    static accept = 'multipart/mixed, */*;q=0.5';
+
+    static isReadable = true;
+
+    static available() {
+      return XhrMultipart.isReadable;
+    }
+
+    /** Each stream that WebKit has cancelled keeps one of the six connections to its server, and a session there, so
+     *  the page tries no other. */
+    async read() {
+      try {
+        await super.read();
+      } catch (error) {
+        if (this.isReplacing && this.sessionid === null && !this.closed) {
+          XhrMultipart.isReadable = false;
+        }
+        throw error;
+      }
+    }
 
     startParser(response) {
-      const split = multipartSplitter(response.headers.get('Content-Type'));
+      const contentType = response.headers.get('Content-Type');
+      this.isReplacing = /x-mixed-replace/i.test(contentType);
+      const split = multipartSplitter(contentType);
       return (text) => split(text).forEach((payload) => this.receive(payload));
     }
   }
@@ -397,6 +594,16 @@
     };
   }
 
+  /** An empty frame that can be used at once: only a document that was opened stays. */
+  function openHiddenFrame(parentDocument) {
+    const element = createHiddenFrame(parentDocument);
+    parentDocument.body.append(element);
+    element.contentDocument.open();
+    element.contentDocument.write(EMPTY_PAGE);
+    element.contentDocument.close();
+    return element;
+  }
+
   /** Reads a page without end, whose scripts call `parent.s._`. It is written into a hidden frame as it arrives, since no
    *  browser tells when a frame that loads by itself breaks off. A frame around that one is the parent, so that the
    *  page's own `s` is left alone. What is written runs as a script of the page: only its own server may send that. */
@@ -409,31 +616,43 @@
     }
 
     startParser() {
-      this.frame = createHiddenFrame(document);
+      this.frame = openHiddenFrame(document);
       this.frame.contentWindow.s = {
         _: (payload, stream) => {
           stream.currentScript.remove();
           this.receive(payload);
         },
       };
-      const stream = createHiddenFrame(this.frame.contentDocument).contentDocument;
+      const stream = openHiddenFrame(this.frame.contentDocument).contentDocument;
       stream.open();
       return (text) => stream.write(text);
     }
   }
 
-  /** Reads by script elements, which any origin may load. They live in a frame, as nothing else can abort them. */
-  class JsonpPolling extends PostingTransport {
+  /** Reads by script elements, which any origin may load. They live in a frame, as nothing else can abort them. Servers
+   *  ask for their Referer: in a frame of `srcdoc` it is the page's in every engine, in one that was opened by a script
+   *  WebKit and Firefox send none. */
+  class JsonpPolling extends PollingTransport {
     static type = 'jsonp-polling';
-    static patience = LONGEST_REQUEST;
     static usesFrame = true;
 
     open() {
       this.index = io.JSONP.push(this) - 1;
       this.frame = createHiddenFrame(document);
-      this.frame.contentWindow.io = io;
-      this.poll();
+      this.frame.srcdoc = EMPTY_PAGE;
+      this.frame.addEventListener('load', this.onFrameLoad, { once: true });
+      document.body.append(this.frame);
     }
+
+    /** In a page that is sandboxed the frame is out of reach. */
+    onFrameLoad = () => {
+      try {
+        this.frame.contentWindow.io = io;
+        this.poll();
+      } catch {
+        this.fail();
+      }
+    };
 
     poll() {
       this.answer = null;
@@ -484,6 +703,54 @@
     [WebSocketTransport, XhrMultipart, XhrPolling, JsonpPolling, HtmlFile].map((each) => [each.type, each]),
   );
 
+  /**
+   * The change from a lesser transport, which connects a socket, to a better one.
+   *
+   * The better one is opened beside it. Once that has its session, the lesser one is left: until the server has ended its
+   * session, what it sends there still arrives, and all that is sent waits. So nothing is lost, either way. What arrives
+   * over the better one meanwhile waits as well: it belongs to a connection that the page does not know of yet.
+   */
+  class Upgrade {
+    isReady = false;
+    messages = [];
+
+    constructor(lesser, better, onFailed) {
+      this.lesser = lesser;
+      this.better = better;
+      Object.assign(better, {
+        queue: [],
+        owner: {
+          onConnect: () => this.leaveLesser(),
+          onMessage: (message) => this.messages.push(message),
+          onClose: onFailed,
+        },
+      });
+      this.limit = new Limit(LONGEST_UPGRADE_ATTEMPT, () => better.fail());
+      better.start();
+    }
+
+    leaveLesser() {
+      this.isReady = true;
+      this.limit.lift();
+      this.limit = new Limit(LONGEST_FAREWELL, () => this.lesser.fail());
+      this.lesser.queue = [];
+      this.lesser.leave();
+    }
+
+    /** Leaves the better transport to the socket. */
+    finish(queue, owner) {
+      this.limit.lift();
+      Object.assign(this.better, { queue, owner });
+    }
+
+    /** Leaves the socket to the lesser transport. */
+    stop(queue) {
+      this.limit.lift();
+      this.better.stop();
+      this.lesser.queue = queue;
+    }
+  }
+
   // -- The transport that worked, remembered in a cookie --------------------------------------------------------------
 
   /** A page in a sandbox has no cookies and may not even ask. */
@@ -516,8 +783,14 @@
   /**
    * What a page holds: messages both ways and events, over one transport after another.
    *
-   * Events: `connect`, `message` (message), `disconnect`, `connecting` (transport type), `connect_failed`,
-   * `reconnecting` (delay, attempts), `reconnect` (transport type, attempts), `reconnect_failed`.
+   * Events: `connect`, `message` (message), `disconnect`, `connecting` (transport type), `connect_failed` (status, text),
+   * `reconnecting` (delay, attempts), `reconnect` (transport type, attempts), `reconnect_failed` (status, text). Status and
+   * text are those of the last refusal, undefined where a page can't see them: over websocket and jsonp-polling, or of a
+   * server that can't be reached. The text is undefined, too, if it is none to be read as it is, as that of a page.
+   *
+   * A transport that is reached while reconnecting only has to do. The one that worked before is tried first the next time,
+   * and also beside the lesser one; once that has succeeded, there is a `disconnect`, `connect` and `reconnect` as ever. The
+   * server may send to both of its connections for a moment.
    *
    * @property {boolean} connected
    * @property {boolean} connecting    while an attempt is under way
@@ -530,8 +803,18 @@
     #queue = [];
     #untried = [];
     #worked = null;
+    #refusal = null;
     #attempts = 0;
+    #delay = 0;
+    #connectedAt = 0;
     #timer;
+    #limit = null;
+    #upgrade = null;
+    #owner = {
+      onConnect: () => this.#onConnect(),
+      onMessage: (message) => this.#emit('message', message),
+      onClose: () => this.#onClose(),
+    };
 
     /**
      * @param {string} [host]  by default the page's
@@ -545,9 +828,11 @@
      * @param {number} [options.connectTimeout]  5000 ms for each transport
      * @param {boolean} [options.tryTransportsOnConnectTimeout]  whether to try the next when one does not connect
      * @param {boolean} [options.reconnect]  after an unwanted disconnect
-     * @param {number} [options.reconnectionDelay]  500 ms, doubled each time
+     * @param {number} [options.reconnectionDelay]  500 ms, doubled each time; the delays are between half of that and
+     *     the whole, so that the clients of a server that restarts don't come back all at once
      * @param {number} [options.maxReconnectionAttempts]  10
-     * @param {boolean} [options.rememberTransport]  in the cookie `socketio`, to try it first next time
+     * @param {boolean} [options.rememberTransport]  in the cookie `socketio`, to try it first next time; of transports
+     *     that are reached while reconnecting nothing is remembered
      */
     constructor(host, options) {
       const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && value !== null);
@@ -567,8 +852,8 @@
     /** Connects; while waiting for a reconnection, connects now. */
     connect() {
       if (!this.connected && !this.connecting) {
-        clearTimeout(this.#timer);
-        window.addEventListener('pagehide', this.#suspend);
+        this.#clearTimers();
+        this.#watchPage();
         this.#startAttempt();
       }
       return this;
@@ -587,6 +872,10 @@
     /** Ends the connection and all attempts at one. What was sent before still goes out if it was connected. */
     disconnect() {
       const wasConnected = this.connected;
+      if (this.#upgrade?.isReady) {
+        this.transport.close();
+        this.transport = this.#takeUpgrade().better;
+      }
       this.#rest();
       this.transport?.close();
       this.#queue = [];
@@ -649,15 +938,12 @@
 
     #createTransport(type) {
       const { timeout } = { ...this.options, ...this.options.transportOptions[type] };
-      return new (TRANSPORTS.get(type))(this.#url, timeout, this.#queue, {
-        onConnect: () => this.#onConnect(),
-        onMessage: (message) => this.#emit('message', message),
-        onClose: () => this.#onClose(),
-      });
+      return new (TRANSPORTS.get(type))(this.#url, timeout, this.#queue, this.#owner);
     }
 
     #startAttempt() {
       this.connecting = true;
+      this.#refusal = null;
       this.#untried = this.#candidates();
       if (this.#untried.length > 0) {
         this.#tryNext();
@@ -683,22 +969,21 @@
       if (transport.closed) {
         return;
       }
-      this.#timer = setTimeout(() => transport.fail(), this.options.connectTimeout);
-      try {
-        transport.open();
-      } catch {
-        setTimeout(() => transport.fail());
-      }
+      this.#limit = new Limit(this.options.connectTimeout, () => transport.fail());
+      transport.start();
     }
 
     #onConnect() {
       const { transport } = this;
-      clearTimeout(this.#timer);
+      this.#clearTimers();
       this.connecting = false;
       this.connected = true;
-      this.#worked = transport.type;
-      if (this.options.rememberTransport) {
-        remember(transport.type);
+      this.#connectedAt = performance.now();
+      if (!this.reconnecting) {
+        this.#worked = transport.type;
+        if (this.options.rememberTransport) {
+          remember(transport.type);
+        }
       }
       transport.flush();
       this.#emit('connect');
@@ -706,17 +991,27 @@
         this.reconnecting = false;
         this.#emit('reconnect', transport.type, this.#attempts);
       }
+      if (this.connected && this.transport === transport) {
+        this.#scheduleUpgrade(FIRST_UPGRADE_DELAY);
+      }
     }
 
     #onClose() {
-      clearTimeout(this.#timer);
+      this.#clearTimers();
       if (this.connecting) {
         this.#onAttemptFailed();
         return;
       }
+      if (this.#upgrade?.isReady) {
+        this.#changeTransport();
+        return;
+      }
+      this.#stopUpgrade();
       this.connected = false;
       this.reconnecting = this.options.reconnect;
-      this.#attempts = 0;
+      if (performance.now() > this.#connectedAt + Math.max(this.#delay, SHORTEST_CONNECTION)) {
+        this.#attempts = 0;
+      }
       if (!this.reconnecting) {
         this.#rest();
       }
@@ -726,11 +1021,14 @@
       }
     }
 
+    /** What is remembered stays so while reconnecting: it is for the server, or the network, that attempts fail then. */
     #onAttemptFailed() {
-      if (this.options.rememberTransport && isRemembered(this.transport.type)) {
+      const { type, refusal } = this.transport;
+      this.#refusal = refusal ?? this.#refusal;
+      if (this.options.rememberTransport && !this.reconnecting && isRemembered(type)) {
         forgetRemembered();
       }
-      if (this.options.tryTransportsOnConnectTimeout && this.#untried.length > 0) {
+      if (this.options.tryTransportsOnConnectTimeout && this.#untried.length > 0 && !this.#refusal?.isFinal) {
         this.#tryNext();
       } else {
         this.#giveUp();
@@ -739,43 +1037,126 @@
 
     #giveUp() {
       this.connecting = false;
-      if (this.reconnecting) {
-        this.#scheduleReconnection();
+      if (!this.reconnecting) {
+        this.#end('connect_failed');
+      } else if (this.#refusal?.isFinal) {
+        this.#end('reconnect_failed');
       } else {
-        this.#rest();
-        this.#emit('connect_failed');
+        this.#scheduleReconnection();
       }
+    }
+
+    #end(event) {
+      const { status, text } = this.#refusal ?? {};
+      this.#rest();
+      this.#emit(event, ...(status === undefined ? [] : [status, text]));
     }
 
     #scheduleReconnection() {
       if (this.#attempts >= this.options.maxReconnectionAttempts) {
-        this.#rest();
-        this.#emit('reconnect_failed');
+        this.#end('reconnect_failed');
         return;
       }
-      const delay = Math.min(this.options.reconnectionDelay * 2 ** this.#attempts, LONGEST_RECONNECTION_DELAY);
+      const longest = Math.min(this.options.reconnectionDelay * 2 ** this.#attempts, LONGEST_RECONNECTION_DELAY);
+      this.#delay = jittered(longest);
       this.#attempts += 1;
-      this.#timer = setTimeout(() => this.#startAttempt(), delay);
-      this.#emit('reconnecting', delay, this.#attempts);
+      this.#timer = setTimeout(() => this.#startAttempt(), this.#delay);
+      this.#emit('reconnecting', this.#delay, this.#attempts);
+    }
+
+    /** Plans to try the transport that worked, if the present one only had to do. */
+    #scheduleUpgrade(delay) {
+      const { transports } = this.options;
+      const isLesser = transports.indexOf(this.#worked) < transports.indexOf(this.transport.type);
+      if (isLesser && this.transport.canBeLeft) {
+        this.#timer = setTimeout(() => this.#tryUpgrade(delay), jittered(delay));
+      }
+    }
+
+    #tryUpgrade(delay) {
+      this.#upgrade = new Upgrade(this.transport, this.#createTransport(this.#worked), () => {
+        this.#stopUpgrade();
+        this.#scheduleUpgrade(Math.min(delay * 2, LONGEST_UPGRADE_DELAY));
+      });
+    }
+
+    /** The lesser transport has ended. To the page it is as any reconnection. */
+    #changeTransport() {
+      const { better, messages } = this.#takeUpgrade();
+      this.transport = better;
+      this.connected = false;
+      this.connecting = true;
+      this.reconnecting = true;
+      this.#attempts = 0;
+      this.#emit('disconnect');
+      if (!better.ended) {
+        this.#onConnect();
+      }
+      for (const message of messages) {
+        if (!better.ended) {
+          this.#emit('message', message);
+        }
+      }
+    }
+
+    #takeUpgrade() {
+      const upgrade = this.#upgrade;
+      this.#upgrade = null;
+      upgrade.finish(this.#queue, this.#owner);
+      return upgrade;
+    }
+
+    #stopUpgrade() {
+      this.#upgrade?.stop(this.#queue);
+      this.#upgrade = null;
     }
 
     #rest() {
-      clearTimeout(this.#timer);
+      this.#clearTimers();
+      this.#stopUpgrade();
       this.connected = false;
       this.connecting = false;
       this.reconnecting = false;
-      window.removeEventListener('pagehide', this.#suspend);
+      this.#attempts = 0;
+      this.#watchPage(false);
     }
 
-    /** The page is left. Should the browser keep it and show it again, timers go on: the socket reconnects, or begins
-     *  its attempt anew. */
+    #clearTimers() {
+      clearTimeout(this.#timer);
+      this.#limit?.lift();
+    }
+
+    #watchPage(watches = true) {
+      const change = watches ? 'addEventListener' : 'removeEventListener';
+      window[change]('pagehide', this.#suspend);
+      window[change]('pageshow', this.#wake);
+      window[change]('online', this.#wake);
+      document[change]('visibilitychange', this.#wake);
+      document[change]('resume', this.#wake);
+    }
+
+    /** The page is left. Should the browser keep it and show it again, timers go on: the socket begins its attempt anew,
+     *  or waits for its reconnection, until it wakes. */
     #suspend = () => {
+      this.#stopUpgrade();
       this.transport?.stop();
       if (this.connected) {
         this.#onClose();
       } else if (this.connecting) {
-        clearTimeout(this.#timer);
+        this.#clearTimers();
         this.#timer = setTimeout(() => this.#startAttempt());
+      }
+    };
+
+    /** The page is shown again or is no longer frozen, or the network is back: the computer may have slept. */
+    #wake = (event) => {
+      if (event.type === 'visibilitychange' && document.visibilityState === 'hidden') {
+        return;
+      }
+      if (this.connected) {
+        this.transport.checkSilence();
+      } else if (this.reconnecting && !this.connecting) {
+        this.connect();
       }
     };
   }

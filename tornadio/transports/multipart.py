@@ -1,10 +1,18 @@
-"""``xhr-multipart``: a stream whose payloads are the parts of a ``multipart/x-mixed-replace`` response."""
+"""``xhr-multipart``: a stream whose payloads are the parts of a ``multipart/x-mixed-replace`` response, or of a
+``multipart/mixed`` one for a client that prefers that.
+"""
 
 import secrets
 from typing import Final
 
 from tornadio.sessions.outbox import Payload
 from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
+from tornadio.web.negotiation import prefers_media_type
+
+# What official clients read: in the browsers of their time XMLHttpRequest gave the parts of this type to the page.
+_REPLACE: Final = "multipart/x-mixed-replace"
+# WebKit cancels each load of the type above that is neither an image nor a page: fetch() reads this one there, too.
+_MIXED: Final = "multipart/mixed"
 
 
 class MultipartFormat:
@@ -12,14 +20,15 @@ class MultipartFormat:
     a browser passes a part to the page when it sees the boundary that ends the part.
 
     :param is_chunked: whether each part is a chunk, too.
+    :param media_type: the response's; the body is the same.
     """
 
     __slots__ = ("_boundary", "_encode", "content_type", "epilogue", "preamble")
 
-    def __init__(self, is_chunked: bool) -> None:
+    def __init__(self, is_chunked: bool, media_type: str = _REPLACE) -> None:
         # Random: a boundary that a message could hold would let one client forge parts in the streams of others.
         boundary = f"socketio-{secrets.token_hex(16)}"
-        self.content_type = f'multipart/x-mixed-replace;boundary="{boundary}"'
+        self.content_type = f'{media_type};boundary="{boundary}"'
         line = f"--{boundary}\n".encode("ascii")
         self.preamble = chunk(line) if is_chunked else line
         self.epilogue = LAST_CHUNK if is_chunked else b""
@@ -47,7 +56,12 @@ def _part_in_chunk(text: str) -> bytes:
 
 
 class XHRMultipartHandler(StreamingHandler):
-    """A GET of ``xhr-multipart``: a ``multipart/x-mixed-replace`` response whose parts are the payloads."""
+    """A GET of ``xhr-multipart``: a multipart response whose parts are the payloads. No ``Vary: Accept`` is needed: by
+    its ``no-store`` it is never selected from a cache.
+    """
 
     transport = "xhr-multipart"
-    format_class = MultipartFormat
+
+    def make_format(self, is_chunked: bool) -> MultipartFormat:
+        prefers_mixed = prefers_media_type(self.exchange.headers.get("Accept", ""), _MIXED, _REPLACE)
+        return MultipartFormat(is_chunked, _MIXED if prefers_mixed else _REPLACE)
