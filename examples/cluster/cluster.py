@@ -1,14 +1,16 @@
 """The chatroom on three processes: Redis between them, HAProxy in front, all on this machine.
 
 Start it with `python3 cluster.py` and open http://localhost:8000/ in two windows. Who is served by which process stands
-in the terminal. Kill one of them, `kill -9` and its number, and its people are back over another in a moment. Ctrl-C
-ends it all.
+in the terminal, as does the address of the monitor, which shows all three side by side. Kill one of them, `kill -9` and
+its number, and its people are back over another in a moment. Ctrl-C ends it all.
 
 HAProxy runs with the haproxy.cfg that stands here, but for the addresses in it.
 """
 
 import contextlib
+import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -146,6 +148,7 @@ def running(port: int) -> Iterator[Cluster]:
         signal.signal(number, lambda *_: cluster.stopping.set())
     ports = {name: free_port() for name in ("flash", *NODES)} | {"web": port}
     redis_port = free_port()
+    os.environ["OPERATOR_KEY"] = secrets.token_urlsafe(16)  # not on the command lines, which everybody here can read
     bus = f"redis://127.0.0.1:{redis_port}/0"
     with tempfile.TemporaryDirectory() as directory:
         try:
@@ -172,6 +175,7 @@ def main() -> None:
         with running(port) as cluster:
             url = f"http://localhost:{port}/"
             print(f"Chatroom: open {url}", flush=True)
+            print(f"Monitor: open {url}operator/{os.environ['OPERATOR_KEY']}", flush=True)
             if options.browser:
                 webbrowser.open(url)
             cluster.wait()
