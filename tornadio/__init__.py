@@ -1,9 +1,10 @@
 """TornadIO: a Socket.IO 0.6 server on Tornado.
 
-Public are the names in ``__all__`` here, the version, and what :mod:`tornadio.errors`, :mod:`tornadio.settings` and
-:mod:`tornadio.proto` export, each in its ``__all__``. The modules named as in TornadIO 0.0.5 (``conn``, ``router``,
-``server``, ``session``, ``pollingsession``, ``polling``, ``persistent``, ``periodic``, ``flashserver``) stay importable
-with their classes. Everything else is internal and may change in any version.
+Public are the names in ``__all__`` here, the version, and what :mod:`tornadio.errors`, :mod:`tornadio.settings`,
+:mod:`tornadio.proto`, :mod:`tornadio.stats`, :mod:`tornadio.sync` and :mod:`tornadio.testing` export, each in its
+``__all__``. The modules named as in TornadIO 0.0.5 (``conn``, ``router``, ``server``, ``session``, ``pollingsession``,
+``polling``, ``persistent``, ``periodic``, ``flashserver``) stay importable with their classes. Everything else is
+internal and may change in any version.
 
 Names are imported at their first use (PEP 562): ``import tornadio.proto`` imports neither the server nor Tornado.
 """
@@ -20,11 +21,17 @@ _MODULE_OF: Final = {
     "Bus": "tornadio.cluster.bus",
     "BusError": "tornadio.errors",
     "CallerError": "tornadio.errors",
+    "ClientConnection": "tornadio.client.connection",
     "CloseError": "tornadio.errors",
+    "Compression": "tornadio.settings",
+    "ConnectError": "tornadio.errors",
+    "ConnectionClosed": "tornadio.errors",
     "Emitter": "tornadio.cluster.emitter",
     "EncodeError": "tornadio.errors",
     "Group": "tornadio.sessions.groups",
     "HealthHandler": "tornadio.observability.health",
+    "MonitorHandler": "tornadio.monitor.handler",
+    "MetricsHandler": "tornadio.observability.metrics",
     "RedisBus": "tornadio.cluster.redis",
     "Router": "tornadio.router",
     "Settings": "tornadio.settings",
@@ -32,9 +39,10 @@ _MODULE_OF: Final = {
     "SocketConnection": "tornadio.conn",
     "SocketServer": "tornadio.server",
     "TornadIOError": "tornadio.errors",
+    "connect": "tornadio.client.connect",
     "get_router": "tornadio.router",
 }
-# Modules that ``import tornadio`` alone made attributes of this package in 0.0.5 and 1.0.
+# Modules that ``import tornadio`` alone makes attributes of this package: those of 0.0.5 and 1.0, and public ones.
 _MODULES: Final = (
     "conn",
     "errors",
@@ -48,6 +56,9 @@ _MODULES: Final = (
     "server",
     "session",
     "settings",
+    "stats",
+    "sync",
+    "testing",
 )
 __all__ = list(_MODULE_OF)
 
@@ -66,6 +77,11 @@ if TYPE_CHECKING:
     from tornadio import server as server
     from tornadio import session as session
     from tornadio import settings as settings
+    from tornadio import stats as stats
+    from tornadio import sync as sync
+    from tornadio import testing as testing
+    from tornadio.client.connect import connect as connect
+    from tornadio.client.connection import ClientConnection as ClientConnection
     from tornadio.cluster.bus import Bus as Bus
     from tornadio.cluster.emitter import AsyncEmitter as AsyncEmitter
     from tornadio.cluster.emitter import Emitter as Emitter
@@ -74,14 +90,19 @@ if TYPE_CHECKING:
     from tornadio.errors import BusError as BusError
     from tornadio.errors import CallerError as CallerError
     from tornadio.errors import CloseError as CloseError
+    from tornadio.errors import ConnectError as ConnectError
+    from tornadio.errors import ConnectionClosed as ConnectionClosed
     from tornadio.errors import EncodeError as EncodeError
     from tornadio.errors import SettingsError as SettingsError
     from tornadio.errors import TornadIOError as TornadIOError
+    from tornadio.monitor.handler import MonitorHandler as MonitorHandler
     from tornadio.observability.health import HealthHandler as HealthHandler
+    from tornadio.observability.metrics import MetricsHandler as MetricsHandler
     from tornadio.router import Router as Router
     from tornadio.router import get_router as get_router
     from tornadio.server import SocketServer as SocketServer
     from tornadio.sessions.groups import Group as Group
+    from tornadio.settings import Compression as Compression
     from tornadio.settings import Settings as Settings
 else:
 

@@ -27,7 +27,8 @@ class Cause(NamedTuple):
 
 # The client's end.
 NO_STATUS: Final = Cause(1005, "")  # a close frame without a code (section 7.1.5), or draft-76's closing frame
-CLIENT_CLOSED: Final = Cause(1005, "the client closed the connection")  # FIN on a stream, which has no close frame
+# FIN on a stream, or a POST without a body: neither is a close frame
+CLIENT_CLOSED: Final = Cause(1005, "the client closed the connection")
 NO_CLOSE_FRAME: Final = Cause(1006, "the client closed the connection without a close frame")  # FIN on a WebSocket
 CONNECTION_BROKE: Final = Cause(1006, "the connection broke")
 NO_HEARTBEAT: Final = Cause(1001, "no answer to heartbeats")
@@ -38,8 +39,41 @@ SHUTDOWN: Final = Cause(1001, "the server is shutting down")
 TOO_SLOW: Final = Cause(1008, "too slow")
 REFUSED: Final = Cause(1008, "the application refused this connection")
 OPEN_FAILED: Final = Cause(1011, "on_open failed")
+GREETING_FAILED: Final = Cause(1011, "greeting failed")
 MESSAGE_FAILED: Final = Cause(1011, "the application failed")
 SERVER_FAILED: Final = Cause(1011, "the server failed")
+
+# Why connections that were open have ended, as metrics count them.
+APPLICATION: Final = "application"  # SocketConnection.close()
+_CLIENT: Final = "client"
+_REASONS: Final = (
+    (NO_STATUS, _CLIENT),
+    (CLIENT_CLOSED, _CLIENT),
+    (NO_CLOSE_FRAME, _CLIENT),
+    (CONNECTION_BROKE, "broken"),
+    (NO_HEARTBEAT, "no_heartbeat"),
+    (NO_REQUEST, "no_request"),
+    (NO_RETURN, "no_return"),
+    (SHUTDOWN, "shutdown"),
+    (TOO_SLOW, "too_slow"),
+    (MESSAGE_FAILED, "failed"),
+    (SERVER_FAILED, "failed"),
+)
+_REASONS_OF_CODES: Final = {1002: "protocol", 1003: "protocol", 1007: "protocol", 1009: "too_large"}
+#: The reasons by which connections that have ended are counted: these, and no text of a client's.
+CLOSED_REASONS: Final = frozenset({APPLICATION, *(reason for _, reason in _REASONS), *_REASONS_OF_CODES.values()})
+
+
+def closed_reason(code: int | None, reason: str) -> str:
+    """Return the reason by which a connection's end is counted, one of :data:`CLOSED_REASONS`.
+
+    A close frame of the client's has any code and text: it counts as the client's end, or as what its code says.
+    """
+    for cause, name in _REASONS:
+        # By identity: a client may send the same text.
+        if code == cause.code and reason is cause.reason:
+            return name
+    return _REASONS_OF_CODES.get(code or 0, _CLIENT)
 
 
 def check_close(code: int, reason: str) -> None:

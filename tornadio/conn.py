@@ -5,8 +5,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio import proto
-from tornadio.closecodes import check_close
+from tornadio.closecodes import APPLICATION, check_close
 from tornadio.logs import get_logger
+from tornadio.sessions.fanout import encode
 from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ logger = get_logger(__name__)
 
 class SocketConnection:
     """One client's connection, as the application subclasses it: with :meth:`on_message`, and optionally
-    :meth:`on_open` and :meth:`on_close`.
+    :meth:`on_open`, :meth:`on_close` and :meth:`greeting`.
 
     :func:`tornadio.get_router` makes an object of the subclass for each client. An ``__init__`` takes no arguments; one
     that was written for TornadIO 0.0.5, with its three, gets these, as does one with ``*args`` that passes them to such
@@ -58,12 +59,29 @@ class SocketConnection:
             accepts the client.
         """
 
+    def greeting(self) -> Any:
+        """Return the message of the first frame, which the client gets before all that :meth:`on_open` has sent.
+
+        Called once, when :meth:`on_open` has accepted the client: what that keeps in ``self`` can be used here. It is
+        no coroutine. An exception refuses the client, as one of :meth:`on_open` does.
+
+        Clients of Socket.IO 0.6 take the first frame as their session id. Over the polling transports and the streams
+        they name it in each request, so another one is an error there, and refuses them. Programs that speak the
+        framing over WebSocket alone, with a server that greets in its own way, are the others; a router for them has
+        ``enabled_protocols=["websocket"]``.
+
+        :returns: the session id by default; ``None`` for no such frame; else a message as for :meth:`send`, but a list
+            is JSON, for it is one frame.
+        """
+        return self.session_id
+
     def on_message(self, message: Any) -> Any:
         """Called for each message of the client.
 
         An exception is logged and closes the connection, with WebSocket close code 1011.
 
-        :param message: the text as ``str``, or the object that was sent as JSON.
+        :param message: the text as ``str``, or the object that was sent as JSON; with the setting ``json="plain"`` also
+            a text that is a JSON object or array.
         """
         raise NotImplementedError(f"{type(self).__name__} must override on_message")
 
@@ -81,7 +99,7 @@ class SocketConnection:
         closed: its client is too slow.
 
         :param message: a ``str`` is sent as text, ``bytes`` as the UTF-8 text they hold, ``None`` not at all, a list as
-            a message for each of its elements, everything else as JSON.
+            a message for each of its elements, everything else as JSON, as the setting ``json`` has it.
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
         session = self._tornadio_session
@@ -97,7 +115,7 @@ class SocketConnection:
             if session.is_closed:
                 logger.debug("%s: send after its end does nothing", session)
                 return
-            payload = _payload_of(message)
+            payload = _payload_of(message, session)
         if payload.size:
             session.send(payload)
 
@@ -110,7 +128,7 @@ class SocketConnection:
         if session.handover.is_open(session):
             last, payload = _last_sent
             if message is not last:
-                payload = _payload_of(message)
+                payload = _payload_of(message, session)
             if payload.size:
                 session.handover.send(session, payload)
 
@@ -170,9 +188,9 @@ class SocketConnection:
         session = self._tornadio_session
         handover = session.handover
         if handover.is_on_loop():
-            session.close(code, reason)
+            session.close(code, reason, APPLICATION)
         elif handover.is_open(session):
-            handover.call(session, functools.partial(session.close, code, reason))
+            handover.call(session, functools.partial(session.close, code, reason, APPLICATION))
 
     @property
     def is_closed(self) -> bool:
@@ -208,6 +226,7 @@ class SocketConnection:
         1009        what was wrong                            larger than ``max_message_size``
         1011        the application failed                    :meth:`on_message` raised
         1011        on_open failed                            :meth:`on_open` raised
+        1011        greeting failed                           :meth:`greeting` raised, or can't be sent
         1011        the server failed                         an error of this library, which is in the log
         1013        on_open took longer than open_timeout
         ==========  ========================================  ======================================================
@@ -223,7 +242,7 @@ class SocketConnection:
 
     @property
     def session_id(self) -> str:
-        """The id that the client was given, ``[0-9a-z]``."""
+        """The session's id, ``[0-9a-z]``, which the client is given in the first frame: see :meth:`greeting`."""
         return self._tornadio_session.session_id
 
     @property
@@ -249,13 +268,16 @@ _MAX_KEPT: Final = 1 << 20
 _last_sent: tuple[str, Payload] = ("", Payload(proto.encode("")))
 
 
-def _payload_of(message: Any) -> Payload:
-    """Encode a message, and keep the payload if it may be sent again.
+def _payload_of(message: Any, session: "BaseSession") -> Payload:
+    """Encode a message for a session's client, and keep the payload if it may be sent again, on whatever router: a
+    ``str`` does not depend on the setting ``json``.
 
     :raises EncodeError: the message can't be sent.
     """
     global _last_sent
+    if type(message) is not str:
+        return encode(message, session.registry.settings.json)
     payload = Payload(proto.encode(message))
-    if type(message) is str and payload.size <= _MAX_KEPT:
+    if payload.size <= _MAX_KEPT:
         _last_sent = message, payload
     return payload

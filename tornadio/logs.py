@@ -35,6 +35,9 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\
 _DIGIT: Final = "(?:[0-9a-f]|%3[0-9]|%6[1-6])"
 _DIGITS_OF_ID: Final = re.compile(f"({_DIGIT}{{8}}){_DIGIT}{{24,}}")
 
+# Called with each record, also with those that are suppressed: by tests that look for errors.
+observers: Final[set[Callable[[logging.LogRecord], None]]] = set()
+
 
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of that name, with the filter of this module added (once)."""
@@ -121,6 +124,8 @@ class LineFilter(logging.Filter):
         self._limit = limit
 
     def filter(self, record: logging.LogRecord) -> bool:
+        for observer in tuple(observers):
+            observer(record)
         note: str | None = getattr(record, "limit_note", None)
         if note is None:
             note = self._limit.count_line(_key_of(record)) if record.levelno >= logging.INFO else ""
@@ -176,14 +181,18 @@ def without_ids(text: str) -> str:
     return _DIGITS_OF_ID.sub(r"\1...", text)
 
 
+def escape_unprintable(text: str) -> str:
+    """Return ``text`` as one line that can't act on a terminal: other characters become escapes, such as ``\\x1b``."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def printable(text: str, length: int) -> str:
     """Return ``text`` as one line of printable characters, cut to ``length`` of them, without whole session ids."""
     ahead = text[: _SEARCH_FACTOR * length]
     if len(ahead) < len(text):
         ahead = ahead.rstrip("0123456789abcdef%") + "..."  # half an id at the cut would not be found
     text = without_ids(ahead)
-    # ascii() writes a character as its escape, such as '\\x1b', which a log's reader recognizes.
-    line = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text[: length + 1])
+    line = escape_unprintable(text[: length + 1])
     return line if len(line) <= length else line[:length] + "..."
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import tornado.web
+from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.routing import AnyMatches, PathMatches, Rule
@@ -24,6 +25,7 @@ from tornadio.net.tasks import GRACE_SECONDS
 from tornadio.sessions.groups import Group, Groups
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Settings, make_settings, names_given, of_application, with_application_settings
+from tornadio.stats import RouterStats
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.construction import connection_factory
 from tornadio.transports.endpoint import Endpoint
@@ -33,6 +35,7 @@ from tornadio.web.fastpath import FastPathRule
 from tornadio.web.hosts import HostRule, make_host_rule
 from tornadio.web.origins import OriginRule
 from tornadio.web.script import ClientScriptHandler
+from tornadio.web.tornadohttp import TornadoMessageDelegate
 
 logger = get_logger(__name__)
 
@@ -42,7 +45,7 @@ DEFAULT_SETTINGS: Final[Mapping[str, Any]] = MappingProxyType(dataclasses.asdict
 
 
 class RouterRule(FastPathRule):
-    """The rule that a router gives to an application: its transports, and the client's script.
+    """The rule that a router gives to an application: its transports, and the client's files.
 
     :ivar router: the router, for servers that look for the routers of their application.
     """
@@ -51,8 +54,11 @@ class RouterRule(FastPathRule):
         self.router = router
         # A router that has no handler for a request leaves it to the rules behind it.
         transports = Rule(AnyMatches(), EndpointRouter(endpoint, paths))
-        script = Rule(PathMatches(re.escape(paths.script)), ClientScriptHandler)
-        super().__init__(AnyMatches(), [transports, script])
+        client = [
+            Rule(PathMatches(re.escape(path)), ClientScriptHandler, {"name": name})
+            for path, name in paths.client_files.items()
+        ]
+        super().__init__(AnyMatches(), [transports, *client])
         self._endpoint = endpoint
         self._paths = paths
 
@@ -79,6 +85,7 @@ class Router:
     ) -> None:
         asyncio_loop = loop.asyncio_loop if isinstance(loop, BaseAsyncIOLoop) else None
         sessions = self._sessions = SessionRegistry(settings, asyncio_loop)
+        sessions.has_greeting = connection_class.greeting is not SocketConnection.greeting
         self._own_settings = own_settings  # the names of those that get_router was given
         factory = connection_factory(connection_class, lambda: sessions.settings)
         self._endpoint = Endpoint(resource, factory, settings, *_make_rules(settings), sessions)
@@ -116,13 +123,32 @@ class Router:
         """
         return self._groups.get(name)
 
-    # -- For the server ------------------------------------------------------------------------------------------
+    def stats(self) -> RouterStats:
+        """Return what this router has counted in this process: connections, messages, refusals, its bus.
+
+        The figures are of one moment on the event loop's thread. May be called from any thread: then one that changes
+        meanwhile may be ahead of another.
+        """
+        return self._sessions.stats(self._endpoint.resource, len(self._groups.sizes()))
+
+    # -- For the server, and for a route beside this router's own ------------------------------------------------
+
+    def _find_delegate(self, request: HTTPServerRequest, path: str) -> TornadoMessageDelegate | None:
+        """Return the delegate of a request to a transport; ``None`` where the path is not one of this router's.
+
+        :param path: in the place of the request's own: what is before the resource is another one's.
+        """
+        return EndpointRouter(self._endpoint, self._paths).find_delegate(request, path)
 
     def _start(self, loop: IOLoop) -> None:
         """Connect to the bus, if there is one, once the loop runs. Without this call the first session connects.
 
-        From here on what other threads broadcast is carried out on that loop.
+        From here on what other threads broadcast is carried out on that loop. A router whose server was shut down
+        accepts sessions again.
         """
+        bus = self._endpoint.settings.bus
+        if self._sessions.reopen() and self._relay is not None and bus is not None:
+            self._relay.reopen(_make_bus(bus))
         if isinstance(loop, BaseAsyncIOLoop):
             self._sessions.handover.set_loop(loop.asyncio_loop)
         if self._relay is not None:
@@ -170,15 +196,16 @@ class Router:
         domains = self._endpoint.origins.hosts
         return list(settings.hosts or "*") if domains is None else domains
 
-    async def _drain(self, timeout: float) -> None:
+    async def _drain(self, timeout: float, linger: float = GRACE_SECONDS) -> None:
         """Refuse new sessions with 503, deliver what is queued, close every connection and wait for its ``on_close``.
         Then publish what waits for the bus, and close it.
 
         :param timeout: seconds; what is not done then is cut off.
+        :param linger: seconds for clients to close their connections, after that.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        await self._sessions.drain(timeout)
+        await self._sessions.drain(timeout, linger)
         if self._relay is not None:
             # A grace period even if the sessions took the whole timeout: what their on_close published is sent.
             await self._relay.close(max(deadline - loop.time(), GRACE_SECONDS))
@@ -197,9 +224,13 @@ def _connect_relay(sessions: SessionRegistry, settings: Settings, resource: str)
     """Make the relay between the sessions and the bus; ``None`` without a bus."""
     if settings.bus is None:
         return None
-    bus: Bus = RedisBus(settings.bus) if isinstance(settings.bus, str) else settings.bus
-    sessions.relay = Relay(bus, resource, settings.max_send_buffer, sessions.deliver)
+    sessions.relay = Relay(_make_bus(settings.bus), resource, settings.max_send_buffer, sessions.deliver)
     return sessions.relay
+
+
+def _make_bus(bus: str | Bus) -> Bus:
+    """Return the bus of the setting, which may be a URL."""
+    return RedisBus(bus) if isinstance(bus, str) else bus
 
 
 def get_router(
@@ -216,7 +247,8 @@ def get_router(
         arguments, or with those of TornadIO 0.0.5 where its constructor takes them.
     :param settings: a :class:`tornadio.Settings`, or a dict of what that takes. One that is not given is taken from the
         settings of the ``tornado.web.Application``, where programs for TornadIO 0.0.5 often have them; a line in the
-        log names what was found. ``bus`` and ``node`` are not: there these names may mean anything.
+        log names what was found. ``bus``, ``compression``, ``json`` and ``node`` are not: there these names may mean
+        anything.
     :param resource: the first part of the URLs' paths, as given to the client's ``io.Socket``; percent-encoded where a
         path has to be. ``'socket.io/*'``, as TornadIO 0.0.5 wrote it, is ``'socket.io'``.
     :param io_loop: the loop that the connections will live on; the running one by default.
@@ -240,6 +272,20 @@ def _check_handler(handler: Any) -> None:
     except TypeError as error:
         raise SettingsError(
             f"{handler.__name__}.on_open must be on_open(self, request, *args, **kwargs): {error}"
+        ) from error
+    _check_greeting(handler)
+
+
+def _check_greeting(handler: type[SocketConnection]) -> None:
+    name = f"{handler.__name__}.greeting"
+    if inspect.iscoroutinefunction(handler.greeting):
+        raise SettingsError(f"{name} can't be async: await in on_open, and keep in self what it is to return")
+    try:
+        inspect.signature(handler.greeting).bind(None)
+    except TypeError as error:
+        raise SettingsError(
+            f"{name} must be greeting(self), which returns the first frame (another method or attribute of that name "
+            f"needs another one): {error}"
         ) from error
 
 

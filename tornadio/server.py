@@ -6,12 +6,14 @@ time that headers and bodies may take, and stops gracefully.
 """
 
 import asyncio
+import collections
 import contextlib
 import functools
 import logging
 import signal
+import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,22 +21,26 @@ import tornado.web
 from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, SSLIOStream
-from tornado.netutil import bind_sockets
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from tornadio.errors import CallerError, SettingsError
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
-from tornadio.net.descriptors import Descriptors
-from tornadio.net.tasks import Tasks, loop_is_running
+from tornadio.monitor.route import mount_monitors
+from tornadio.net.descriptors import Descriptors, count_open_descriptors
+from tornadio.net.listening import bind, checked_sockets, name_of, port_of
+from tornadio.net.looplag import LoopLag
+from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled, loop_is_running
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
+from tornadio.observability.metrics import MetricsHandler
 from tornadio.router import RouterRule
+from tornadio.stats import ServerStats
 from tornadio.web.arguments import checked_address, checked_flag, checked_port, checked_seconds, checked_tls
 from tornadio.web.bodiless import NotFoundHandler
 from tornadio.web.fastpath import FastPath, missing_interfaces
 from tornadio.web.flash import DEFAULT_PORT, POLICY_REQUEST, FlashPolicyServer, serve_policy
 from tornadio.web.origins import flash_policy
-from tornadio.web.peers import Peers
+from tornadio.web.peers import Peers, host_of
 from tornadio.web.timeouts import ConnectionTimeouts
 from tornadio.web.tornadohttp import RequestDelegate, TornadoServer, overrides_routing, pop_served_request, walk_rules
 
@@ -42,6 +48,11 @@ logger = get_logger(__name__)
 
 # What docker stop gives a container between SIGTERM and SIGKILL; systemd and Kubernetes give more.
 _SHUTDOWN_SECONDS: Final = 10.0
+
+_KEPT: Final = "kept"  # why Tornado reads a request: it has read the one before, and the fast path would not have
+
+_TLS_HANDSHAKE: Final = b"\x16"  # the type of a ClientHello's record (RFC 8446, section 5.1)
+_NO_TLS: Final = b"this port is without TLS: use http:// or ws://\n"
 
 
 class SocketServer(TornadoServer):
@@ -68,6 +79,8 @@ class SocketServer(TornadoServer):
         that. With ``False`` it returns at once, and the application runs the loop.
     :param port: listen on this port, whatever ``socket_io_port`` says; 0 is any that is free.
     :param address: listen on this address, whatever ``socket_io_address`` says; ``''`` is all addresses.
+    :param sockets: listen on these, which listen already, and on no port: of
+        :func:`tornado.netutil.bind_unix_socket`, or of systemd. The server closes them.
     :param header_timeout: seconds, above zero, that a request's headers may take to arrive, also the first and the
         next ones.
     :param body_timeout: seconds, above zero, that a request's body may take.
@@ -76,7 +89,10 @@ class SocketServer(TornadoServer):
     :param fast_path: respond to simple requests to transports without Tornado's HTTP, which takes several times as
         long. ``False`` has Tornado read every request; so have ``no_keep_alive``, an application that overrides
         ``find_handler`` or ``start_request``, and a version of Tornado that lacks what the fast path needs.
-    :ivar port: the port that it listens on, also where 0 was asked for, any that is free.
+    :param on_shutdown: called by :meth:`shutdown`, and awaited, after ``drain_delay`` and before connections are
+        closed: for what else the application serves, and to send last messages over the ``bus``. What takes longer than
+        the shutdown's timeout is cancelled; an exception is logged, and the shutdown goes on.
+    :ivar port: the port that it listens on, also where 0 was asked for, any that is free; 0 on a Unix socket.
     :ivar routers: the :class:`tornadio.Router` objects that were found in the application's rules.
     :ivar is_draining: whether :meth:`shutdown` was called.
     :raises OSError: the port can't be bound, or ``flash_policy_file`` not be read.
@@ -95,10 +111,12 @@ class SocketServer(TornadoServer):
         *,
         port: int | None = None,
         address: str | None = None,
+        sockets: Iterable[socket.socket] | None = None,
         header_timeout: float = 20.0,
         body_timeout: float = 20.0,
         drain_delay: float = 0.0,
         fast_path: bool = True,
+        on_shutdown: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         if auto_start and loop_is_running():
             raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
@@ -106,6 +124,8 @@ class SocketServer(TornadoServer):
             raise SettingsError(f"application must be a tornado.web.Application, not {application!r}")
         if not isinstance(io_loop, IOLoop | None):
             raise SettingsError(f"io_loop must be a tornado.ioloop.IOLoop, not {io_loop!r}")
+        if on_shutdown is not None and not callable(on_shutdown):
+            raise SettingsError(f"on_shutdown must be a coroutine function without arguments, not {on_shutdown!r}")
         header_timeout = checked_seconds("header_timeout", header_timeout)
         body_timeout = checked_seconds("body_timeout", body_timeout)
         no_keep_alive = checked_flag("no_keep_alive", no_keep_alive)
@@ -127,11 +147,16 @@ class SocketServer(TornadoServer):
             application, is_fast, self._peers, header_timeout, body_timeout, self._serve_by_tornado
         )
         self._timeouts = ConnectionTimeouts()
+        self._lag = LoopLag()
+        self._tornado_requests: collections.Counter[str] = collections.Counter()
+        self._reasons: dict[IOStream, str] = {}  # why a connection became Tornado's, until its first request is counted
         self.is_draining = False
         self._descriptors = Descriptors()
-        self._policy_tasks = Tasks(lambda: None)
+        self._closing_tasks = Tasks(lambda: None)
+        self._on_shutdown = on_shutdown
         self._flash_server: FlashPolicyServer | None = None
         self._stopping: asyncio.Task[None] | None = None
+        sockets = checked_sockets(sockets)
         # All settings are read before a port is bound, so that an error leaves nothing that listens.
         settings = application.settings
         if port is None:
@@ -147,17 +172,29 @@ class SocketServer(TornadoServer):
         policy = None if policy_file is None else Path(policy_file).read_bytes()
         self._applications, rules = walk_rules(application)
         found = [(rule.router, around) for rule, around in rules if isinstance(rule, RouterRule)]
+        for rule, _ in rules:
+            if isinstance(rule.target, type) and issubclass(rule.target, MetricsHandler):
+                rule.target.check(rule.target_kwargs)
         for router, around in found:
             router._use_application_settings(around)
         self.routers = tuple(dict.fromkeys(router for router, around in found))
+        self._monitors = mount_monitors(
+            self._applications, next((router._endpoint.settings.node for router in self.routers), "")
+        )
         self._change_application(application)
-        self._listen(port, address)
+        sockets = sockets or bind(port, address)
+        self.add_sockets(sockets)
+        self.port = port_of(sockets[0])
+        logger.info("listening on %s", "; ".join(map(name_of, sockets)))
         domains = [domain for router in self.routers for domain in router._policy_domains]
         self._policy = flash_policy(domains, self.port) if policy is None else policy
         if policy_file is not None or settings.get("flash_policy_port") is not None:
             self._start_flash_server(policy_port, address)
         for router in self.routers:
             router._start(io_loop or IOLoop.current())
+        for monitor in self._monitors:
+            monitor.start(io_loop or IOLoop.current(), self)
+        (io_loop or IOLoop.current()).add_callback(self._start_lag)
         if auto_start:
             self._run(io_loop or IOLoop.current())
 
@@ -172,24 +209,11 @@ class SocketServer(TornadoServer):
         # Transports respond without a RequestHandler: Tornado calls no log function for them.
         for router in self.routers:
             router._set_log_function(application.settings["log_function"])
+        for monitor in self._monitors:
+            monitor.router._set_log_function(application.settings["log_function"])
         logging.getLogger("tornado.general").addFilter(LINE_FILTER)  # its lines about bad requests and TLS handshakes
         for name in ("tornado.application", "asyncio"):
             logging.getLogger(name).addFilter(TRACEBACK_FILTER)
-
-    def _listen(self, port: int, address: str) -> None:
-        try:
-            sockets = bind_sockets(port, address)
-        except OSError as error:
-            logger.error(
-                "can't listen on port %d (%s): stop what does, or choose another port or address: the application's "
-                "settings socket_io_port and socket_io_address, or these arguments of SocketServer",
-                port,
-                error,
-            )
-            raise
-        self.add_sockets(sockets)
-        self.port: int = sockets[0].getsockname()[1]
-        logger.info("listening on %s, port %d", address or "all addresses", self.port)
 
     def _start_flash_server(self, port: int, address: str) -> None:
         server = FlashPolicyServer(self._policy, self._descriptors)
@@ -232,22 +256,40 @@ class SocketServer(TornadoServer):
 
     # -- Connections ---------------------------------------------------------------------------------------------
 
+    def _trusts_peer(self, address: Any) -> bool:
+        """Whether the peer of a connection is a proxy, by the argument ``xheaders``.
+
+        :param address: of the connection's context.
+        """
+        return self._peers.trusts(address)
+
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection: HTTP, or a Flash policy request, told apart by the first byte."""
         if not self._descriptors.admit(stream):
             return
         if isinstance(stream, SSLIOStream):  # ssl.SSLSocket.recv accepts no MSG_PEEK
+            self._reasons[stream] = "tls"
             super().handle_stream(stream, address)
         else:
             self._fast_path.accept(stream, address)
 
-    def _serve_by_tornado(self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float) -> None:
+    def _serve_by_tornado(
+        self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float, reason: str
+    ) -> None:
         """Serve a connection whose next request the fast path does not serve: see ``fallback`` of ``FastPath``."""
         if first == POLICY_REQUEST[:1]:  # "<", which begins no HTTP method (RFC 9110, section 5.6.2)
-            self._policy_tasks.spawn(serve_policy(stream, self._policy))
+            self._closing_tasks.spawn(serve_policy(stream, self._policy))
+        elif first == _TLS_HANDSHAKE:
+            logger.warning(
+                "closed a connection of %s: it speaks TLS, and this port does not: give SocketServer ssl_options, let "
+                "a proxy end TLS, or use URLs of http:// and ws://",
+                host_of(address),
+            )
+            self._closing_tasks.spawn(_refuse_tls(stream))
         else:
             if headers_due:
                 self._timeouts.set_header_deadline(stream, headers_due)
+            self._reasons[stream] = reason
             super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
@@ -259,39 +301,111 @@ class SocketServer(TornadoServer):
         if last is not None and self._fast_path.reclaim(stream, context.address, last):
             return HTTPMessageDelegate()  # the stream is closed now, which ends Tornado's loop for the connection
         delegate = super().start_request(server_conn, request_conn)
-        on_headers = functools.partial(self._timeouts.headers_received, stream)
+        on_headers = functools.partial(self._headers_received, stream)
         return RequestDelegate(delegate, cast(HTTP1Connection, request_conn), self._peers, on_headers)
+
+    def _headers_received(self, stream: IOStream) -> None:
+        self._timeouts.headers_received(stream)
+        self._tornado_requests[self._reasons.pop(stream, _KEPT)] += 1
 
     def on_close(self, server_conn: object) -> None:
         """Called by Tornado when it no longer serves a connection."""
-        self._timeouts.discard(cast(HTTP1ServerConnection, server_conn).stream)
+        stream = cast(HTTP1ServerConnection, server_conn).stream
+        self._timeouts.discard(stream)
+        self._reasons.pop(stream, None)
         super().on_close(server_conn)
+
+    # -- Figures -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> ServerStats:
+        """Return what this server and its routers have counted.
+
+        The figures are of one moment on the event loop's thread. May be called from any thread: then one that changes
+        meanwhile may be ahead of another.
+        """
+        return ServerStats(
+            routers=tuple(router.stats() for router in self.routers),
+            loop_lag=self._lag.seconds.copy(),
+            fast_requests=self._fast_path.requests,
+            tornado_requests=dict(self._tornado_requests),
+            open_descriptors=count_open_descriptors(),
+            max_descriptors=self._descriptors.limit,
+            refused_connections=self._descriptors.refused,
+            is_draining=self.is_draining,
+        )
+
+    def _start_lag(self) -> None:
+        self._lag.start(asyncio.get_running_loop())
+
+    def _stop_lag(self) -> None:
+        """Measure the event loop's lag no more: a test moves its time, which would stop at each of these timers."""
+        self._lag.stop()
 
     # -- Stop ----------------------------------------------------------------------------------------------------
 
     async def shutdown(self, timeout: float = _SHUTDOWN_SECONDS) -> None:
-        """Stop gracefully: fail health checks, for ``drain_delay`` seconds; refuse new sessions with 503, deliver what
-        is queued, close every connection (each with its ``on_close``), then stop listening: a client that polls may
-        need a new connection to fetch its last messages, above all behind a proxy.
+        """Stop gracefully: fail health checks, for ``drain_delay`` seconds, and await ``on_shutdown``; refuse new
+        sessions with 503, deliver what is queued, close every connection (each with its ``on_close``), then stop
+        listening: a client that polls may need a new connection to fetch its last messages, above all behind a proxy.
 
         A handler that is still at work at the timeout is cancelled: it sees ``asyncio.CancelledError``; ``on_close``
         has a second more. Called again, this waits for the sessions that remain, and changes nothing else.
 
+        The routers may then be served again, by another server.
+
         :param timeout: seconds, from the end of ``drain_delay`` on; what is not done then is cut off.
+        """
+        await self._shut_down(timeout, GRACE_SECONDS)
+
+    async def _shut_down(self, timeout: float, linger: float) -> None:
+        """Stop as :meth:`shutdown` does.
+
+        :param linger: seconds for clients to close their connections, after ``timeout``; then these are cut off.
         """
         self.is_draining = True
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
+        timeout = max(0.0, timeout - await self._call_on_shutdown(timeout))
         # Before stop(): see above, a polling client opens new connections while it is drained.
-        await asyncio.gather(*(router._drain(timeout) for router in self.routers))
+        routers = (*self.routers, *(monitor.router for monitor in self._monitors))
+        await asyncio.gather(*(router._drain(timeout, linger) for router in routers))
         self.stop()
         if self._flash_server is not None:
             self._flash_server.stop()
         self._fast_path.close()
-        self._policy_tasks.cancel()
+        self._lag.stop()
+        self._closing_tasks.cancel()
         await self.close_all_connections()
         for served in self._applications:
             served.settings[SERVERS].discard(self)
+
+    async def _call_on_shutdown(self, timeout: float) -> float:
+        """Call the application's ``on_shutdown``, once, wait for it, and return the seconds that it took."""
+        on_shutdown, self._on_shutdown = self._on_shutdown, None
+        begun = asyncio.get_running_loop().time()
+        try:
+            if on_shutdown is not None:
+                async with asyncio.timeout(timeout):
+                    await on_shutdown()
+        except (Exception, asyncio.CancelledError):  # the latter of a task that it has cancelled, and awaited
+            if is_cancelled():
+                raise
+            logger.exception("on_shutdown failed: the shutdown goes on")
+        return asyncio.get_running_loop().time() - begun
+
+
+async def _refuse_tls(stream: IOStream) -> None:
+    """Respond in plain HTTP, which TLS libraries report as a wrong version or record, and close the connection."""
+    try:
+        await stream.read_bytes(1 << 16, partial=True)  # what stayed unread would reset the connection
+        await stream.write(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            % (len(_NO_TLS), _NO_TLS)
+        )
+    except StreamClosedError:
+        pass
+    finally:
+        stream.close()
 
 
 def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:

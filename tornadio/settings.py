@@ -11,11 +11,12 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from tornadio.errors import SettingsError
+from tornadio.proto import JSONFormat, check_json_format
 
 if TYPE_CHECKING:
     from tornadio.cluster.bus import Bus
 
-__all__ = ["PROTOCOLS", "Settings"]
+__all__ = ["PROTOCOLS", "Compression", "Settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,10 @@ HANDLERS: Final = {
     "jsonp-polling": "tornadio.transports.polling:JSONPPollingHandler",
     "htmlfile": "tornadio.transports.htmlfile:HTMLFileHandler",
 }
+#: The names of all transports, in the order in which the official client tries them.
 PROTOCOLS: Final = tuple(HANDLERS)
+# Transports whose clients send on the connection itself: the others name their session in each POST.
+WEBSOCKETS: Final = ("websocket", "flashsocket")
 
 # Seconds of silence after which 0.6 clients drop a persistent transport: the default of their option ``timeout``, in
 # the official client as in static/socket.io.js.
@@ -77,7 +81,7 @@ def _check_protocols(name: str, value: Any) -> tuple[str, ...]:
         raise SettingsError(f"{name} must name at least one of {', '.join(PROTOCOLS)}")
     for protocol in protocols:
         if protocol not in PROTOCOLS:
-            raise SettingsError(f"{name}: no transport {protocol!r}{_suggestion(protocol, PROTOCOLS)}")
+            raise SettingsError(f"{name}: no transport {protocol!r}{suggestion(protocol, PROTOCOLS)}")
     return protocols
 
 
@@ -113,6 +117,34 @@ def _check_node(name: str, value: Any) -> str:
     return value
 
 
+def _check_compression(name: str, value: Any) -> "Compression | None":
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Compression()
+    if isinstance(value, Compression):
+        return value
+    if not isinstance(value, Mapping):
+        raise SettingsError(
+            f"{name} must be True, tornadio.Compression or a dict of its fields, or None for none, not {value!r}"
+        )
+    fields = tuple(each.name for each in dataclasses.fields(Compression))
+    for field_name in value:
+        if field_name not in fields:
+            raise SettingsError(f"{name}: no field {field_name!r}{suggestion(field_name, fields)}")
+    return Compression(**value)
+
+
+def _check_json(name: str, value: Any) -> JSONFormat:
+    return check_json_format(value)
+
+
+def _check_switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
 def _fit_payload_size(max_message_size: int, max_payload_size: int) -> int:
     """Return the ``max_payload_size`` to use: a message of ``max_message_size`` has to fit, with its frame's header.
 
@@ -130,7 +162,7 @@ def _fit_payload_size(max_message_size: int, max_payload_size: int) -> int:
     return max_payload_size
 
 
-def _suggestion(wrong: object, right: tuple[str, ...]) -> str:
+def suggestion(wrong: object, right: tuple[str, ...]) -> str:
     """Return a hint for a wrong name: the right one that is most similar, or all right ones if none is."""
     close = difflib.get_close_matches(str(wrong).lower(), right, n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(right)}"
@@ -139,6 +171,38 @@ def _suggestion(wrong: object, right: tuple[str, ...]) -> str:
 def _checked(check: Callable[[str, Any], Any]) -> dict[str, Callable[[str, Any], Any]]:
     """Return the metadata of a field: the function that checks its values."""
     return {"check": check}
+
+
+# -- Compression -------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """How WebSocket messages are compressed for peers that speak permessage-deflate (RFC 7692).
+
+    :ivar level: zlib's, from 1, the fastest, to 9, the smallest.
+    :ivar memory_level: zlib's, from 1 to 9: 8 takes 260 kB while a message is compressed, 1 takes half of that.
+    :ivar threshold: UTF-8 bytes below which a WebSocket message goes as it is.
+    :ivar context_takeover: whether each message is compressed with those before it in view: short ones that resemble
+        each other become several times as short, but each connection takes up to 300 kB, and a message is compressed
+        for each receiver, not once for all.
+    :raises tornadio.errors.SettingsError: a value out of range; the message says what is right.
+    """
+
+    level: int = 6
+    memory_level: int = 8
+    threshold: int = 1024
+    context_takeover: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("level", "memory_level"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 9:
+                raise SettingsError(f"compression: {name} must be a whole number from 1 to 9, not {value!r}")
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, int) or self.threshold < 0:
+            raise SettingsError(f"compression: threshold must be a whole number of bytes, not {self.threshold!r}")
+        if not isinstance(self.context_takeover, bool):
+            raise SettingsError(f"compression: context_takeover must be True or False, not {self.context_takeover!r}")
 
 
 # -- The settings ------------------------------------------------------------------------------------------------------
@@ -157,7 +221,8 @@ class Settings:
     :ivar enabled_protocols: transports that this router serves; the others answer 403.
     :ivar session_check_interval: how often expired sessions are looked for.
     :ivar session_expiry: how long a polling session lives after its last request ended.
-    :ivar heartbeat_interval: silence after which a persistent connection is sent a heartbeat.
+    :ivar heartbeat_interval: how long nothing was sent, or nothing received, before a persistent connection is sent a
+        heartbeat.
     :ivar heartbeat_timeout: a client that has sent nothing for this long since an unanswered heartbeat is closed.
     :ivar open_timeout: how long an ``on_open`` that is a coroutine may take; then it is cancelled, and its client is
         told 503, or WebSocket close code 1013.
@@ -167,6 +232,12 @@ class Settings:
     :ivar hosts: names that clients may ask for this server by, ``'*.example.com'`` for those below one, ``'*'`` for
         any; ``None`` for the hosts of ``origins``; without these, too, clients of a local network may ask for names of
         one alone, others for any.
+    :ivar json: how JSON is written and read. ``"marked"``: with ``~j~`` in front, as the official client 0.6 does.
+        ``"plain"``: an object is sent as bare JSON text, and a text that is a JSON object or array arrives as one;
+        other texts arrive as they are, and what a client sends with the mark is read as JSON, too.
+    :ivar one_frame_per_message: whether a WebSocket message holds one frame of Socket.IO, for clients that read no
+        more of it. Else what was sent in one iteration of the event loop is one WebSocket message. The first frame,
+        and each heartbeat, has one of its own in any case.
     :ivar max_message_size: UTF-8 bytes of one message from a client, the mark of JSON, ``~j~``, included.
     :ivar max_payload_size: UTF-8 bytes of one payload from a client, which may hold many messages: a WebSocket message,
         or the field ``data`` of a POST, percent-decoded. The default grows with ``max_message_size``, so that a message
@@ -178,6 +249,8 @@ class Settings:
         ``max_sessions``, at least 100, for addresses of the Internet alone: a loopback, private, shared or link-local
         address is not limited, for behind a proxy that is not named in ``xheaders`` everybody has it. A number is for
         all addresses. A Unix socket's peer has none, and neither has a request of a named proxy that names no client.
+    :ivar compression: how WebSocket messages are compressed for clients that offer that (permessage-deflate):
+        :class:`Compression`, a dict of its fields, or ``True`` for its defaults; ``None`` for not at all.
     :ivar bus: what connects this router with those of the same resource in other processes: the URL of a Redis, or an
         object; ``None`` for nothing.
     :ivar node: what the ids of this router's sessions begin with, ``[0-9a-z]``.
@@ -193,11 +266,16 @@ class Settings:
     xhr_polling_timeout: float = field(default=20.0, metadata=_SECONDS)
     origins: Collection[str] | None = field(default=None, metadata=_ORIGINS)
     hosts: Collection[str] | None = field(default=None, metadata=_HOSTS)
+    json: JSONFormat = field(default="marked", metadata=_checked(_check_json))
+    one_frame_per_message: bool = field(default=False, metadata=_checked(_check_switch))
     max_message_size: int = field(default=1 << 20, metadata=_COUNT)
     max_payload_size: int = field(default=_DEFAULT_PAYLOAD_SIZE, metadata=_COUNT)
     max_send_buffer: int = field(default=16 << 20, metadata=_COUNT)
     max_sessions: int = field(default=100_000, metadata=_COUNT)
     max_sessions_per_address: int | None = field(default=None, metadata=_checked(_check_count_or_none))
+    compression: "Compression | Mapping[str, Any] | bool | None" = field(
+        default=None, metadata=_checked(_check_compression)
+    )
     # Not in the repr: there may be a password in it.
     bus: "str | Bus | None" = field(default=None, repr=False, metadata=_checked(_check_bus))
     node: str = field(default="", metadata=_checked(_check_node))
@@ -214,8 +292,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
 }
 
 
-# What is read from an application's settings as well: all but two names, which there may mean anything.
-_OF_APPLICATIONS: Final = tuple(name for name in _CHECKS if name not in ("bus", "node"))
+# What is read from an application's settings as well: all but these names, which there may mean anything.
+_OF_APPLICATIONS: Final = tuple(name for name in _CHECKS if name not in ("bus", "compression", "json", "node"))
 
 
 def make_settings(given: Mapping[str, Any] | Settings | None) -> Settings:
@@ -248,7 +326,7 @@ def names_given(given: Mapping[str, Any] | Settings | None) -> frozenset[str]:
 
 def with_application_settings(settings: Settings, own: frozenset[str], application: Mapping[str, Any]) -> Settings:
     """Return a router's settings with those of its application, where the router was given none of its own: TornadIO
-    0.0.5 was often given them there. ``bus`` and ``node`` are not read from an application.
+    0.0.5 was often given them there. ``bus``, ``compression``, ``json`` and ``node`` are not read from an application.
 
     :param own: the names that the router was given.
     :param application: ``tornado.web.Application.settings``.
@@ -288,4 +366,4 @@ def _check_names(given: Mapping[str, Any]) -> None:
             raise SettingsError(
                 f"{name!r} is a setting of the application: tornado.web.Application([...], {name}={value!r})"
             )
-        raise SettingsError(f"unknown setting {name!r}{_suggestion(name, tuple(_CHECKS))}")
+        raise SettingsError(f"unknown setting {name!r}{suggestion(name, tuple(_CHECKS))}")

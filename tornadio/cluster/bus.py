@@ -72,6 +72,14 @@ def channel_name(resource: str, group: str | None = None) -> str:
     return resource if group is None else f"{resource}:group:{group}"
 
 
+def monitor_channel_name(resource: str, process: str | None = None) -> str:
+    """Return the name of the channel on which the monitors of a resource's processes ask, or one of them is answered.
+
+    No group has such a name.
+    """
+    return f"{channel_name(resource)}:monitor{'' if process is None else f':{process}'}"
+
+
 def check_resource(resource: object) -> str:
     """Return the name of a resource as it stands in paths: without slashes around it, and without the ``/*`` that
     TornadIO 0.0.5 wrote behind it (``socket.io/*``).

@@ -13,12 +13,13 @@ from tornadio.errors import BusError
 class _PublishCommands:
     """Builds the PUBLISH commands of both kinds of emitter.
 
-    :raises SettingsError: ``resource`` or ``prefix`` is not valid.
+    :raises SettingsError: ``resource``, ``prefix`` or ``json`` is not valid.
     """
 
-    def __init__(self, resource: str, prefix: str) -> None:
+    def __init__(self, resource: str, prefix: str, json: proto.JSONFormat) -> None:
         self._resource = check_resource(resource)
         self._prefix = check_prefix(prefix)
+        self._json = proto.check_json_format(json)
         self._publisher = secrets.token_hex(8)
 
     def build(self, message: Any, group: str | None) -> tuple[str, str, bytes] | None:
@@ -26,7 +27,7 @@ class _PublishCommands:
 
         :raises EncodeError: the message can't be sent.
         """
-        frames = proto.encode(message)
+        frames = proto.encode(message, self._json)
         if not frames:
             return None
         return "PUBLISH", f"{self._prefix}:{channel_name(self._resource, group)}", pack(self._publisher, frames)
@@ -43,17 +44,24 @@ class Emitter:
     :param resource: the routers' ``resource``.
     :param prefix: of the channels, the routers' :class:`tornadio.RedisBus` has the same.
     :param timeout: seconds that connecting may take, and each reply.
+    :param json: the routers' setting ``json``: how objects are sent.
     :raises tornadio.errors.SettingsError: ``url`` is not a URL of Redis, ``prefix`` is empty or not ASCII,
-        ``resource`` is empty, or redis-py is missing.
+        ``resource`` is empty, ``json`` is no such setting, or redis-py is missing.
     """
 
     def __init__(
-        self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
+        self,
+        url: str,
+        resource: str = "socket.io",
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout: float = DEFAULT_TIMEOUT,
+        json: proto.JSONFormat = "marked",
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=False)
         from redis import ConnectionPool, Redis  # redis-py is an extra: connection_options has found it
 
-        self._commands = _PublishCommands(resource, prefix)
+        self._commands = _PublishCommands(resource, prefix, json)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
         self._redis = Redis(connection_pool=self._pool)
 
@@ -107,7 +115,7 @@ class EmitterGroup:
         self._emitter = emitter
 
     def send(self, message: Any) -> None:
-        """Send a message to every member. Errors are those of :meth:`Emitter.broadcast`."""
+        """Send a message to every member. Errors are those of :meth:`tornadio.Emitter.broadcast`."""
         self._emitter._send(message, self.name)
 
 
@@ -121,17 +129,24 @@ class AsyncEmitter:
     :param resource: the routers' ``resource``.
     :param prefix: of the channels, the routers' :class:`tornadio.RedisBus` has the same.
     :param timeout: seconds that connecting may take, and each reply.
+    :param json: the routers' setting ``json``: how objects are sent.
     :raises tornadio.errors.SettingsError: ``url`` is not a URL of Redis, ``prefix`` is empty or not ASCII,
-        ``resource`` is empty, or redis-py is missing.
+        ``resource`` is empty, ``json`` is no such setting, or redis-py is missing.
     """
 
     def __init__(
-        self, url: str, resource: str = "socket.io", *, prefix: str = DEFAULT_PREFIX, timeout: float = DEFAULT_TIMEOUT
+        self,
+        url: str,
+        resource: str = "socket.io",
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout: float = DEFAULT_TIMEOUT,
+        json: proto.JSONFormat = "marked",
     ) -> None:
         connection_class, options = connection_options(url, timeout, asynchronous=True)
         from redis.asyncio import ConnectionPool, Redis  # as in Emitter
 
-        self._commands = _PublishCommands(resource, prefix)
+        self._commands = _PublishCommands(resource, prefix, json)
         self._pool = ConnectionPool(connection_class=connection_class, **options)
         self._redis = Redis(connection_pool=self._pool)
 
@@ -185,5 +200,5 @@ class AsyncEmitterGroup:
         self._emitter = emitter
 
     async def send(self, message: Any) -> None:
-        """Send a message to every member. Errors are those of :meth:`AsyncEmitter.broadcast`."""
+        """Send a message to every member. Errors are those of :meth:`tornadio.AsyncEmitter.broadcast`."""
         await self._emitter._send(message, self.name)

@@ -191,7 +191,13 @@ class _RedisConnection:
             raise ConnectionError("not connected")
         packed = connection.pack_commands(commands)
         self.on_commands_sent(len(commands), reply_future)
-        await connection.send_packed_command(packed, check_health=False)
+        try:
+            await connection.send_packed_command(packed, check_health=False)
+        except AttributeError:
+            # On Python 3.11 redis-py writes in a task of its own, which may find no writer any more.
+            if connection.is_connected:
+                raise
+            raise ConnectionError("the connection was lost") from None
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -8,13 +8,15 @@ import asyncio
 import collections
 import functools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from tornadio.cluster.bus import channel_name, pack, unpack
+from tornadio.cluster.probe import INTERVAL, Probe
 from tornadio.errors import ProtocolError
 from tornadio.logs import error_text, get_logger
 from tornadio.net.tasks import is_cancelled, loop_is_running
+from tornadio.stats import BusStats
 
 if TYPE_CHECKING:
     from tornadio.cluster.bus import Bus
@@ -53,6 +55,9 @@ class Relay:
         self._publish_task: asyncio.Task[None] | None = None
         self._in_flight = 0  # messages of the batch that the bus is publishing
         self._dropped = 0  # messages, since the bus last published one
+        self._published = self._received = self._all_dropped = self._outages = self._rejected = 0
+        self._probe = Probe(resource, self._publisher)
+        self._probe_timer: asyncio.TimerHandle | None = None
         self._receivers: dict[str, Deliver] = {channel_name(resource): deliver}  # by wanted channel
         self._subscribed: set[str] = set()
         # Channels that became wanted or unwanted since the last sync: an ordered set.
@@ -65,11 +70,50 @@ class Relay:
             self._is_started = True
             self._schedule_sync()
             self._schedule_publish()
+            self._probe_timer = asyncio.get_running_loop().call_later(INTERVAL, self._subscribe_probe)
+
+    # -- Figures -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> BusStats:
+        """Return what was counted."""
+        return BusStats(
+            published=self._published,
+            received=self._received,
+            dropped=self._all_dropped,
+            outages=self._outages,
+            rejected=self._rejected,
+            queued_messages=self._in_flight + self._messages_in(list(self._queue)),
+            queued_bytes=self._queued_bytes,
+            is_up=self._probe.is_up,
+            delay=self._probe.delay.copy(),
+        )
+
+    def _messages_in(self, batch: Collection[tuple[str, bytes]]) -> int:
+        """Return how many messages of the application a batch holds."""
+        return len([channel for channel, _ in batch if channel != self._probe.channel])
+
+    def _subscribe_probe(self) -> None:
+        self._set_wanted(self._probe.channel, lambda frames: None)
+        self._probe_timer = asyncio.get_running_loop().call_later(INTERVAL, self._send_probe)
+
+    def _send_probe(self) -> None:
+        """Publish a message to this process, behind what is queued, as the next one would be that is broadcast."""
+        loop = asyncio.get_running_loop()
+        self._probe_timer = loop.call_later(INTERVAL, self._send_probe)
+        data = self._probe.next(loop.time())
+        if data is not None:
+            self._queue.append((self._probe.channel, data))
+            self._queued_bytes += len(data)
+            self._schedule_publish()
 
     # -- Out -----------------------------------------------------------------------------------------------------
 
     def publish(self, frames: str, group: str | None = None) -> None:
         """Queue frames for the other processes' connections, or for those in a group. Never waits, never raises."""
+        self.publish_on(channel_name(self._resource, group), frames)
+
+    def publish_on(self, channel: str, frames: str) -> None:
+        """Queue frames for a channel, as :meth:`publish` does."""
         if self._is_closed:
             logger.debug("%s: published after the end: dropped", self._resource)
             return
@@ -81,12 +125,14 @@ class Relay:
                 len(data),
                 self.limit,
             )
+            self._all_dropped += 1
             return
-        self._queue.append((channel_name(self._resource, group), data))
+        self._queue.append((channel, data))
         self._queued_bytes += len(data)
         while self._queued_bytes > self.limit:  # never the newest: it was checked against the limit above
-            self._queued_bytes -= len(self._queue.popleft()[1])
-            self.drop(1, "too much waits for the bus")
+            oldest = self._queue.popleft()
+            self._queued_bytes -= len(oldest[1])
+            self._batch_lost([oldest], "too much waits for the bus")
         if loop_is_running():  # not at import time: then the first session, or the server, starts the relay
             self.start()
             self._schedule_publish()
@@ -100,14 +146,16 @@ class Relay:
         try:
             while self._queue:
                 batch = self._next_batch()
-                self._in_flight = len(batch)
+                self._in_flight = self._messages_in(batch)
                 try:
                     await self._bus.publish(batch)
                 except (Exception, asyncio.CancelledError) as error:  # a bus of the application's may leak the latter
                     if is_cancelled():
                         raise
-                    self.drop(len(batch), error_text(error))
+                    self._batch_lost(batch, error_text(error))
                 else:
+                    self._published += self._in_flight
+                    self._batch_done(batch)
                     self._outage_over()
                 self._in_flight = 0
         finally:
@@ -122,11 +170,22 @@ class Relay:
         self._queued_bytes -= size
         return batch
 
+    def _batch_done(self, batch: Collection[tuple[str, bytes]]) -> None:
+        if self._messages_in(batch) < len(batch):
+            self._probe.is_queued = False
+
+    def _batch_lost(self, batch: Collection[tuple[str, bytes]], reason: str) -> None:
+        self._batch_done(batch)
+        if messages := self._messages_in(batch):
+            self.drop(messages, reason)
+
     def drop(self, count: int, reason: str) -> None:
         """Count messages that are not published, and log the first of them since the bus last published one."""
         if not self._dropped:
+            self._outages += 1
             logger.warning("%s: messages for other processes are dropped: %s", self._resource, reason)
         self._dropped += count
+        self._all_dropped += count
 
     def _outage_over(self) -> None:
         if self._dropped:
@@ -140,7 +199,11 @@ class Relay:
 
         :param deliver: called with each message for the group.
         """
-        self._set_wanted(channel_name(self._resource, group), deliver)
+        self.listen(channel_name(self._resource, group), deliver)
+
+    def listen(self, channel: str, deliver: Deliver) -> None:
+        """Subscribe to a channel: ``deliver`` is called with the frames of each message on it."""
+        self._set_wanted(channel, deliver)
 
     def leave(self, group: str) -> None:
         """Unsubscribe from a group's channel: the group has no member in this process any more."""
@@ -190,6 +253,9 @@ class Relay:
 
     def _receive(self, channel: str, data: bytes) -> None:
         """Check a message from the bus, and deliver it. Raises nothing into the bus: errors are logged."""
+        if channel == self._probe.channel:
+            self._probe.received(data, asyncio.get_running_loop().time())
+            return
         deliver = self._receivers.get(channel)
         if deliver is None or self._is_closed or data.startswith(self._own_prefix):
             return
@@ -197,12 +263,27 @@ class Relay:
             if len(data) > self.limit:
                 raise ProtocolError(f"{len(data)} bytes, max_send_buffer is {self.limit}")
             deliver(unpack(data))
+            self._received += 1
         except ProtocolError as error:
+            self._rejected += 1
             logger.warning("what came from the bus on %s is no message: %s", channel, error)
         except Exception:
             logger.exception("what came from the bus on %s can't be delivered", channel)
 
     # -- End -----------------------------------------------------------------------------------------------------
+
+    def reopen(self, bus: "Bus") -> None:
+        """Begin again after :meth:`close`, not started yet, with a bus that is not closed. The members of groups stay.
+
+        :param bus: as for the constructor.
+        """
+        self._bus = bus
+        self._is_started = self._is_closed = False
+        self._probe.reopen()
+        self._dropped = self._in_flight = self._queued_bytes = 0
+        self._subscribed.clear()
+        self._receivers.pop(self._probe.channel, None)
+        self._dirty = dict.fromkeys(self._receivers)
 
     async def close(self, seconds: float) -> None:
         """Publish what is queued, then close the bus.
@@ -212,9 +293,13 @@ class Relay:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._publish_task is not None:
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        if self._publish_task is not None and (self._in_flight or self._messages_in(self._queue)):
             await asyncio.wait({self._publish_task}, timeout=seconds)
-        self._dropped += self._in_flight + len(self._queue)
+        lost = self._in_flight + self._messages_in(self._queue)
+        self._dropped += lost
+        self._all_dropped += lost
         if self._dropped:
             logger.warning(
                 "%s: at the end, %d messages for other processes were dropped", self._resource, self._dropped

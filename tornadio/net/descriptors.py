@@ -1,5 +1,7 @@
 """A limit to the file descriptors that clients' connections may use, so that the application keeps some for itself."""
 
+import contextlib
+import os
 import socket
 import sys
 from typing import Final
@@ -15,10 +17,20 @@ _RESERVED_DESCRIPTORS: Final = 32
 
 
 class Descriptors:
-    """The limit to file descriptors: RLIMIT_NOFILE when the object is made, less 32 for the application."""
+    """The limit to file descriptors: RLIMIT_NOFILE when the object is made, less 32 for the application.
+
+    :ivar refused: connections that were closed since there were too many.
+    """
 
     def __init__(self) -> None:
         self._limit = _open_files_limit() - _RESERVED_DESCRIPTORS
+        self.refused = 0
+
+    @property
+    def limit(self) -> int | None:
+        """How many descriptors this process may have open; ``None`` where there is no limit."""
+        limit = self._limit + _RESERVED_DESCRIPTORS
+        return limit if limit < sys.maxsize else None
 
     def admit(self, stream: IOStream) -> bool:
         """Return whether a new connection is accepted; close and log one that is not.
@@ -27,6 +39,7 @@ class Descriptors:
         """
         if _least_in_use(stream.socket) < self._limit:
             return True
+        self.refused += 1
         logger.warning(
             "closed a new connection: this process has no file descriptors left for clients, allow it more than "
             "%d (ulimit -n, or LimitNOFILE of systemd)",
@@ -43,6 +56,25 @@ def _least_in_use(newest: socket.socket) -> int:
     not, and has no RLIMIT_NOFILE either. Counting the entries of /proc/self/fd would cost more with each connection.
     """
     return newest.fileno()
+
+
+def count_open_descriptors() -> int | None:
+    """Return how many descriptors this process has open: since Linux 6.2 the size of the directory, see proc(5). Else a
+    lower bound, the lowest number that is free; ``None`` on Windows.
+
+    To list the directory would take 75 ms with 10,000 entries.
+    """
+    with contextlib.suppress(OSError):
+        if size := os.stat("/proc/self/fd").st_size:
+            return size
+    if sys.platform == "win32":
+        return None
+    try:
+        lowest = os.open(os.devnull, os.O_RDONLY)
+    except OSError:  # none is free
+        return _open_files_limit()
+    os.close(lowest)
+    return lowest
 
 
 def _open_files_limit() -> int:

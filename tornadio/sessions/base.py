@@ -10,7 +10,7 @@ A session has two sides. Towards the application it calls ``on_open``, ``on_mess
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from tornadio import proto
 from tornadio.closecodes import CONNECTION_BROKE, TOO_SLOW
@@ -18,7 +18,9 @@ from tornadio.errors import CallerError, RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
+from tornadio.sessions.counters import Traffic
 from tornadio.sessions.dispatch import Dispatcher
+from tornadio.sessions.greeting import greet
 from tornadio.sessions.outbox import Outbox, Payload, max_payloads
 from tornadio.sessions.posts import NO_POSTS, Post, check_capacity
 from tornadio.sessions.state import ENDED, TRANSITIONS, State
@@ -41,6 +43,9 @@ class BaseSession(Dispatcher):
     """Life cycle, channel and send queue of a session.
 
     :param connection: the application's object, which has no session yet.
+    :param traffic: the counters of the session's transport.
+    :ivar address: the client's, as far as it is known, else empty.
+    :ivar bytes_in: bytes that came from the client, those of WebSocket's framing included, in POSTs of their bodies.
     :ivar close_code: why the session has ended, as a WebSocket's close code (:mod:`tornadio.closecodes`); ``None``
         until then. What was first stays.
     :ivar close_reason: the reason to that code.
@@ -49,8 +54,10 @@ class BaseSession(Dispatcher):
     :ivar registry: which holds the session.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
-    :ivar transport: the transport's name, such as ``'websocket'``.
+    :ivar started: when the session was created, in the event loop's time.
     """
+
+    _first_payload: ClassVar[type[Payload]] = Payload  # carries the first frame
 
     __slots__ = (
         "__weakref__",
@@ -62,23 +69,27 @@ class BaseSession(Dispatcher):
         "_write_deadline",
         "_write_future",
         "_writing_channel",
+        "address",
+        "bytes_in",
         "close_code",
         "close_reason",
         "counted_as",
         "handover",
         "registry",
         "session_id",
+        "started",
         "state",
-        "transport",
     )
 
     def __init__(
-        self, session_id: str, connection: "SocketConnection", transport: str, registry: "SessionRegistry"
+        self, session_id: str, connection: "SocketConnection", traffic: Traffic, registry: "SessionRegistry"
     ) -> None:
-        super().__init__(connection, registry.tasks)
+        super().__init__(connection, registry.tasks, traffic)
         self.session_id = session_id
-        self.transport = transport
         self.registry = registry
+        self.address = ""
+        self.started = registry.time()
+        self.bytes_in = 0
         self.handover = registry.handover
         self.counted_as = ""
         self.state = State.OPENING
@@ -87,7 +98,8 @@ class BaseSession(Dispatcher):
         self._max_send_buffer = registry.settings.max_send_buffer
         self._channel: Channel | None = None
         self._outbox = Outbox()
-        self._outbox.put(Payload(proto.encode(session_id)))
+        self._outbox.put(self._first_payload(proto.encode(session_id), 0))
+        self._outbox.has_single = self._first_payload.is_alone
         # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
         self._writing_channel: Channel | None = None
         self._write_future: asyncio.Future[None] | None = None
@@ -100,20 +112,38 @@ class BaseSession(Dispatcher):
         return f"session {self.short_id} ({self.transport})"
 
     @property
+    def whose(self) -> str:
+        """The end of a line in the log, such as ``', of 192.0.2.7'``; empty where the address is not known."""
+        return f", of {self.address}" if self.address else ""
+
+    @property
+    def transport(self) -> str:
+        """The transport's name, such as ``'websocket'``."""
+        return self.traffic.transport
+
+    @property
+    def version(self) -> str:
+        """The version of a WebSocket's protocol, such as ``'13'`` or ``'draft-76'``; empty for other transports."""
+        return self.traffic.version
+
+    @property
     def short_id(self) -> str:
         """The part of the id that logs show."""
         return self.session_id[:-_HIDDEN_DIGITS]
 
     # -- Life cycle ----------------------------------------------------------------------------------------------
 
-    def _set_state(self, state: State) -> None:
-        """Change the state, along :data:`~tornadio.sessions.state.TRANSITIONS`. Nothing else changes it."""
+    def _set_state(self, state: State, closed_by: str = "") -> None:
+        """Change the state, along :data:`~tornadio.sessions.state.TRANSITIONS`. Nothing else changes it.
+
+        :param closed_by: as :meth:`close` has it.
+        """
         old = self.state
         assert state in TRANSITIONS[old], f"{old} -> {state}"
         self.state = state
         # Before the observers and on_close: they may call send, which does nothing from now on.
         self.is_closed = state in ENDED
-        self.registry.state_changed(self, old)
+        self.registry.state_changed(self, old, closed_by)
         if self.is_closed:
             self._wake_drain_waiters()
             self._notify_posts()
@@ -121,20 +151,25 @@ class BaseSession(Dispatcher):
                 self._start_on_close()
 
     def _accept(self) -> None:
+        if self.registry.has_greeting and self.state is not State.CLOSED:
+            greet(self)
         if self.state is State.CLOSED:
             raise RefusedError(401, "the session ended before it was open")
         if self.state is State.OPENING:
+            if self._outbox.head is not None:  # else greeting returned None
+                self.traffic.first_frames += 1
             self._set_state(State.OPEN)
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
+    def close(self, code: int = 1000, reason: str = "", closed_by: str = "") -> None:
         """Close the session once what is queued was delivered. ``on_close`` runs after the handler that is running.
 
         :param code: of a WebSocket's close frame (RFC 6455, section 7.4).
         :param reason: of that frame.
+        :param closed_by: the reason of the end that is counted; empty for what ``code`` and ``reason`` say.
         """
         if not self.is_closed:
             self.close_code, self.close_reason = code, reason
-            self._set_state(State.CLOSING)
+            self._set_state(State.CLOSING, closed_by)
             self._finish_closing()
 
     def abort(self, code: int, reason: str) -> None:
@@ -257,7 +292,10 @@ class BaseSession(Dispatcher):
         if not self.is_closed:
             self.abort(*TOO_SLOW)  # before the line, which a logging handler may send to this client, too
             logger.warning(
-                "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent", self, self._max_send_buffer
+                "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent%s",
+                self,
+                self._max_send_buffer,
+                self.whose,
             )
 
     def flush(self) -> None:
@@ -308,6 +346,16 @@ class BaseSession(Dispatcher):
         """UTF-8 bytes that are queued or in flight."""
         return self._outbox.size
 
+    @property
+    def bytes_out(self) -> int:
+        """UTF-8 bytes of frames that the kernel has accepted."""
+        return self._outbox.bytes_out
+
+    @property
+    def messages_out(self) -> int:
+        """Messages that the kernel has accepted: those of the application, without heartbeats and the first frame."""
+        return self._outbox.messages_out
+
     async def drain(self) -> None:
         """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended.
 
@@ -347,6 +395,11 @@ class BaseSession(Dispatcher):
     def _channels(self) -> "tuple[Channel | None, Channel | None]":
         """Return the channel that waits for a payload, and the one that writes a payload."""
         return (self._channel if self._channel is not self._writing_channel else None), self._writing_channel
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether a poll waits for something to be sent."""
+        return False
 
     def attach(self, channel: "Channel") -> None:
         """Attach a channel, in place of the present one, whose batch in flight is written again to the new one."""

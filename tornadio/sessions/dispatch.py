@@ -21,6 +21,7 @@ from tornadio.errors import HandlerError
 from tornadio.logs import get_logger
 from tornadio.net.fifolock import FifoLock, Waiter
 from tornadio.net.tasks import Tasks, is_cancelled
+from tornadio.sessions.counters import FAST, Traffic
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -40,25 +41,49 @@ _MAX_SECONDS_PER_TICK: Final = 0.01
 _MAX_BLOCKING: Final = 1.0
 
 
+class _Turn:
+    """What is awaited for a turn of the event loop for others: no handler's."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_TURN: Final = _Turn()
+
+
 class Dispatcher:
     """Calls the handlers of one connection. The base class of sessions: a second object for each costs memory.
 
     :param connection: the application's object.
     :param tasks: where handlers that are coroutines run.
+    :param traffic: the counters of the session's transport.
     :ivar is_closed: whether the session is closing or closed: then no ``on_message`` is called any more.
     :ivar frames_this_tick: frames and payloads handled since the event loop had a turn. A transport that waits for the
         event loop before it reads sets it to 0.
+    :ivar messages_in: messages for which ``on_message`` was called.
+    :ivar traffic: as given.
     """
 
-    __slots__ = ("_connection", "_handler_lock", "_open_task", "_tasks", "frames_this_tick", "is_closed")
+    __slots__ = (
+        "_connection",
+        "_handler_lock",
+        "_open_task",
+        "_tasks",
+        "frames_this_tick",
+        "is_closed",
+        "messages_in",
+        "traffic",
+    )
 
-    def __init__(self, connection: "SocketConnection", tasks: Tasks) -> None:
+    def __init__(self, connection: "SocketConnection", tasks: Tasks, traffic: Traffic) -> None:
         self._connection: SocketConnection | None = connection  # until on_close has run
         self._tasks = tasks
         self._handler_lock = FifoLock()
         self._open_task: asyncio.Task[Any] | None = None  # that runs on_open
         self.is_closed = False
         self.frames_this_tick = 0
+        self.messages_in = 0
+        self.traffic = traffic
 
     # -- What a session does about the outcomes ------------------------------------------------------------------
 
@@ -118,10 +143,12 @@ class Dispatcher:
             self.abort(*OPEN_FAILED)
             raise
         finally:
-            if (seconds := monotonic() - started) > _MAX_BLOCKING:
+            seconds = monotonic() - started
+            if seconds > _MAX_BLOCKING:
                 self._log_blocking("on_open", seconds)
         if is_awaitable(result):
             return self._run_in_task(self._finish_open(result), self._handler_lock.acquire(), result)
+        self.traffic.counters.calls["on_open"].observe(seconds)
         return self._conclude_open(result)
 
     async def _finish_open(self, awaitable: Awaitable[Any]) -> bool:
@@ -139,6 +166,7 @@ class Dispatcher:
         return self._conclude_open(result)
 
     def _open_failed(self) -> HandlerError:
+        self.traffic.counters.errors["on_open"] += 1
         logger.exception("%s: on_open failed", self)
         self.abort(*OPEN_FAILED)
         return HandlerError("connection")
@@ -149,6 +177,17 @@ class Dispatcher:
             return False
         self._accept()
         return True
+
+    def call_greeting(self) -> Any:
+        """Call ``greeting``, for :func:`tornadio.sessions.greeting.first_frame`. Raises what it raises."""
+        started = monotonic()
+        try:
+            return self.connection.greeting()
+        finally:
+            seconds = monotonic() - started
+            self.traffic.counters.calls["greeting"].observe(seconds)
+            if seconds > _MAX_BLOCKING:
+                self._log_blocking("greeting", seconds)
 
     def _is_in_on_open(self) -> bool:
         """Whether the caller is ``on_open``, before whose end nothing is sent."""
@@ -181,29 +220,49 @@ class Dispatcher:
         self.frames_this_tick += 1  # the payload itself: one without frames costs time, too
         if self.frames_this_tick >= _MAX_FRAMES_PER_TICK:
             self.frames_this_tick = 0
-            return asyncio.sleep(0)
+            return _TURN
         started = called = now = monotonic()
-        for kind, message in frames:
-            if self.is_closed:
-                return False
-            if kind != proto.HEARTBEAT:
-                try:
-                    result = self.connection.on_message(message)
-                except (Exception, asyncio.CancelledError):
-                    if (seconds := monotonic() - called) > _MAX_BLOCKING:
-                        self._log_blocking("on_message", seconds)
-                    raise self._message_failed() from None
-                now = monotonic()
-                if now - called > _MAX_BLOCKING:
-                    self._log_blocking("on_message", now - called)
-                called = now
-                if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
-                    return result
-            self.frames_this_tick += 1
-            if self.frames_this_tick >= _MAX_FRAMES_PER_TICK or now - started > _MAX_SECONDS_PER_TICK:
-                self.frames_this_tick = 0
-                return asyncio.sleep(0)
-        return True
+        try:
+            for kind, message in frames:
+                if self.is_closed:
+                    return False
+                if kind != proto.HEARTBEAT:
+                    self.messages_in += 1
+                    try:
+                        result = self._connection.on_message(message)  # type: ignore[union-attr]
+                    except (Exception, asyncio.CancelledError):
+                        now = monotonic()
+                        self._slow_message(now - called)
+                        raise self._message_failed() from None
+                    now = monotonic()
+                    if result is not None and inspect.isawaitable(result):  # is_awaitable, without the call
+                        self.traffic.counters.awaited += 1
+                        if now - called > _MAX_BLOCKING:
+                            self._log_blocking("on_message", now - called)
+                        return result
+                    if now - called > FAST:
+                        self._slow_message(now - called)
+                    called = now
+                else:
+                    self._heartbeat_received(message)
+                self.frames_this_tick += 1
+                if self.frames_this_tick >= _MAX_FRAMES_PER_TICK or now - started > _MAX_SECONDS_PER_TICK:
+                    self.frames_this_tick = 0
+                    return _TURN
+            return True
+        finally:
+            self.traffic.message_seconds += now - started
+
+    def _slow_message(self, seconds: float) -> None:
+        """Count a call of ``on_message`` that is not one of the fast ones; log it if it has blocked the event loop."""
+        if seconds > FAST:
+            self.traffic.counters.calls["on_message"].observe(seconds)
+        if seconds > _MAX_BLOCKING:
+            self._log_blocking("on_message", seconds)
+
+    def _heartbeat_received(self, number: str) -> None:
+        """Count a heartbeat of the client's, an echo of ours or not."""
+        self.traffic.heartbeats_in += 1
 
     async def _handle_frames_in_turn(
         self, waiter: Waiter | None, awaitable: Awaitable[Any] | None, frames: Iterator[tuple[str, Any]]
@@ -219,7 +278,7 @@ class Dispatcher:
         while True:
             if awaitable is not None:
                 try:
-                    await self._result_of(awaitable, "on_message")
+                    await (awaitable if awaitable is _TURN else self._result_of(awaitable, "on_message"))
                     # A coroutine need not have waited for anything. Of 0 frames, it was others' turn just now.
                     if self.frames_this_tick and monotonic() - started > _MAX_SECONDS_PER_TICK:
                         self.frames_this_tick = 0
@@ -239,6 +298,7 @@ class Dispatcher:
             awaitable = done
 
     def _message_failed(self) -> HandlerError:
+        self.traffic.counters.errors["on_message"] += 1
         logger.exception("%s: on_message failed", self)
         self.close(*MESSAGE_FAILED)
         return HandlerError()
@@ -270,6 +330,7 @@ class Dispatcher:
                 await waiter
             await self._result_of(self._call_on_close(), "on_close")
         except Exception:
+            self.traffic.counters.errors["on_close"] += 1
             logger.exception("%s: on_close failed", self)
         finally:
             self._handler_lock.release(waiter)
@@ -278,14 +339,20 @@ class Dispatcher:
 
     def _call_on_close(self) -> Any:
         started = monotonic()
+        result = None
         try:
-            return self.connection.on_close()
+            result = self.connection.on_close()
+            return result
         except asyncio.CancelledError as error:
             # Out of the task of _run_on_close it would count as that task's own cancellation, and not be logged.
             raise _cancelled_elsewhere() from error
         finally:
-            if (seconds := monotonic() - started) > _MAX_BLOCKING:
+            seconds = monotonic() - started
+            if not is_awaitable(result):
+                self.traffic.counters.calls["on_close"].observe(seconds)
+            if seconds > _MAX_BLOCKING:
                 self._log_blocking("on_close", seconds)
+            del result  # whose exception's traceback refers to this frame: a reference cycle
 
     async def _result_of(self, result: Any, handler: str) -> Any:
         """Return the result of a handler: what it returned, or the result of awaiting that.
@@ -296,7 +363,13 @@ class Dispatcher:
         try:
             if isinstance(result, types.CoroutineType):
                 return await self._await_timed(result, handler)
-            return await result if is_awaitable(result) else result
+            if not is_awaitable(result):
+                return result
+            started = monotonic()
+            try:
+                return await result
+            finally:
+                self._awaited(handler, monotonic() - started)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -308,16 +381,22 @@ class Dispatcher:
     def _await_timed(self, coroutine: Coroutine[Any, Any, R], handler: str) -> Generator[Any, Any, R]:
         """Await a handler's coroutine, as ``yield from`` does (PEP 380), and time its steps between two awaits."""
         value = error = awaited = None
+        called = 0.0
         while True:
             started = monotonic()
+            called = called or started
+            has_ended = True
             try:
                 awaited = coroutine.send(value) if error is None else coroutine.throw(error)
+                has_ended = False
             except StopIteration as stop:
                 result: R = stop.value
                 return result
             finally:
                 error = None  # its traceback refers to this frame: a reference cycle
                 now = monotonic()
+                if has_ended:
+                    self._awaited(handler, now - called)
                 if now - started > _MAX_BLOCKING:
                     self._log_blocking(handler, now - started)
             try:
@@ -329,6 +408,11 @@ class Dispatcher:
                 error = thrown
             finally:
                 awaited = None  # a future, whose error's traceback will refer to this frame
+
+    def _awaited(self, handler: str, seconds: float) -> None:
+        """Count the call of a handler that was awaited."""
+        counters = self.traffic.counters
+        (counters.awaited_calls if handler == "on_message" else counters.calls[handler]).observe(seconds)
 
     def _log_blocking(self, handler: str, seconds: float) -> None:
         classes = type(self.connection).__mro__

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Set
 from typing import TYPE_CHECKING, Any
 
 from tornadio import proto
+from tornadio.framing import split_frames
 from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
 Excluded = Set["BaseSession | None"]
 
 
-def encode(message: Any) -> Payload:
+def encode(message: Any, json: proto.JSONFormat) -> Payload:
     """Encode a message for any number of receivers.
 
+    :param json: the router's setting.
     :raises EncodeError: the message can't be sent.
     """
-    return Payload(proto.encode(message))
+    frames = proto.encode(message, json)
+    return payload_of(frames) if isinstance(message, list) else Payload(frames)
+
+
+def payload_of(frames: str) -> Payload:
+    """Return the payload of frames, any number of which are messages."""
+    return Payload(frames, sum(1 for _ in split_frames(frames)))
 
 
 def sessions_of(connections: "Collection[SocketConnection]") -> Excluded:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornadio.cluster.bus import check_group_name
 from tornadio.errors import CallerError
-from tornadio.sessions.fanout import Receivers, encode, fan_out, sessions_of
+from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
 from tornadio.sessions.outbox import Payload
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ class Group:
         :raises tornadio.errors.EncodeError: the message can't be sent; then no member gets it.
         """
         receivers = Receivers(self._sessions, self._groups.relay, self.name)
-        self._groups.handover.publish(receivers, encode(message), sessions_of(exclude))
+        self._groups.handover.publish(receivers, self._groups.encode(message), sessions_of(exclude))
 
     def _sessions(self) -> "tuple[BaseSession, ...]":
         return tuple(self._members)
 
     def _deliver(self, frames: str) -> None:
         """Send frames that came over the bus to the members in this process."""
-        fan_out(Payload(frames), tuple(self._members))
+        fan_out(payload_of(frames), tuple(self._members))
 
     def _session_closing(self, session: "BaseSession") -> None:
         """Remove a member whose session ends."""
@@ -142,6 +142,21 @@ class Groups:
                 if group is None:
                     group = self._by_name[name] = Group(name, self)
         return group
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many members each group has in this process, by its name, where it has any."""
+        return {name: len(group) for name, group in list(self._by_name.items()) if len(group)}
+
+    def of(self, session: "BaseSession") -> Collection[Group]:
+        """The groups whose member a session is; only to be read."""
+        return self._by_session.get(session, ())
+
+    def encode(self, message: Any) -> Payload:
+        """Encode a message as the router's setting ``json`` says.
+
+        :raises EncodeError: the message can't be sent.
+        """
+        return encode(message, self._registry.settings.json)
 
     def session_of(self, connection: "SocketConnection") -> "BaseSession":
         """Return the session of a connection that may become a member.

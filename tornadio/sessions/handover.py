@@ -168,6 +168,12 @@ class Handover:
         self.catch_up()
         self._is_closed = True
 
+    def reopen(self) -> None:
+        """Accept calls of other threads again, from the next :meth:`set_loop` on."""
+        self._loop = self.direct_thread = None
+        self.loop_runs = self._is_scheduled = self._is_closed = False
+        self._logged = {}
+
     # -- From any thread -----------------------------------------------------------------------------------------
 
     def is_open(self, session: "BaseSession") -> bool:

@@ -12,16 +12,19 @@ class Heartbeat:
     :param timeout: seconds from the first unanswered heartbeat on, in which the peer may send nothing at all.
     :param now: the time in seconds, as in all methods; only differences count.
     :ivar last_sent: when bytes were last sent to the peer.
+    :ivar round_trip: seconds from the last heartbeat that the peer has echoed to the echo; ``None`` before the first.
     """
 
     __slots__ = (
         "_count",
+        "_echoed",
         "_interval",
         "_last_heartbeat",
         "_last_received",
         "_timeout",
         "_unanswered_since",
         "last_sent",
+        "round_trip",
     )
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
@@ -29,7 +32,8 @@ class Heartbeat:
         self._timeout = timeout
         self.last_sent = self._last_received = self._last_heartbeat = now
         self._unanswered_since: float | None = None
-        self._count = 0
+        self._count = self._echoed = 0
+        self.round_trip: float | None = None
 
     def received(self, now: float) -> None:
         """Note that bytes came from the peer: whatever they are, they prove that the peer is alive."""
@@ -37,6 +41,18 @@ class Heartbeat:
         # some never do.
         self._last_received = now
         self._unanswered_since = None
+
+    def echo_received(self, number: str, now: float) -> float | None:
+        """Note that the peer has sent a heartbeat.
+
+        :param number: of the heartbeat, as the peer has sent it.
+        :returns: seconds since the last heartbeat was sent, if this is the first echo of it; else ``None``.
+        """
+        if self._echoed == self._count or number != str(self._count):
+            return None
+        self._echoed = self._count
+        self.round_trip = now - self._last_heartbeat
+        return self.round_trip
 
     def restart_timeout(self, now: float) -> None:
         """Restart the timeout, if it is running: reading was paused, so an echo may be waiting unread."""

@@ -6,14 +6,15 @@ counted in one place, and the batch of a connection that ended meanwhile goes ba
 
 import collections
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 # UTF-8 bytes of the last batch that was joined of several payloads, which is kept: small messages are what a fan-out
 # joins, and a large batch would stay in memory for as long as no other one is joined.
 _MAX_KEPT: Final = 1 << 16
-# Encodings of a payload that are kept besides the first one: there are two WebSocket framings, and two formats of
-# streams, each chunked or not. Functions made anew for each call would leave a copy behind each time.
-_MAX_MORE_ENCODINGS: Final = 5
+# Encodings of a payload that are kept besides the first one: there are two WebSocket framings, one of them also with
+# compression, which has three windows; and two formats of streams, each chunked or not. Functions made anew for each
+# call would leave a copy behind each time.
+_MAX_MORE_ENCODINGS: Final = 8
 # Bytes that a payload takes besides its text, on CPython 3.11: the object (64), the header of its text (49), a place in
 # the queue (8).
 OVERHEAD: Final = 128
@@ -34,12 +35,19 @@ class Payload:
     are stored, and read, as one tuple, so that a reader never gets one encoder's bytes for another's; the others are in
     a dict, whose operations are atomic. Threads that encode at the same time may do it twice, with the same result.
 
+    :param text: the frames.
+    :param messages: how many of the frames are messages.
+    :cvar is_alone: whether it must not be joined with others to a batch.
+    :ivar messages: as given.
     :ivar size: the frames' length in UTF-8 bytes.
     """
 
-    __slots__ = ("_first_encoding", "_more_encodings", "_text", "size")
+    __slots__ = ("_first_encoding", "_more_encodings", "_text", "messages", "size")
 
-    def __init__(self, text: str) -> None:
+    is_alone: ClassVar[bool] = False
+
+    def __init__(self, text: str, messages: int = 1) -> None:
+        self.messages = messages
         # A single emoji makes a str four times as large as its UTF-8 bytes, which are what max_send_buffer counts.
         self._text = text if text.isascii() else text.encode("utf-8")
         self.size = len(self._text)
@@ -76,6 +84,16 @@ class Payload:
         return found
 
 
+class SinglePayload(Payload):
+    """A payload that travels by itself: clients in use take the first frame of the first WebSocket message as the
+    session id, and know a heartbeat only where a message holds nothing else.
+    """
+
+    __slots__ = ()
+
+    is_alone = True
+
+
 def max_payloads(max_send_buffer: int) -> int:
     """Return the number of payloads that may be queued with that ``max_send_buffer``, however small they are."""
     return max_send_buffer // OVERHEAD + _MIN_PAYLOADS
@@ -85,13 +103,18 @@ class Outbox:
     """A FIFO queue of payloads, and the batch in flight.
 
     :ivar size: UTF-8 bytes queued and in flight.
+    :ivar bytes_out: UTF-8 bytes that were acknowledged.
+    :ivar messages_out: messages that were acknowledged.
     :ivar head: the payload that goes next, ``None`` if none is queued.
+    :ivar has_single: whether a :class:`SinglePayload` may be queued. Whoever puts one sets it, for :meth:`put` would
+        have to look at each payload.
     """
 
-    __slots__ = ("_in_flight", "_tail", "head", "size")
+    __slots__ = ("_in_flight", "_tail", "bytes_out", "has_single", "head", "messages_out", "size")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size = self.bytes_out = self.messages_out = 0
+        self.has_single = False
         self.head: Payload | None = None
         self._tail: collections.deque[Payload] | None = None  # rarely needed, and an empty deque has 760 bytes
         self._in_flight: Payload | None = None
@@ -110,8 +133,29 @@ class Outbox:
         else:
             self._tail.append(payload)
 
+    def replace_head(self, payload: Payload | None) -> None:
+        """Put another payload, or none, in the place of the :attr:`head`. There has to be one."""
+        assert self.head is not None
+        self.size -= self.head.size
+        if payload is not None:
+            self.size += payload.size
+            self.head = payload
+            self.has_single = True
+        else:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Make the first payload behind the head the head."""
+        tail = self._tail
+        self.head = tail.popleft() if tail else None
+        if not tail:
+            self._tail = None
+            self.has_single = self.head is not None and self.head.is_alone
+
     def next_batch(self, max_bytes: int) -> Payload:
         """Join payloads from the front of the queue: now they are in flight. There has to be a :attr:`head`.
+
+        A :class:`SinglePayload` is a batch by itself.
 
         :param max_bytes: the batch's limit; a single payload may be larger.
         """
@@ -121,24 +165,30 @@ class Outbox:
             self.head = None
             self._in_flight = head
             return head
-        if self.size <= max_bytes:  # with nothing in flight, the size of the queue alone: all of it goes
+        # With nothing in flight, this is the size of the queue alone: all of it goes.
+        if self.size <= max_bytes and not self.has_single:
             self.head = self._tail = None
             self._in_flight = _joined([head, *tail])
             return self._in_flight
         batch, size = [head], head.size
-        while tail and size + tail[0].size <= max_bytes:
+        if head.is_alone:
+            max_bytes = 0
+        while tail and size + tail[0].size <= max_bytes and not tail[0].is_alone:
             size += tail[0].size
             batch.append(tail.popleft())
         # Until here there was a head, so that a signal handler that sends meanwhile puts its payload behind the others.
-        self.head = tail.popleft() if tail else None
-        self._tail = tail or None
+        self._advance()
         self._in_flight = _joined(batch)
         return self._in_flight
 
     def ack(self) -> None:
         """Forget the batch in flight, if there is one: the kernel has accepted it."""
-        if self._in_flight is not None:
-            self.size -= self._in_flight.size
+        batch = self._in_flight
+        if batch is not None:
+            size = batch.size
+            self.size -= size
+            self.bytes_out += size
+            self.messages_out += batch.messages
             self._in_flight = None
 
     def requeue(self) -> None:
@@ -148,6 +198,7 @@ class Outbox:
                 self._tail = self._tail or collections.deque()
                 self._tail.appendleft(self.head)
             self.head, self._in_flight = self._in_flight, None
+            self.has_single = True  # one of the two may be one
 
     def clear(self) -> None:
         """Drop everything, queued and in flight."""
@@ -169,7 +220,7 @@ def _joined(payloads: list[Payload]) -> Payload:
     parts, joined = _last_joined
     if payloads == parts:  # payloads compare by identity
         return joined
-    joined = Payload(_joined_text(payloads))
+    joined = Payload(_joined_text(payloads), sum([payload.messages for payload in payloads]))
     if joined.size <= _MAX_KEPT:
         _last_joined = payloads, joined
     return joined

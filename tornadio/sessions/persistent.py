@@ -7,12 +7,13 @@ from tornadio.closecodes import NO_HEARTBEAT, TOO_SLOW
 from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.heartbeat import Heartbeat
-from tornadio.sessions.outbox import Payload
+from tornadio.sessions.outbox import SinglePayload
 from tornadio.sessions.state import State
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
     from tornadio.sessions.channel import Channel
+    from tornadio.sessions.counters import Traffic
     from tornadio.sessions.registry import SessionRegistry
 
 logger = get_logger(__name__)
@@ -26,13 +27,15 @@ _MAX_BATCHES_PER_TICK: Final = 8
 class PersistentSession(BaseSession):
     """A session that ends with its channel, and that sends heartbeats to its client."""
 
-    __slots__ = ("_heartbeat", "_session_id_sent")
+    # Alone, as that of the official server 0.6: its client reads the first frame of the first payload as the id.
+    _first_payload = SinglePayload
+
+    __slots__ = ("_heartbeat",)
 
     def __init__(
-        self, session_id: str, connection: "SocketConnection", transport: str, registry: "SessionRegistry"
+        self, session_id: str, connection: "SocketConnection", traffic: "Traffic", registry: "SessionRegistry"
     ) -> None:
-        super().__init__(session_id, connection, transport, registry)
-        self._session_id_sent = False
+        super().__init__(session_id, connection, traffic, registry)
         self._heartbeat = self._new_heartbeat()
 
     def _new_heartbeat(self) -> Heartbeat:
@@ -46,14 +49,24 @@ class PersistentSession(BaseSession):
     def touch(self) -> None:
         self._heartbeat.received(self.registry.time())
 
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds from the last heartbeat that the client has echoed to its echo; ``None`` before the first."""
+        return self._heartbeat.round_trip
+
+    def _heartbeat_received(self, number: str) -> None:
+        super()._heartbeat_received(number)
+        seconds = self._heartbeat.echo_received(number, self.registry.time())
+        if seconds is not None:
+            counters = self.registry.counters
+            counters.heartbeats_answered += 1
+            counters.round_trips.observe(seconds)
+
     def flush(self) -> None:
         outbox, batches = self._outbox, 0
         while outbox.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
-            # The first payload is the session id alone, as that of the official server 0.6: its client reads the first
-            # frame of the first payload as the id.
-            payload = outbox.next_batch(_BATCH_SIZE if self._session_id_sent else 0)
-            self._session_id_sent = True
+            payload = outbox.next_batch(_BATCH_SIZE)
             self._heartbeat.last_sent = self.registry.time()
             future = channel.write(payload)
             if future is not None:
@@ -88,7 +101,7 @@ class PersistentSession(BaseSession):
             self._heartbeat.restart_timeout(now)
         deadline = self._heartbeat.next_deadline()
         if self._write_future is not None and now >= self._write_deadline:
-            logger.info("%s: closed, the client does not take what it is sent", self)
+            logger.info("%s: closed, the client does not take what it is sent%s", self, self.whose)
             self.abort(*TOO_SLOW)
             return None
         if now < deadline:
@@ -97,7 +110,9 @@ class PersistentSession(BaseSession):
             logger.info("%s: closed, it left heartbeats unanswered", self)
             self.abort(*NO_HEARTBEAT)
             return None
-        self.send(Payload(proto.encode_heartbeat(self._heartbeat.record_sent(now))))
+        self._outbox.has_single = True
+        self.traffic.heartbeats_sent += 1
+        self.send(SinglePayload(proto.encode_heartbeat(self._heartbeat.record_sent(now)), 0))
         # That send may have found the queue full, and aborted the session.
         return None if self.is_closed else self._heartbeat.next_deadline()
 

@@ -15,6 +15,7 @@ from tornadio.sessions.state import State
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
     from tornadio.sessions.channel import Channel
+    from tornadio.sessions.counters import Traffic
     from tornadio.sessions.registry import SessionRegistry
 
 
@@ -34,9 +35,9 @@ class PollingSession(BaseSession):
     __slots__ = ("_client_returned", "_handshake_deadline", "_last_request_ended", "_poll_deadline")
 
     def __init__(
-        self, session_id: str, connection: "SocketConnection", transport: str, registry: "SessionRegistry"
+        self, session_id: str, connection: "SocketConnection", traffic: "Traffic", registry: "SessionRegistry"
     ) -> None:
-        super().__init__(session_id, connection, transport, registry)
+        super().__init__(session_id, connection, traffic, registry)
         self._client_returned = False  # with a request that names the session
         self._handshake_deadline = self._last_request_ended = self._poll_deadline = 0.0
         self._request_ended()
@@ -52,6 +53,10 @@ class PollingSession(BaseSession):
                 _HANDSHAKE_TIMEOUT, registry.settings.session_expiry
             )
             registry.schedule_timer(self, self._handshake_deadline)
+
+    @property
+    def is_polled(self) -> bool:
+        return self._channel is not None
 
     def request_received(self) -> None:
         self._client_returned = True

@@ -44,4 +44,5 @@ def check_capacity(posts: Collection[Post], post: Post, size: int, max_payload_s
     """
     others = [other.size for other in posts if other is not post]
     if others and (len(others) >= _MAX_POSTS or sum(others) + size > _MAX_PAYLOADS * max_payload_size):
-        raise RefusedError(503, "too many POSTs of this session wait: send the next one when they are answered")
+        reason = "too many POSTs of this session wait: send the next one when they are answered"
+        raise RefusedError(503, reason, label="posts")

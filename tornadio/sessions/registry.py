@@ -3,21 +3,23 @@
 import asyncio
 import re
 import secrets
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tornadio.closecodes import SERVER_FAILED, SHUTDOWN
+from tornadio.closecodes import SERVER_FAILED, SHUTDOWN, closed_reason
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
-from tornadio.sessions.fanout import Receivers, encode, fan_out, sessions_of
+from tornadio.sessions.counters import Counters
+from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
 from tornadio.sessions.handover import Handover
-from tornadio.sessions.outbox import Payload
 from tornadio.sessions.state import ENDED, State
 from tornadio.settings import Settings
+from tornadio.stats import RouterStats
 
 if TYPE_CHECKING:
     from tornadio.cluster.relay import Relay
@@ -47,7 +49,9 @@ class SessionRegistry:
         time they move.
     :ivar loop: the event loop, once the first session was created.
     :ivar time: the event loop's time, in seconds, once the first session was created.
-    :ivar draining: whether :meth:`drain` was called.
+    :ivar counters: what the sessions count, those that have ended included.
+    :ivar has_greeting: whether the connection class has a ``greeting`` of its own.
+    :ivar draining: whether :meth:`drain` was called, and not :meth:`reopen` after its end.
     :ivar handover: what other threads send, close and broadcast, on its way to the event loop.
     :ivar relay: to the other processes; ``None`` without a bus.
     :ivar tasks: in which the handlers run.
@@ -65,7 +69,9 @@ class SessionRegistry:
         self.settings = settings
         # With this node each id would be a hexadecimal number.
         self._node = f"{settings.node}n" if _HEXADECIMAL_NODE.fullmatch(settings.node) else settings.node
+        self.has_greeting = False
         self.draining = False
+        self._is_drained = False
         self.relay: Relay | None = None
         self.tasks = Tasks(self._check_idle)
         self.lingering = LingeringCloses()
@@ -82,6 +88,7 @@ class SessionRegistry:
         self._finishing: set[BaseSession] = set()
         self._counts: dict[str, int] = {}  # of sessions, by BaseSession.counted_as
         self.unflushed: list[BaseSession] = []
+        self.counters = Counters()
         self._idle: asyncio.Event | None = None  # set when no session and no handler is left, at a shutdown
         self._expiry_deadlines = Deadlines["BaseSession"](_check_expiry)
         self._timer_deadlines = Deadlines["BaseSession"](_on_timer)
@@ -107,10 +114,47 @@ class SessionRegistry:
         connections = [session._connection for session in sessions]
         return tuple([connection for connection in connections if connection is not None])
 
-    def create(self, session_class: type[S], connection: "SocketConnection", transport: str, address: str = "") -> S:
+    def stats(self, resource: str, groups: int) -> RouterStats:
+        """Return what the sessions have counted. May be called from any thread.
+
+        :param resource: the router's.
+        :param groups: how many have members.
+        """
+        sessions = list(self._sessions.values())
+        counters = self.counters
+        transports = counters.transports(sessions)
+        states: list[State] = []
+        if len(sessions) != sum(each.connections for each in transports):
+            states = [session.state for session in sessions]
+        return RouterStats(
+            resource=resource,
+            transports=transports,
+            opening=states.count(State.OPENING),
+            closing=states.count(State.CLOSING),
+            refused=dict(counters.refused),
+            closed=dict(counters.closed),
+            heartbeats_sent=counters.heartbeats_sent,
+            heartbeats_answered=counters.heartbeats_answered,
+            round_trips=counters.round_trips.copy(),
+            queued_bytes=sum(each.queued_bytes for each in transports),
+            largest_queue=max([session._outbox.size for session in sessions], default=0),
+            handlers=counters.handlers(sum(each.messages_in for each in transports)),
+            groups=groups,
+            bus=None if self.relay is None else self.relay.stats(),
+        )
+
+    def create(
+        self,
+        session_class: type[S],
+        connection: "SocketConnection",
+        transport: str,
+        address: str = "",
+        version: str = "",
+    ) -> S:
         """Create a session with an id of 128 random bits after the setting ``node``. No id can be read as a number.
 
         :param address: the client's, see :func:`tornadio.web.peers.counted_address`.
+        :param version: of a WebSocket's protocol.
         :raises RefusedError: 503 while the server shuts down, or when there are ``max_sessions``; 429 when the address
             has ``max_sessions_per_address``.
         """
@@ -121,12 +165,14 @@ class SessionRegistry:
         while _NUMBER.fullmatch(session_id):  # one in 850,000: ids lose two millionths of a bit
             session_id = self._node + secrets.token_hex(16)
         try:
-            session = session_class(session_id, connection, transport, self)
+            session = session_class(session_id, connection, self.counters.traffic(transport, version), self)
         except BaseException:
             if not self._sessions:
                 self._stop()
             raise
         self._sessions[session_id] = session
+        # One text for all sessions of an address: those behind a proxy that names no clients, say, are thousands.
+        session.address = sys.intern(address)
         if counted_as:
             session.counted_as = counted_as
             self._counts[counted_as] = self._counts.get(counted_as, 0) + 1
@@ -143,7 +189,7 @@ class SessionRegistry:
             raise shutting_down_error()
         if len(self._sessions) + len(self._finishing) >= self.settings.max_sessions:
             note = f"there are max_sessions ({self.settings.max_sessions}) already"
-            raise RefusedError(503, "too many sessions: try again later", note=note)
+            raise RefusedError(503, "too many sessions: try again later", note=note, label="max_sessions")
         limit = self.settings.max_sessions_per_address
         if not address or (limit is None and is_internal(address)):
             return ""
@@ -166,6 +212,7 @@ class SessionRegistry:
         self._timer_deadlines.discard(session)
         if self._sessions.pop(session.session_id, None) is None:
             return
+        session.traffic.session_ended(session)
         if session.on_close_has_run or session.state is not State.CLOSED:
             self._discount(session.counted_as)
         else:
@@ -204,13 +251,18 @@ class SessionRegistry:
 
     # -- For sessions --------------------------------------------------------------------------------------------
 
-    def state_changed(self, session: "BaseSession", old: State) -> None:
-        """Note that a session has changed its state, from ``old``."""
+    def state_changed(self, session: "BaseSession", old: State, closed_by: str = "") -> None:
+        """Note that a session has changed its state, from ``old``.
+
+        :param closed_by: the reason of the end that is counted; empty for what close code and reason say.
+        """
         state = session.state
         if state is State.OPEN:
             self._open[session] = None
+            session.traffic.opened += 1
         elif old is State.OPEN:
             del self._open[session]
+            self.counters.closed[closed_by or closed_reason(session.close_code, session.close_reason)] += 1
         if state is State.CLOSING:
             self.schedule_expiry(session, self.loop.time() + self.settings.session_expiry)
         elif state is State.CLOSED:
@@ -257,14 +309,14 @@ class SessionRegistry:
 
         :raises EncodeError: the message can't be sent; then nobody gets it.
         """
-        self.handover.publish(self._everybody(), encode(message), sessions_of(exclude))
+        self.handover.publish(self._everybody(), encode(message, self.settings.json), sessions_of(exclude))
 
     def _everybody(self) -> Receivers:
         return Receivers(lambda: self.open_sessions, self.relay)
 
     def deliver(self, frames: str) -> None:
         """Send frames that came over the bus to every open connection of this process."""
-        fan_out(Payload(frames), self.open_sessions)
+        fan_out(payload_of(frames), self.open_sessions)
 
     # -- Start and stop ------------------------------------------------------------------------------------------
 
@@ -280,6 +332,12 @@ class SessionRegistry:
         if self.relay is not None:
             self.relay.start()
 
+    def read_clock(self) -> None:
+        """Keep the event loop's ``time`` anew: a test has replaced it."""
+        if not self._sessions:
+            return  # it is read when the first one is created
+        self.time = self.loop.time
+
     def _stop(self) -> None:
         for timer in (self._deadline_timer, self._expiry_check):
             if timer is not None:
@@ -290,10 +348,11 @@ class SessionRegistry:
         if self._idle is not None and not self._sessions and not self.tasks.running_handlers:
             self._idle.set()
 
-    async def drain(self, timeout: float) -> None:
+    async def drain(self, timeout: float, linger: float = GRACE_SECONDS) -> None:
         """Refuse new sessions, close all, wait until what is queued was delivered and every ``on_close`` has run.
 
         :param timeout: seconds; then sessions that remain are aborted, and handlers that still run are cancelled.
+        :param linger: seconds for clients to close their connections, after that.
         """
         self.handover.catch_up()  # what other threads have sent is delivered
         self.draining = True
@@ -308,8 +367,22 @@ class SessionRegistry:
             for session in self:
                 session.abort(*SHUTDOWN)
             self.tasks.cancel()
-        await asyncio.gather(self.tasks.wait(), self.lingering.wait_closed(GRACE_SECONDS))
+        await asyncio.gather(self.tasks.wait(), self.lingering.wait_closed(linger))
         self.handover.close()
+        self._is_drained = True
+
+    def reopen(self) -> bool:
+        """Accept sessions again, if :meth:`drain` has ended: the router has a new server, on any event loop.
+
+        :returns: whether that changed something.
+        """
+        if not self._is_drained:
+            return False
+        self.draining = self._is_drained = False
+        self._idle = None  # an asyncio.Event belongs to the event loop on which it was waited for
+        self.lingering = LingeringCloses()
+        self.handover.reopen()
+        return True
 
     async def _wait_idle(self, timeout: float) -> bool:
         self._idle = self._idle or asyncio.Event()
@@ -323,7 +396,7 @@ class SessionRegistry:
 
 def shutting_down_error() -> RefusedError:
     """Return the error for a client of a server that is shutting down: 503, close code 1013 (try again later)."""
-    return RefusedError(503, "this server is shutting down: connect again")
+    return RefusedError(503, "this server is shutting down: connect again", label="shutdown")
 
 
 def _check_expiry(session: "BaseSession", now: float) -> float | None:

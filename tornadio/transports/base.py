@@ -14,7 +14,7 @@ from tornadio.errors import PeerError, RefusedError, TooLargeError
 from tornadio.net.linger import close_after
 from tornadio.transports.posts import PostHandler
 from tornadio.transports.responses import TEXT_PLAIN
-from tornadio.web.origins import PREFLIGHT_HEADERS, page_header
+from tornadio.web.origins import PREFLIGHT_HEADERS, REFUSED, page_header
 
 
 class TransportHandler(PostHandler):
@@ -124,7 +124,7 @@ class TransportHandler(PostHandler):
             raise RefusedError(405, f"this method is not for {self.transport}: use {', '.join(self.methods)}")
         self.check_origin()
         if self.transport not in self.endpoint.settings.enabled_protocols:
-            raise RefusedError(403, f"{self.transport} is not enabled here")
+            raise RefusedError(403, f"{self.transport} is not enabled here", label="transport")
 
     def check_host(self) -> None:
         """Check the ``Host`` header against DNS rebinding (:mod:`tornadio.web.hosts`).
@@ -137,7 +137,7 @@ class TransportHandler(PostHandler):
         client = self.exchange.remote_ip
         if not hosts.allows_client(client, self.exchange.own_ip):
             reason = "this server is not asked for by that name: add it to the setting 'hosts'"
-            raise RefusedError(403, reason, note=f"host {host!r}")
+            raise RefusedError(403, reason, note=f"host {host!r}", label="host", is_for_every_transport=True)
 
     def check_origin(self) -> None:
         """Check the origin of the page that sent this request (:mod:`tornadio.web.origins`).
@@ -155,7 +155,10 @@ class TransportHandler(PostHandler):
 
         :param name: the header that names the page, ``value`` its value.
         """
-        return RefusedError(403, reason, note=f"{name.lower()} {value!r}" if value is not None else "")
+        note = f"{name.lower()} {value!r}" if value is not None else ""
+        # The page of an opaque origin, "null", may be named by the Referer of a request that has no Origin.
+        is_for_every_transport = reason == REFUSED and value != "null"
+        return RefusedError(403, reason, note=note, label="origin", is_for_every_transport=is_for_every_transport)
 
     # -- Refusals ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tornadio import proto
 from tornadio.errors import ProtocolError
+from tornadio.framing import HEADER, limit_sizes
 
 # Frames that are parsed ahead to decide which of two readings is right.
 _FRAMES_AHEAD: Final = 1000
@@ -14,19 +15,22 @@ _FRAMES_AHEAD: Final = 1000
 _IS_SURROGATE: Final = bytes(0xD8 <= byte <= 0xDF for byte in range(256))
 
 
-def decode_form_frames(data: str, max_message_size: int = sys.maxsize) -> Iterator[tuple[str, Any]]:
+def decode_form_frames(
+    data: str, max_message_size: int = sys.maxsize, json: proto.JSONFormat = "marked"
+) -> Iterator[tuple[str, Any]]:
     """Decode a payload that a form has carried; as :func:`tornadio.proto.iter_decode` otherwise.
 
     A form sends every newline as CRLF, but clients count LEN before. So LEN decides, frame by frame, whether a CRLF
     was one code unit or two: the frame must end where the payload ends or another frame begins.
 
     :param max_message_size: of a message as it was before the form.
+    :param json: as for :func:`tornadio.proto.iter_decode`.
     :raises ProtocolError: as :func:`tornadio.proto.iter_decode`, as is :exc:`~tornadio.errors.TooLargeError`.
     """
     if "\r\n" not in data:
-        return proto.iter_decode(data, max_message_size)
+        return proto.iter_decode(data, max_message_size, json)
     texts = _split_frames(_code_units(data))
-    return proto.classify_frames(proto.limit_sizes(texts, data, max_message_size))
+    return proto.classify_frames(limit_sizes(texts, data, max_message_size), json)
 
 
 def _code_units(text: str) -> str:
@@ -62,7 +66,7 @@ def _split_frames(units: str, position: int = 0, prefer_single_newlines: bool | 
     :raises ProtocolError: something else than a frame.
     """
     while position < len(units):
-        header = proto.HEADER.match(units, position)
+        header = HEADER.match(units, position)
         if header is None:
             raise ProtocolError(f"expected ~m~LENGTH~m~ at {position}")
         start, length = header.end(), int(header[1])
@@ -101,7 +105,7 @@ def _ends_of(units: str, start: int, length: int) -> tuple[int, int]:
     if _is_boundary(units, longest):
         end = longest
     else:
-        boundary = proto.HEADER.search(units, shortest)
+        boundary = HEADER.search(units, shortest)
         if boundary is not None and boundary.start() <= longest:
             end = boundary.start()
         elif shortest <= len(units) <= longest:
@@ -121,4 +125,4 @@ def _end_with_single_newlines(units: str, start: int, length: int) -> int:
 
 def _is_boundary(units: str, position: int) -> bool:
     """Whether the payload or another frame follows at ``position``: a frame may end there."""
-    return position == len(units) or proto.HEADER.match(units, position) is not None
+    return position == len(units) or HEADER.match(units, position) is not None

@@ -40,4 +40,6 @@ class HTMLFileHandler(StreamingHandler):
     """A GET of ``htmlfile``: an HTML page whose scripts carry the payloads."""
 
     transport = "htmlfile"
-    format_class = HTMLFileFormat
+
+    def make_format(self, is_chunked: bool) -> HTMLFileFormat:
+        return HTMLFileFormat(is_chunked)

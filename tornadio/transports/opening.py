@@ -31,6 +31,7 @@ def open_session(
     request: HTTPServerRequest,
     extra: str,
     on_outcome: Callable[[S | PeerError], None],
+    version: str = "",
 ) -> "Opening[S] | None":
     """Create a session and run ``on_open``.
 
@@ -38,6 +39,7 @@ def open_session(
     :param extra: what ``extra_re`` matched, for ``on_open``.
     :param on_outcome: called once: with the session, if the application has accepted it, or with the error that the
         client is to be told, when the session has ended. If it raises, the session is aborted.
+    :param version: of a WebSocket's protocol.
     :returns: ``None`` if it was called, else the ``on_open`` that runs in a task and is cancelled after
         ``open_timeout``.
     """
@@ -45,7 +47,7 @@ def open_session(
     address = counted_address(request)
     try:
         endpoint.sessions.check_capacity(address)  # before the connection class is instantiated
-        session = endpoint.sessions.create(session_class, endpoint.make_connection(), transport, address)
+        session = endpoint.sessions.create(session_class, endpoint.make_connection(), transport, address, version)
         opened = session.open(request, extra)
     except PeerError as error:
         _abort(session)
@@ -78,7 +80,7 @@ def _report(session: S, accepted: bool, on_outcome: Callable[[S | PeerError], No
     """Call back with the outcome of an ``on_open`` that has returned."""
     if not accepted:
         note = f"{session}: on_open returned False"
-        on_outcome(RefusedError(403, REFUSED.reason, note=note))
+        on_outcome(RefusedError(403, REFUSED.reason, note=note, label="application", is_for_every_transport=True))
         return
     try:
         on_outcome(session)
@@ -121,7 +123,7 @@ class Opening(Generic[S]):
         # First: _on_opened would take the cancellation for a shutdown's, and call back a second time.
         self._opened.remove_done_callback(self._on_opened)
         self._opened.cancel()
-        error = RefusedError(503, "on_open took longer than open_timeout")
+        error = RefusedError(503, "on_open took longer than open_timeout", label="open_timeout")
         error.is_logged = True
         self._fail(error)
 

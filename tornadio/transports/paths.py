@@ -13,6 +13,7 @@ from tornadio.errors import PeerError, RefusedError
 from tornadio.settings import HANDLERS, PROTOCOLS
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.endpoint import Endpoint, TransportPath
+from tornadio.web.script import FILES as CLIENT_FILES
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 
 # Characters. Clients' paths have about 100 besides the extra. On longer ones the application's regular expression,
@@ -27,6 +28,7 @@ class UnknownTransportHandler(TransportHandler):
     """Refuses a path below a resource that names no transport: 404, with a hint for newer clients."""
 
     transport = "unknown"
+    is_for_every_transport: ClassVar = False
     # Where the version of the protocol stands in the paths of Socket.IO 0.7 to 0.9: /socket.io/1/websocket/ID
     newer_version: ClassVar = re.compile(r"/1(/|$)")
 
@@ -36,7 +38,7 @@ class UnknownTransportHandler(TransportHandler):
 
     def path_error(self) -> RefusedError:
         """Return the error for this path."""
-        return RefusedError(404, self._hint())
+        return RefusedError(404, self._hint(), is_for_every_transport=self.is_for_every_transport)
 
     def upgrade_not_allowed_error(self) -> PeerError:
         return RefusedError(400, str(self._refusal))
@@ -80,6 +82,7 @@ class BadExtraHandler(UnknownTransportHandler):
     characters: 404, with a hint for newer clients.
     """
 
+    is_for_every_transport = True  # the extra is the same in the paths of all
     newer_version = re.compile(r"/1/[a-z]")  # before the transport: behind it a path of JSONP may have an index of 1
 
     def _reason(self) -> str:
@@ -100,7 +103,7 @@ class ResourcePaths:
     :param extra_re: regular expression for the extra, which is held against that alone; ``None`` for no extra: then a
         transport's name stands directly below the resource.
     :param extra_sep: what separates the resource from the extra.
-    :ivar script: the path of the browser client's script.
+    :ivar client_files: the paths of the browser client's files, with their names.
     """
 
     def __init__(self, resource: str, extra_re: str | None, extra_sep: str) -> None:
@@ -109,14 +112,14 @@ class ResourcePaths:
         self._resource_prefix = f"{root}/"
         self._extra = None if extra_re is None else re.compile(extra_re)
         self._extra_prefix = root + extra_sep
-        self.script = f"{root}/socket.io.js"
+        self.client_files = {f"{root}/{name}": name for name in CLIENT_FILES}
 
     def match(self, path: str, query: str) -> Match | None:
-        """Return the handler for a request; ``None`` for the client's script, and where the path is not the resource's.
+        """Return the handler for a request; ``None`` for the client's files, and where the path is not the resource's.
 
         Below the resource, ``/R/...``, every path is, with an extra behind another separator those of transports.
         """
-        if path == self.script:
+        if path in self.client_files:
             return None
         if path in self._roots:  # the application may have a page there; only newer clients are answered
             return _UNKNOWN if _is_newer_client(query) else None
@@ -197,7 +200,11 @@ class EndpointRouter(tornado.routing.Router):
         self._paths = paths
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate | None:
-        match = self._paths.match(request.path, request.query or "")
+        return self.find_delegate(request, request.path)
+
+    def find_delegate(self, request: HTTPServerRequest, path: str) -> TornadoMessageDelegate | None:
+        """As :meth:`find_handler`, with another path in the place of the request's."""
+        match = self._paths.match(path, request.query or "")
         if match is None:
             return None
         exchange = TornadoExchange(request)

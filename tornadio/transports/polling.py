@@ -126,7 +126,8 @@ class JSONPPollingHandler(PollingHandler):
         # are: decode_form_frames would decode some of its texts to others.
         if "charset" in self.exchange.headers.get("Content-Type", "").lower():
             return super().decode(data)
-        return forms.decode_form_frames(data, self.endpoint.settings.max_message_size)
+        settings = self.endpoint.settings
+        return forms.decode_form_frames(data, settings.max_message_size, settings.json)
 
     def format_payload(self, payload: str) -> str:
         return f"io.JSONP[{self._index}]._({js_string_literal(payload)});"

@@ -1,4 +1,6 @@
-"""POSTs: the frames in a body go to the session that the path names; the response says whether they were handled."""
+"""POSTs: the frames in a body go to the session that the path names; the response says whether they were handled. A
+POST without a body ends the session: so a client says that it has left, a page for example that is closed.
+"""
 
 import asyncio
 import functools
@@ -6,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tornadio import proto
+from tornadio.closecodes import CLIENT_CLOSED
 from tornadio.errors import HandlerError, PeerError, RefusedError, TooLargeError
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.posts import Post
@@ -71,6 +74,7 @@ class PostHandler(Responder):
             post = Post(session)
             session.reserve_post(post, 0)
             self._post = post
+            session.request_received()  # not only with the whole body: a large one takes longer than a client to return
 
     def decode_body(self, data: bytes) -> None:
         """Decode the next piece of the body, if there is a session to handle it.
@@ -87,6 +91,7 @@ class PostHandler(Responder):
             decoder = bodies.make_decoder(self.request_content_type, self.endpoint.settings.max_payload_size)
             self._body_decoder = decoder
         decoder.feed(data)
+        post.session.bytes_in += len(data)
         if decoder.size > post.size:
             post.session.reserve_post(post, decoder.size)
 
@@ -98,7 +103,8 @@ class PostHandler(Responder):
             post.session.end_post(post)
 
     def handle_post(self, body: bytes) -> None:
-        """Pass a POST's frames to its session; respond now, or when they were handled.
+        """Pass a POST's frames to its session; respond now, or when they were handled. If the POST has no body, end its
+        session.
 
         :param body: the whole body; empty where :meth:`decode_body` was given it in pieces.
         :raises PeerError: the response.
@@ -110,8 +116,11 @@ class PostHandler(Responder):
         if session.is_closed:  # while the body was received
             self.drop_post()
             raise self.session_not_found()
-        session.request_received()
         session.touch()
+        session.bytes_in += len(body)
+        if not body and self._body_decoder is None:
+            self._end_session(post)
+            return
         session.post_received(post)
         try:
             payload = self._parse_body(body)
@@ -130,6 +139,23 @@ class PostHandler(Responder):
                 post.size = post.size or len(payload.encode("utf-8"))
                 self._respond_when_handled(post, outcome, frames)
 
+    def _end_session(self, post: Post) -> None:
+        """Close the session when what came before was handled, and respond. The response waits for nothing: whoever
+        has left must not seem to wait for it.
+        """
+        session = post.session
+        try:
+            closing = session.receive(_close_instead(session))
+        except BaseException:
+            self.drop_post()
+            raise
+        if isinstance(closing, bool):
+            self.drop_post()
+        else:
+            self._post = None
+            closing.add_done_callback(lambda closing: session.end_post(post))
+        self.respond(200, TEXT_PLAIN, b"ok")
+
     def _parse_body(self, body: bytes) -> str:
         """Return the payload of the body.
 
@@ -142,7 +168,8 @@ class PostHandler(Responder):
 
     def decode(self, data: str) -> Iterator[tuple[str, Any]]:
         """Yield the frames of a POST's payload."""
-        return proto.iter_decode(data, self.endpoint.settings.max_message_size)
+        settings = self.endpoint.settings
+        return proto.iter_decode(data, settings.max_message_size, settings.json)
 
     def _wait_for_turn(self, post: Post, payload: str) -> Iterator[tuple[str, Any]]:
         """Return the frames of a payload that waits for a handler. The payload is kept as UTF-8 until then: a single
@@ -224,6 +251,14 @@ class PostHandler(Responder):
         if self.endpoint.sessions.draining:
             return RefusedError(503, "shutting down, not all of this was handled")
         return RefusedError(401, "the session has ended, and not all of this was handled")
+
+
+def _close_instead(session: BaseSession) -> Iterator[tuple[str, Any]]:
+    """Yield no frames, but close the session in their turn. What is queued for the client is delivered as ever: one
+    that changes to another session polls until it has got all.
+    """
+    session.close(*CLIENT_CLOSED)
+    yield from ()
 
 
 def _no_session_named() -> RefusedError:

@@ -35,6 +35,13 @@ _COMMON_HEADERS: Final = (
     "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n"
 )
 
+# Tells a client that it need not try its other transports: it would be refused over each of them. Pages of other
+# origins may read such a header only if it is exposed to them (Fetch standard, CORS protocol).
+_REFUSED_EVERYWHERE: Final = {
+    "Socket-IO-Refusal": "every-transport",
+    "Access-Control-Expose-Headers": "Socket-IO-Refusal",
+}
+
 
 class Responder:
     """Sends the one response to a request, and passes the request to the access log.
@@ -71,9 +78,7 @@ class Responder:
     def respond_error(self, error: PeerError) -> None:
         """Log a refusal, and respond with an error's status and text."""
         self.log_refused_request(error)
-        # RFC 9110, section 15.5.6: a 405 names the methods that are allowed
-        headers = {"Allow": ", ".join(self.methods)} if error.http_status == 405 else None
-        self.respond(error.http_status, TEXT_PLAIN, str(error).encode("utf-8"), headers)
+        self.respond(error.http_status, TEXT_PLAIN, str(error).encode("utf-8"), self._error_headers(error))
 
     def respond_internal_error(self) -> None:
         """Log the exception that is being handled, and respond 500."""
@@ -84,6 +89,12 @@ class Responder:
         logger.exception("%s: failed on %s %s", self.transport, self.exchange.method, self.exchange.path)
         return server_failed_error()
 
+    def _error_headers(self, error: PeerError) -> Mapping[str, str] | None:
+        """Return what the response to a refused request has besides the headers of every response."""
+        if error.http_status == 405:
+            return {"Allow": ", ".join(self.methods)}  # RFC 9110, section 15.5.6
+        return _REFUSED_EVERYWHERE if error.is_for_every_transport else None
+
     def closing_response(self, error: PeerError, headers: Mapping[str, str] | None = None) -> bytes:
         """Build an error response with ``Connection: close``: the rest of the request is not read.
 
@@ -91,7 +102,7 @@ class Responder:
         """
         text = str(error).encode("utf-8")
         raw_lines = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
-        head = self.build_head(error.http_status, TEXT_PLAIN, raw_lines, headers)
+        head = self.build_head(error.http_status, TEXT_PLAIN, raw_lines, headers or self._error_headers(error))
         return head if self.exchange.method == "HEAD" else head + text  # no body: RFC 9110, section 9.3.2
 
     def build_head(
@@ -121,6 +132,7 @@ class Responder:
 
     def log_refused_request(self, error: PeerError) -> None:
         """Log that this request was refused, and why, unless the log says it already."""
+        self.endpoint.sessions.counters.count_refusal(error)
         if error.http_status == 500:
             return  # a failure, which has its traceback
         self.is_refusal_logged = True

@@ -8,7 +8,7 @@ stream is as fast as a WebSocket. The encoding of a stream is a :class:`StreamFo
 import asyncio
 import functools
 from collections.abc import Awaitable
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from tornadio.closecodes import CLIENT_CLOSED, CONNECTION_BROKE
 from tornadio.errors import PeerError, RefusedError
@@ -22,15 +22,12 @@ from tornadio.transports.opening import abort_lost, open_session
 
 
 class StreamFormat(Protocol):
-    """The encoding of payloads in the body of a stream.
+    """The encoding of payloads in the body of a stream. If the response is chunked, all that it encodes are chunks.
 
-    :param is_chunked: whether the response is chunked: then all that follows are chunks already.
     :ivar content_type: the response's.
     :ivar preamble: the body's beginning, before the first payload.
     :ivar epilogue: the body's end, after the last payload.
     """
-
-    def __init__(self, is_chunked: bool) -> None: ...
 
     @property
     def content_type(self) -> str: ...
@@ -54,12 +51,14 @@ def chunk(data: bytes) -> bytes:
 
 
 class StreamingHandler(DetachingTransport):
-    """A GET whose response is a stream.
+    """A GET whose response is a stream."""
 
-    :cvar format_class: the format; each stream gets an instance.
-    """
+    def make_format(self, is_chunked: bool) -> StreamFormat:
+        """Return the format of this stream's body.
 
-    format_class: ClassVar[type[StreamFormat]]
+        :param is_chunked: whether the response is chunked.
+        """
+        raise NotImplementedError
 
     def detach(self) -> Awaitable[None] | None:
         if self._refusal is not None:  # not raised: HTTP reads the body, and handle() responds
@@ -99,7 +98,7 @@ class StreamingHandler(DetachingTransport):
     def _start(self, session: BaseSession) -> None:
         """Detach the connection, send the response's head, and make the stream the session's channel."""
         is_chunked = self.exchange.version == "HTTP/1.1"  # else the connection's end is the body's
-        stream_format = self.format_class(is_chunked)
+        stream_format = self.make_format(is_chunked)
         coding = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
         head = self.build_head(200, stream_format.content_type, f"{coding}Connection: close\r\n")
         wire = self.exchange.detach()

@@ -6,11 +6,13 @@ needed: see :mod:`tornadio.transports.websocketchannel`.
 """
 
 from tornadio.errors import PeerError, RefusedError
+from tornadio.settings import Compression
 from tornadio.transports.base import DetachingTransport, asks_for_websocket
-from tornadio.transports.websocketchannel import WebSocketChannel
+from tornadio.transports.websocketchannel import ContextTakeoverChannel, WebSocketChannel
 from tornadio.web.origins import header_once
 from tornadio.web.peers import counted_address
 from tornadio.websocket import hixie, rfc6455
+from tornadio.websocket.deflate import Deflate, accept_offer
 from tornadio.websocket.framer import Framer
 
 
@@ -60,8 +62,28 @@ class WebSocketHandler(DetachingTransport):
         if self.exchange.headers.get("Content-Length", "0") != "0":
             raise RefusedError(400, "this WebSocket handshake has no body")
         headers = rfc6455.handshake_headers(self.exchange.headers)
+        deflate = self._accept_compression(headers)
         lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        self._start(rfc6455.Framer(self.endpoint.settings.max_payload_size), "\r\n".join(lines).encode("ascii"), None)
+        framer = rfc6455.Framer(self.endpoint.settings.max_payload_size, deflate)
+        self._start(framer, "\r\n".join(lines).encode("ascii"), None)
+
+    def _accept_compression(self, headers: dict[str, str]) -> Deflate | None:
+        """Accept permessage-deflate if the client offers it and the application wants it: an extension of version 13
+        alone.
+
+        :param headers: of the response.
+        """
+        compression = self.endpoint.settings.compression
+        offers = self.exchange.headers.get("Sec-WebSocket-Extensions")
+        if offers is None or not isinstance(compression, Compression):
+            return None
+        if self.exchange.headers.get("Sec-WebSocket-Version") != "13":
+            return None
+        accepted = accept_offer(offers, compression)
+        if accepted is None:
+            return None
+        deflate, headers["Sec-WebSocket-Extensions"] = accepted
+        return deflate
 
     def _upgrade_hixie(self) -> None:
         headers = self.exchange.headers
@@ -82,8 +104,10 @@ class WebSocketHandler(DetachingTransport):
 
     def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
         request = self.request  # before detach(): the request is made of what the connection knows
-        channel = WebSocketChannel(self.exchange.detach(), framer, self.endpoint, self.transport)
-        channel.start(head, keys, request, self.path.extra)
+        channel_class = WebSocketChannel if framer.is_encoding_shared else ContextTakeoverChannel
+        channel = channel_class(self.exchange.detach(), framer, self.endpoint, self.transport)
+        version = self.exchange.headers.get("Sec-WebSocket-Version") or ("draft-76" if keys else "draft-75")
+        channel.start(head, keys, request, self.path.extra, version)
 
 
 class FlashSocketHandler(WebSocketHandler):

@@ -7,7 +7,7 @@ framed and written; how much may wait for a slow client is bounded by the sessio
 
 import asyncio
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from tornado.httputil import HTTPServerRequest
@@ -15,6 +15,7 @@ from tornado.httputil import HTTPServerRequest
 from tornadio import proto
 from tornadio.closecodes import CONNECTION_BROKE, MESSAGE_FAILED, NO_CLOSE_FRAME, Cause
 from tornadio.errors import HandlerError, PeerError, ProtocolError
+from tornadio.framing import each_encoder, shared_each_encoder
 from tornadio.logs import get_logger
 from tornadio.net.linger import close_after
 from tornadio.net.wire import Wire
@@ -44,12 +45,13 @@ class _Handshake:
     :ivar session: the session, while its ``on_open`` runs.
     """
 
-    __slots__ = ("early_data", "extra", "keys", "request", "session")
+    __slots__ = ("early_data", "extra", "keys", "request", "session", "version")
 
-    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+    def __init__(self, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str, version: str) -> None:
         self.keys = keys
         self.request = request
         self.extra = extra
+        self.version = version
         self.early_data = b""
         self.session: PersistentSession | None = None
 
@@ -72,6 +74,7 @@ class WebSocketChannel:
         "_handshake",
         "_head",
         "_is_released",
+        "_json",
         "_max_message_size",
         "_pending_messages",
         "_pong_pending",
@@ -84,9 +87,12 @@ class WebSocketChannel:
     def __init__(self, wire: Wire, framer: Framer, endpoint: Endpoint, transport: str) -> None:
         self._wire = wire
         self._framer = framer
-        self._encode = framer.encode  # a static method: payloads are encoded once for all channels
+        self._encode: Callable[[str], bytes] = framer.encode
+        if endpoint.settings.one_frame_per_message:
+            self._encode = (shared_each_encoder if framer.is_encoding_shared else each_encoder)(framer.encode)
         self._endpoint = endpoint
         self._max_message_size = endpoint.settings.max_message_size
+        self._json = endpoint.settings.json
         self._transport = transport
         self._session: PersistentSession | None = None
         self._handshake: _Handshake | None = None
@@ -104,15 +110,18 @@ class WebSocketChannel:
 
     # -- Handshake -----------------------------------------------------------------------------------------------
 
-    def start(self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str) -> None:
+    def start(
+        self, head: bytes, keys: tuple[int, int] | None, request: HTTPServerRequest, extra: str, version: str = ""
+    ) -> None:
         """Finish the handshake and open the session.
 
         :param head: the 101.
         :param keys: the numbers of a draft-76 handshake.
         :param request: for ``on_open``, as is ``extra``.
+        :param version: of the protocol, for the session's counters.
         """
         self._head = head
-        self._handshake = _Handshake(keys, request, extra)
+        self._handshake = _Handshake(keys, request, extra, version)
         if not isinstance(self._framer, rfc6455.Framer):
             self._write_head()
         self._wire.start(self)
@@ -124,8 +133,8 @@ class WebSocketChannel:
     def _write_head(self) -> None:
         """Write the 101 by itself, if it was not written yet.
 
-        With RFC 6455 and an ``on_open`` that is no coroutine, :meth:`write` sends it with the session id, in one piece.
-        Clients of the drafts 75 and 76 may not expect a frame in the packet of the 101.
+        With RFC 6455 and an ``on_open`` that is no coroutine, :meth:`write` sends it with the first frame, in one
+        piece. Clients of the drafts 75 and 76 may not expect a frame in the packet of the 101.
         """
         if self._head:
             self._wire.write(self._head)
@@ -146,7 +155,13 @@ class WebSocketChannel:
         # What a client sends while on_open runs stays in the socket, and is bounded by its buffer.
         self._wire.pause_reading()
         opening = open_session(
-            self._endpoint, PersistentSession, self._transport, handshake.request, handshake.extra, self._on_opened
+            self._endpoint,
+            PersistentSession,
+            self._transport,
+            handshake.request,
+            handshake.extra,
+            self._on_opened,
+            handshake.version,
         )
         if opening is not None:
             handshake.session = opening.session
@@ -165,6 +180,7 @@ class WebSocketChannel:
             return
         self._wire.resume_reading()
         outcome.attach(self)
+        self._write_head()  # where there was nothing to send with it
         if handshake.early_data:
             self._receive(handshake.early_data)
 
@@ -212,6 +228,7 @@ class WebSocketChannel:
         session = self._session
         if session is not None:
             session.frames_this_tick = 0
+            session.bytes_in += len(data)
             session.touch()
         if framer.has_data_to_send and not framer.closed:
             self._send_pongs()
@@ -221,11 +238,12 @@ class WebSocketChannel:
         """Pass messages to the session, until a handler runs in a task: then reading is paused, and the rest waits."""
         try:
             for message in messages:
-                if self._session is None:
+                session = self._session
+                if session is None:
                     continue  # the session has ended: discard what the client sent meanwhile
                 if not isinstance(message, str):
                     raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
-                handling = self._session.receive(proto.iter_decode(message, self._max_message_size))
+                handling = session.receive(proto.iter_decode(message, self._max_message_size, self._json))
                 if not isinstance(handling, bool):
                     self._wire.pause_reading()
                     self._current_message, self._pending_messages = message, messages
@@ -313,6 +331,7 @@ class WebSocketChannel:
 
     def _refuse(self, error: PeerError) -> None:
         """Close the connection, whose session did not open."""
+        self._endpoint.sessions.counters.count_refusal(error)
         if self._handshake is not None and not error.is_logged:
             request = self._handshake.request
             log_refused(error.close_code, str(request.method), str(request.uri), str(request.remote_ip), error)
@@ -395,7 +414,7 @@ class WebSocketChannel:
     # -- The session's channel -----------------------------------------------------------------------------------
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Send a payload as a message; see :meth:`tornadio.sessions.channel.Channel.write`."""
+        """Send a payload as a message, or each of its frames as one; see :class:`tornadio.sessions.channel.Channel`."""
         data = payload.encoded(self._encode)
         if self._head:
             data, self._head = self._head + data, b""
@@ -423,6 +442,18 @@ class WebSocketChannel:
         self._session = None
         if not self._is_released:
             self._close_now()
+
+
+class ContextTakeoverChannel(WebSocketChannel):
+    """A WebSocket whose messages are compressed with those before them in view: its frames are no other's."""
+
+    __slots__ = ()
+
+    def write(self, payload: Payload) -> "asyncio.Future[None] | None":
+        data = self._encode(payload.text)
+        if self._head:
+            data, self._head = self._head + data, b""
+        return self._wire.write(data)
 
 
 def _has_several(message: str) -> bool:

@@ -28,6 +28,13 @@ logger = get_logger(__name__)
 # messages. For a larger request Tornado's HTTP takes little more time, in comparison.
 PEEK_SIZE: Final = 1 << 14
 
+# Why Tornado's HTTP reads a request, as metrics count it.
+DISABLED: Final = "disabled"  # the fast path serves nothing
+NOT_SIMPLE: Final = "not_simple"  # not in the form that the fast path reads
+OTHER_HANDLER: Final = "other_handler"  # not to a transport, or behind a rule that only Tornado can evaluate
+SLOW_READER: Final = "slow_reader"  # the socket did not accept the whole response to the request before
+TOO_LARGE: Final = "too_large"  # more than PEEK_SIZE, with its body
+
 
 class FastConnection:
     """One connection: idle, or with one request that waits for its response.
@@ -84,18 +91,23 @@ class FastConnection:
             return
         if self._is_new and not self._begins_with_request(data):
             return
+        reason = DISABLED
         if self._fast_path.enabled:
             request = parse_simple_request(data)
+            reason = NOT_SIMPLE
             if request is not None:
                 exchange = FastExchange(self, request)
                 handler = self._fast_path.find_handler(exchange)
-                if handler is not None and exchange.is_acceptable(handler):
+                if handler is None:
+                    reason = OTHER_HANDLER
+                elif exchange.is_acceptable(handler):
                     if request.total_bytes <= len(data):
                         self._read_and_serve(exchange, handler, request)
                         return
                     if request.total_bytes <= PEEK_SIZE:
                         self._read_head(exchange, handler, request, len(data))
                         return
+                    reason = TOO_LARGE
             elif may_become_simple(data) and self._wait_for_bytes(len(data), len(data) + 1):
                 return
         if len(data) <= self._peeked_bytes and peer_has_closed(self._stream.socket):
@@ -104,9 +116,10 @@ class FastConnection:
         # Reset before the fallback: Tornado's reader has to be woken by each byte.
         self._reset_peek()
         self.unregister()
-        self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline)
+        self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline, reason)
 
     def _read_and_serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
+        self._fast_path.requests += 1
         if self._peeked_bytes:
             self._reset_peek()
         try:
@@ -122,6 +135,7 @@ class FastConnection:
         self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest, available: int
     ) -> None:
         """Read a request whose head is complete, have its handler check that, and wait for the rest of its body."""
+        self._fast_path.requests += 1
         if self._peeked_bytes:
             self._reset_peek()
         try:
@@ -298,7 +312,7 @@ class FastConnection:
         """Pass the connection to Tornado: the stream has written the response's end, and watches the socket now."""
         self._exchange = None
         self.unregister()
-        self._fast_path.fallback(self._stream, self._address, b"", 0.0)
+        self._fast_path.fallback(self._stream, self._address, b"", 0.0, SLOW_READER)
 
     # -- The socket ----------------------------------------------------------------------------------------------
 

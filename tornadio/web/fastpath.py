@@ -68,7 +68,9 @@ class FastPath:
     :param idle_timeout: seconds that a connection may wait for a request's head: for the first one, and between two.
     :param body_timeout: seconds that a request's body may take.
     :param fallback: called with the stream of a connection that leaves the fast path, its address, the first
-        byte of its request, and when the head of that is due, in the loop's time, or 0 where its timeout begins now.
+        byte of its request, when the head of that is due, in the loop's time, or 0 where its timeout begins now, and
+        the reason, one of those in :mod:`tornadio.web.fastconnection`.
+    :ivar requests: how many were served.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class FastPath:
         peers: Peers,
         idle_timeout: float,
         body_timeout: float,
-        fallback: Callable[[IOStream, Any, bytes, float], None],
+        fallback: Callable[[IOStream, Any, bytes, float, str], None],
     ) -> None:
+        self.requests = 0
         self.enabled = enabled
         self.peers = peers
         self.fallback = fallback

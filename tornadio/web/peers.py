@@ -105,6 +105,18 @@ def host_of(address: Any) -> str:
     return str(address[0]) if isinstance(address, tuple) and address else _NOWHERE
 
 
+def connection_address(request: HTTPServerRequest) -> Any:
+    """Return the address of a request's connection: the socket's peer address, or a :class:`ForwardedAddress`; ``None``
+    where the server keeps none.
+    """
+    return getattr(getattr(request.connection, "context", None), "address", None)
+
+
+def connection_host(address: Any) -> str:
+    """Return the host of a TCP connection's peer; empty on a Unix socket, and behind a PROXY line."""
+    return "" if isinstance(address, ForwardedAddress) or not isinstance(address, tuple) else host_of(address)
+
+
 def forwarded_protocol(headers: Mapping[str, str]) -> str:
     """Return the client's protocol in a proxy's headers, ``http`` or ``https``; empty if they have none."""
     protocol = _nearest_proxy_value(headers, "X-Scheme", "X-Forwarded-Proto")
@@ -132,5 +144,4 @@ def counted_address(request: HTTPServerRequest) -> str:
 
 def is_forwarded(request: HTTPServerRequest) -> bool:
     """Whether a request's connection began with a PROXY line: a client of the proxy sent it, not the proxy itself."""
-    context = getattr(request.connection, "context", None)
-    return isinstance(getattr(context, "address", None), ForwardedAddress)
+    return isinstance(connection_address(request), ForwardedAddress)
