@@ -1,0 +1,20 @@
+// The page of Socket.IO 0.6: one kind of message, objects that say by themselves what they are.
+
+import { joined, left, name, onWritten, said, showState } from './room.js';
+
+const socket = new io.Socket(location.hostname, { maxReconnectionAttempts: Infinity });
+
+socket.on('connect', () => {
+  showState('on', 'Connected');
+  socket.send({ type: 'join', name });
+});
+socket.on('message', (message) => {
+  switch (message.type) {
+    case 'joined': joined(message); break;
+    case 'left': left(message); break;
+    case 'said': said(message); break;
+  }
+});
+socket.on('disconnect', () => showState('busy', 'Connection lost'));
+onWritten((text) => socket.send({ type: 'say', text }));
+socket.connect();
