@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO, Final
 
 import pytest
 
@@ -18,6 +22,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Generous, because the machine may be busy: a test waits for events, and only a broken one ever waits this long.
 START_SECONDS = 60
 STOP_SECONDS = 30
+
+
+def quiet_environment() -> dict[str, str]:
+    """The environment of a program that has to write nothing to its standard error. In asyncio's debug mode there is a
+    line for each callback that is slow, on a busy machine any."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
+    return inherited | {"PYTHONPATH": str(REPOSITORY)}
 
 
 class Daemon:
@@ -98,11 +109,36 @@ class AppServer(Daemon):
         self.url = f"http://localhost:{port}"
 
 
+PORTS: Final = range(20_000, 32_000)
+_own_ports: set[int] = set()
+
+
+@functools.cache
+def _reservations() -> IO[bytes]:
+    """A file of which each process of tests locks the byte at a port's number: suites run side by side, and between the
+    choice of a port and the server that listens there, another could choose it, too. Locks end with their process."""
+    return Path(tempfile.gettempdir(), f"tornadio-test-ports-{os.getuid()}").open("wb")
+
+
+def _reserve(port: int) -> bool:
+    if port in _own_ports:
+        return False
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _own_ports.add(port)
+    return True
+
+
 def free_port() -> int:
+    """A port of no other server of tests, for as long as this process runs."""
     # Not port 0: that is of the range which outgoing connections take theirs from, and while the server is down for a
     # restart, one of them could take its port.
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.choice(PORTS)
+        if not _reserve(port):
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

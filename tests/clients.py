@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -395,6 +396,23 @@ def header(opcode: int, length: int, final: bool = True, mask: bytes = MASK) -> 
     if length < 1 << 16:
         return bytes([first, 0x80 | 126]) + length.to_bytes(2, "big") + mask
     return bytes([first, 0x80 | 127]) + length.to_bytes(8, "big") + mask
+
+
+OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+
+
+async def connect_compressing(served: Served) -> ClientStream:
+    """A connection whose handshake, in version 13, has agreed on permessage-deflate."""
+    wire = await served.connect()
+    await wire.send(request({**UPGRADE, **NONCE, "Sec-WebSocket-Version": "13", **OFFER}))
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate" in await wire.read_until(b"\r\n\r\n")
+    return wire
+
+
+def deflated(data: bytes) -> bytes:
+    """The payload of a message that is compressed for itself."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return (stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def frame(opcode: int, payload: bytes | str, final: bool = True, mask: bytes = MASK) -> bytes:

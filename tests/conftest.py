@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import os
 import random
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -17,12 +21,21 @@ from tests.internals import serve_by, without_watching_sockets
 from tests.support import MovedLoop, Recorder, Serve, Served, shut_down
 from tornadio.logs import RATE_LIMITER, RateLimiter
 
-pytest_plugins = ("tests.kinds", "tests.browser_fixtures", "tests.node_fixtures", "tests.redis_fixtures")
+pytest_plugins = (
+    "tests.kinds",
+    "tests.browser_fixtures",
+    "tests.node_fixtures",
+    "tests.redis_fixtures",
+    "tests.table_fixtures",
+)
 
 
 # On a busy machine an example may take its time.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("patient")
+# Traced by coverage, an example takes several times as long; other suites try as many as ever.
+hypothesis.settings.register_profile("traced", hypothesis.settings.get_profile("patient"), max_examples=20)
+IS_TRACED = sys.gettrace() is not None
+hypothesis.settings.load_profile("traced" if IS_TRACED else "patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +43,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz", type=float, default=30, metavar="SECONDS", help="how long whole requests are made up (30)"
     )
+    parser.addoption(
+        "--each-value",
+        action="store_true",
+        help="run each value of each of a test's parameters, not every combination, where no process is started",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.each_value:
+        shown: dict[tuple[Path, str], set[tuple[str, int]]] = collections.defaultdict(set)
+        kept: list[pytest.Item] = []
+        repeated: list[pytest.Item] = []
+        for item in items:
+            (kept if shows_a_new_value(item, shown) else repeated).append(item)
+        config.hook.pytest_deselected(items=repeated)
+        items[:] = kept
+
+
+def shows_a_new_value(item: pytest.Item, shown: dict[tuple[Path, str], set[tuple[str, int]]]) -> bool:
+    """Whether a test has a parameter's value that none before it has had; `shown` are those of each test function."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or item.get_closest_marker("external"):
+        return True
+    values = {(name, id(value)) for name, value in callspec.params.items()}
+    before = shown[item.path, item.nodeid.partition("[")[0]]
+    is_new = not values <= before
+    before |= values
+    return is_new
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if IS_TRACED and item.get_closest_marker("bulk"):
+        pytest.skip("traced by coverage this takes minutes, and covers nothing more: the suites without tracing run it")
+
+
+def pytest_configure() -> None:
+    """Have programs that tests start end at SIGINT: they inherit that it is ignored, as by what a shell starts in
+    the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -6,6 +6,7 @@ heap of `Deadlines`, say) stays with them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
@@ -21,14 +22,23 @@ import tornadio.logs
 import tornadio.net.wire
 import tornadio.transports.bodies
 from tornadio import SocketConnection
+from tornadio.client.connect import Connector
+from tornadio.client.connection import ClientConnection
+from tornadio.client.options import Options
+from tornadio.client.session import ClientSession
+from tornadio.client.websocket import WebSocketChannel as ClientWebSocketChannel
+from tornadio.cluster.redis import RedisBus, _RedisConnection
 from tornadio.cluster.relay import Relay
 from tornadio.logs import RateLimiter, _Window
 from tornadio.net.hangups import Hangups
+from tornadio.net.looplag import LoopLag
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
 from tornadio.sessions.base import BaseSession
+from tornadio.sessions.counters import Traffic
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.polling import PollingSession
 from tornadio.sessions.registry import SessionRegistry
-from tornadio.settings import Settings
+from tornadio.settings import _APPLICATION_SETTINGS, Compression, Settings
 from tornadio.transports.base import TransportHandler
 from tornadio.transports.endpoint import Endpoint, TransportPath
 from tornadio.transports.websocket import WebSocketHandler
@@ -36,13 +46,26 @@ from tornadio.transports.websocketchannel import WebSocketChannel
 from tornadio.web.fastconnection import FastConnection
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import Origin, OriginRule
-from tornadio.web.script import _Script
+from tornadio.web.script import _File
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.framer import Framer
 
 if TYPE_CHECKING:
     import pytest
+
+# The names of the settings that only an application has: SocketServer reads them.
+APPLICATION_SETTINGS = _APPLICATION_SETTINGS
+
+
+# -- Timers ------------------------------------------------------------------------------------------------------------
+
+
+def measures_lag(timer: asyncio.TimerHandle) -> bool:
+    """Whether a server measures by this timer how late its event loop is."""
+    callback = timer._callback  # type: ignore[attr-defined]
+    return getattr(callback, "__func__", None) is LoopLag._measure
+
 
 # -- Sessions ----------------------------------------------------------------------------------------------------------
 
@@ -65,6 +88,11 @@ def callbacks_at_work(router: tornadio.Router) -> int:
 def sessions_by_address(router: tornadio.Router) -> dict[Any, int]:
     """How many sessions each client address has."""
     return dict(router._sessions._counts)
+
+
+def start_draining(router: tornadio.Router) -> None:
+    """From now on the router refuses new sessions, as at the beginning of a shutdown."""
+    router._sessions.draining = True
 
 
 def unflushed(router: tornadio.Router) -> int:
@@ -101,6 +129,13 @@ def is_waiting(connection: tornadio.SocketConnection) -> bool:
 def has_channel(session: BaseSession) -> bool:
     """Whether something is there that a session could write to."""
     return session._channel is not None
+
+
+def encoder_of(connection: tornadio.SocketConnection) -> object:
+    """The function that makes a WebSocket connection's bytes of payloads: one that is shared encodes them once."""
+    channel = session_of(connection)._channel
+    assert isinstance(channel, WebSocketChannel)
+    return channel._encode
 
 
 def posts_of(session: BaseSession) -> int:
@@ -147,6 +182,43 @@ def relay_of(router: tornadio.Router) -> Relay | None:
 
 def is_subscribing(relay: Relay) -> bool:
     return relay._sync_task is not None
+
+
+def publish_connection_of(bus: RedisBus) -> _RedisConnection:
+    return bus._publish_connection
+
+
+async def disconnect_redis(connection: _RedisConnection) -> None:
+    """Disconnect as redis-py does by itself when a reply doesn't come."""
+    assert connection._connection is not None
+    await connection._connection.disconnect(nowait=True)
+
+
+# -- The monitor -------------------------------------------------------------------------------------------------------
+
+
+def onlookers_of(server: tornadio.SocketServer) -> int:
+    """How many pages look on, at all monitors of a server."""
+    return sum(len(monitor._onlookers) for monitor in server._monitors)
+
+
+def admissions_of(server: tornadio.SocketServer) -> int:
+    """How many requests that were let in are remembered, at all monitors of a server."""
+    return sum(len(monitor._admissions) for monitor in server._monitors)
+
+
+def takes_samples(server: tornadio.SocketServer) -> bool:
+    """Whether the timer runs that samples the counters for onlookers."""
+    return any(monitor._sampling is not None for monitor in server._monitors)
+
+
+def fill_with_sessions(router: tornadio.Router, count: int) -> None:
+    """Give a router so many polling sessions, of as many addresses, without a client."""
+    for number in range(count):
+        address = f"10.0.{number // 100}.{number % 100}"
+        session = router._sessions.create(PollingSession, router._endpoint.make_connection(), "xhr-polling", address)
+        session.open(cast(Any, None), "")
+        session.request_received()
 
 
 # -- The server --------------------------------------------------------------------------------------------------------
@@ -271,6 +343,12 @@ def held_by(framer: rfc6455.Framer | hixie.Framer) -> int:
     return len(framer._buffer)
 
 
+def is_compressing(connection: SocketConnection) -> bool:
+    """Whether a WebSocket's messages may be compressed."""
+    framer = cast(WebSocketChannel, connection._tornadio_session._channel)._framer
+    return isinstance(framer, rfc6455.Framer) and framer._deflate is not None
+
+
 @contextlib.contextmanager
 def later(log_limit: RateLimiter) -> Iterator[None]:
     """For the limit of log lines it is one window later."""
@@ -282,8 +360,30 @@ def later(log_limit: RateLimiter) -> Iterator[None]:
         log_limit._clock = clock
 
 
+def observe_payloads(observer: Callable[[object, list[str]], None]) -> None:
+    """From now on `observer` is called with what each framer for version 13 has received, the framer first."""
+    feed = rfc6455.Framer.feed
+
+    def observed(framer: rfc6455.Framer, data: bytes) -> list[str | bytes]:
+        messages = feed(framer, data)
+        observer(framer, [message for message in messages if isinstance(message, str)])
+        return messages
+
+    rfc6455.Framer.feed = observed  # type: ignore[method-assign, assignment]
+
+
+def framer_of(connection: tornadio.SocketConnection) -> Framer:
+    """The framer of a connection over WebSocket."""
+    return cast(WebSocketChannel, session_of(connection)._channel)._framer
+
+
+def compresses(framer: Framer) -> bool:
+    """Whether a framer speaks permessage-deflate."""
+    return isinstance(framer, rfc6455.Framer) and framer._deflate is not None
+
+
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _Script, Payload)
+KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _File, Payload, Traffic)
 
 
 # -- The WebSocket layer alone -----------------------------------------------------------------------------------------
@@ -313,10 +413,10 @@ class EchoHandler(WebSocketHandler):
 
 
 class EchoRouter(tornado.routing.Router):
-    """Every path is the echo's."""
+    """Every path is the echo's, with this compression."""
 
-    def __init__(self) -> None:
-        settings = Settings()
+    def __init__(self, compression: Compression | None = None) -> None:
+        settings = Settings(compression=compression)
         sessions = SessionRegistry(settings)
         self._endpoint = Endpoint("echo", SocketConnection, settings, OriginRule(None), HostRule(["*"], ""), sessions)
 
@@ -325,3 +425,25 @@ class EchoRouter(tornado.routing.Router):
         return TornadoMessageDelegate(
             EchoHandler(self._endpoint, exchange, TransportPath()), exchange, self._endpoint.sessions.lingering
         )
+
+
+# -- Client ------------------------------------------------------------------------------------------------------------
+
+
+def client_options(connector: Connector) -> Options:
+    """What tornadio.connect was given, as it is kept."""
+    return connector._options
+
+
+def client_session(connection: ClientConnection) -> ClientSession:
+    """The state of a client's connection."""
+    return connection._session
+
+
+def client_compresses(connection: ClientConnection) -> bool:
+    """Whether both sides of a client's WebSocket have agreed on compression."""
+    channel = connection._session._channel
+    assert isinstance(channel, ClientWebSocketChannel)
+    framer = channel._framer
+    assert isinstance(framer, rfc6455.ClientFramer)
+    return framer._deflate is not None

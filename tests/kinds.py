@@ -37,17 +37,27 @@ EXTERNAL: Final = (
     "chaos/test_shutdown.py",
     "chaos/test_soak.py",
     "chaos/test_vanished_peers.py",
+    "chaos/test_vanished_servers.py",
+    "cli/test_program.py",
     "compatibility",
     "deployment",
+    "documents",
     "old_programs",
+    "sync/test_processes.py",
     "test_benchmarks.py",
+    "test_engines.py",
     "test_examples.py",
-    "test_migrating.py",
     "test_packaging.py",
-    "test_readme.py",
     "test_types.py",
+    "testing/test_plugin.py",
 )
 PURE: Final = (
+    "cli/test_arguments.py",
+    "cli/test_printer.py",
+    "client/test_backoff.py",
+    "client/test_options.py",
+    "client/test_streamformats.py",
+    "client/test_url.py",
     "fuzz",
     "net/test_fifolock.py",
     "net/test_proxyprotocol.py",
@@ -101,6 +111,9 @@ def needs_of(item: pytest.Item) -> tuple[str, ...]:
     """The programs without which a test can't run, as tests/programs.py calls them."""
     fixtures = getattr(item, "fixturenames", ())
     asked = [name for fixture in fixtures for name in programs.OF_FIXTURES.get(fixture, ())]
+    if "browser" in fixtures:
+        callspec = getattr(item, "callspec", None)
+        asked += programs.OF_ENGINES[callspec.params.get("browser", "chromium") if callspec else "chromium"]
     return tuple(dict.fromkeys([*asked, *(name for marker in item.iter_markers("needs") for name in marker.args)]))
 
 

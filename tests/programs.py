@@ -23,20 +23,35 @@ PROGRAMS: Final = {
     "cc": (("cc",), "gcc libc6-dev"),
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "chromium"),
     "curl": (("curl",), "curl"),
+    "firefox": (("firefox-esr",), "firefox-esr"),
     "haproxy": (("haproxy",), "haproxy"),
     "ip": (("ip",), "iproute2"),
+    "nats-server": (("nats-server",), "nats-server"),
     "nginx": (("nginx",), "nginx-light"),
     "node": (("node",), "nodejs"),
     "npm": (("npm",), "npm"),
+    "openssl": (("openssl",), "openssl"),
+    "prometheus": (("prometheus",), "prometheus"),
+    "promtool": (("promtool",), "prometheus"),
     "redis-cli": (("redis-cli",), "redis-tools"),
     "redis-server": (("redis-server",), "redis-server"),
+    "systemd-analyze": (("systemd-analyze",), "systemd"),
+    "systemd-socket-activate": (("systemd-socket-activate",), "systemd"),
+    "webkit": (("WebKitWebDriver",), "webkit2gtk-driver"),
+    "xvfb": (("Xvfb",), "xvfb"),
 }
 # Not a program: the right to make network namespaces, which root has outside of most containers.
 NAMESPACES: Final = "namespaces"
 
+# What a test needs that runs in an engine of browsers, which is Chromium's unless a parameter says another.
+OF_ENGINES: Final = {
+    "chromium": ("chromium",),
+    "firefox": ("firefox",),
+    "webkit": ("webkit", "xvfb"),
+}
 # What a test needs that asks for one of these fixtures.
 OF_FIXTURES: Final = {
-    "browser": ("chromium",),
+    "contexts": tuple(program for programs in OF_ENGINES.values() for program in programs),
     "curl": ("curl",),
     "fleet": ("redis-server", "haproxy", "nginx"),
     "hosts": ("ip", NAMESPACES),

@@ -12,12 +12,19 @@
 # misses a program fails: skipped it is only where pytest is run by hand. Without root, and so without network namespaces,
 # the tests of vanished peers are skipped, with that reason.
 #
-# The suites: all tests on this Python with the newest dependencies, in parts, of which the one with the chaos has to
-# cover tornadio/ alone, since tracing slows the others for nothing; without the browser's, the proxies', the
-# benchmarks' and those with programs of others, and with a short soak, on the oldest Python found (3.11 or
-# newer) with the oldest dependencies that setup.py admits and asyncio's debugging on; and, also without the attacks and
-# the chaos, on the newest Python found with the newest dependencies. PYTHON names another Python for the first
-# (default: python3).
+# The suites, in three rows side by side, since tests with browsers wait for most of their time:
+#
+#   - on this Python with the newest dependencies: all tests but the chaos. Those that neither attack nor start programs
+#     have to cover tornadio/. Since tracing makes them slow, of those with several parameters each value runs here, and
+#     every combination in the two others.
+#   - on the newest Python found with the newest dependencies: those that start no process, without the attacks; and the
+#     chaos.
+#   - on the oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging
+#     on: all but the browsers', the proxies', the benchmarks', the documents' and those with programs of others, with few
+#     attacks and a short soak. Where that is the first one's minor version, the framings of WebSockets aren't tested
+#     again, which know no dependency.
+#
+# PYTHON names another Python for the first (default: python3).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -27,16 +34,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENVS=$PWD/.venvs
 RESULTS=()
-WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/deployment
-    --ignore=tests/attacks/test_script_injection.py --ignore-glob='tests/attacks/*_in_browser.py'
+WITHOUT_BROWSER=(--ignore=tests/browser --ignore=tests/compatibility --ignore=tests/deployment --ignore=tests/attacks
     --ignore=tests/test_benchmarks.py --soak 10)
 # What these attacks reach, no other test does: they are traced, too.
 COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hanging_on_open.py
     tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
+# What starts programs: examples, old applications, type checkers, pytest itself, and reads documents. In these processes
+# runs nothing of tornadio/ that no other test runs.
+DOCUMENTS=(tests/documents tests/test_documents.py tests/test_kinds.py tests/test_layout.py tests/test_packaging.py
+    tests/test_types.py)
+PROGRAMS=(tests/old_programs tests/test_benchmarks.py tests/test_examples.py "${DOCUMENTS[@]}")
 # What of the fast tests takes half of their time.
 FAST=(tests/cluster tests/fuzz tests/net tests/sessions tests/web tests/websocket)
 export REQUIRE_PROGRAMS=1  # what is missing is an error
-export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browser is Debian's
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1  # the browsers are Debian's
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '\n==> %s\n' "$*"; }
@@ -83,8 +94,9 @@ need_python() {
 
 # The lowest versions that setup.py admits, as requirements: tornado==6.5.5 ... redis==5.0.1
 oldest_dependencies() {
-    sed -n -e '/install_requires/,/\]/ b print' -e '/"redis": \[/,/\]/ b print' -e 'd; :print' \
-        -e 's/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
+    sed -n -e '/install_requires/,/\]/ b print' -e '/"metrics": \[/,/\]/ b print' \
+        -e '/"redis": \[/,/\]/ b print' -e 'd; :print' \
+        -e 's/^ *"\([a-z_]*\)>=\([0-9.]*\)".*/\1==\2/p' setup.py
 }
 
 # make_venv NAME PYTHON [REQUIREMENT...]: .venvs/NAME holds this project, editable, what its tests need, and the requirements.
@@ -113,34 +125,52 @@ print(*[f"{name} {version}" for name, version in [
     RESULTS+=("passed in $((SECONDS - started)) s: $title")
 }
 
-# beside COMMAND [ARGUMENT...]: runs it beside what comes next, on the other core. wait_beside prints what it has printed.
+# run_pytest TITLE VENV ARGUMENT...: run_suite with pytest, beside others.
+run_pytest() {
+    local title=$1 venv=$2
+    shift 2
+    run_suite "$title" "$venv" pytest --basetemp "$(mktemp -d "$OTHERS/XXXXXX")" -p no:cacheprovider "$@"
+}
+
+# beside COMMAND [ARGUMENT...]: runs it beside what comes next. wait_beside prints what they have printed.
 beside() {
     set -m  # a process group of its own, to be ended together
-    ("$@"; printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results") >"$OTHERS/output" 2>&1 &
-    others=$!
+    (RESULTS=(); "$@"; printf '%s\n' "${RESULTS[@]}" >"$OTHERS/results-$1") >"$OTHERS/output-$1" 2>&1 &
+    others[$!]=$1
     set +m
-    trap 'kill -- -$others 2>/dev/null || true; rm -rf "$OTHERS"' EXIT
+    trap end_others EXIT
+}
+
+end_others() {
+    local id
+    for id in "${!others[@]}"; do kill -- "-$id" 2>/dev/null || true; done
+    rm -rf "$OTHERS"
 }
 
 wait_beside() {
-    wait $others || { cat "$OTHERS/output"; fail "a suite beside the first one: see above"; }
-    cat "$OTHERS/output"
-    mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results"
+    local id name
+    for id in "${!others[@]}"; do
+        name=${others[$id]}
+        wait "$id" || { cat "$OTHERS/output-$name"; fail "a suite beside the first ones: see above"; }
+        unset "others[$id]"
+        cat "$OTHERS/output-$name"
+        mapfile -t -O "${#RESULTS[@]}" RESULTS <"$OTHERS/results-$name"
+    done
 }
 
 PYTHON=${PYTHON:-python3}
 need_python
-OTHERS=$(mktemp -d)  # of what runs beside the first suite
-trap 'rm -rf "$OTHERS"' EXIT
+OTHERS=$(mktemp -d)  # of what runs beside the first suites
+others=()  # by their process ids
+trap end_others EXIT
 
 if [ "${1:-}" = --fast ]; then
     [ $# = 1 ] || fail "--fast takes no arguments"
     make_venv main "$PYTHON"
     # Two halves, one for each core; what the second one prints comes when it is done.
-    beside run_suite "The fast tests, second half" main pytest -q -m "pure or local" "${FAST[@]}" \
-        --basetemp "$OTHERS/fast" -p no:cacheprovider
+    beside run_pytest "The fast tests, second half" main -q -m "pure or local" "${FAST[@]}"
     run_suite "The fast tests, first half" main pytest -q -m "pure or local" tests "${FAST[@]/#/--ignore=}" \
-        "${WITHOUT_BROWSER[@]:0:3}" --ignore=tests/attacks --ignore=tests/chaos
+        "${WITHOUT_BROWSER[@]:0:4}" --ignore=tests/chaos
     wait_beside
     exit
 fi
@@ -166,32 +196,58 @@ mapfile -t oldest_requirements < <(oldest_dependencies)
 say "Pythons found: ${pythons[*]%% *}"
 
 make_venv oldest "$oldest" "${oldest_requirements[@]}"
-[ "$newest_version" = "$(version_of "$PYTHON")" ] || make_venv newest "$newest"
+version=$(version_of "$PYTHON")
+if [ "$newest_version" = "$version" ]; then
+    latest=main traced=()
+    RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
+else
+    latest=newest traced=(--each-value)
+    make_venv newest "$newest"
+fi
 
 "$VENVS/main/bin/coverage" erase
+mkdir "$OTHERS/tables"
 
-# Half of the suites run beside the first one.
-run_others() {
-    run_suite "The attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}" \
-        --basetemp "$OTHERS/attacks" -p no:cacheprovider
-    PYTHONASYNCIODEBUG=1 run_suite "Without the browser, asyncio's debugging on" oldest \
-        pytest "${WITHOUT_BROWSER[@]}" --basetemp "$OTHERS/oldest" -p no:cacheprovider
+# Three rows of suites that take about as long as each other.
+traced_and_on_the_oldest() {
+    run_suite "The tests that start few programs, traced" main coverage run -m pytest "${PROGRAMS[@]/#/--ignore=}" \
+        --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility \
+        --ignore=tests/chaos "${traced[@]}" --basetemp "$OTHERS/traced" -p no:cacheprovider
+    local known=()
+    [ "${oldest_version%.*}" != "${version%.*}" ] || known=(--ignore=tests/websocket)
+    PYTHONASYNCIODEBUG=1 run_pytest "Without the browsers, attacks and documents, asyncio's debugging on" oldest \
+        "${WITHOUT_BROWSER[@]}" "${DOCUMENTS[@]/#/--ignore=}" "${known[@]}"
+    run_pytest "The attacks that Tornado reads, too" oldest "${COVERING_ATTACKS[@]}"
 }
-beside run_others
 
-run_suite "The browsers and the programs of others" main pytest tests/browser tests/compatibility
+in_other_browsers_and_pythons() {
+    run_pytest "The browser client and the examples in Firefox and WebKit" main tests/browser --engines firefox,webkit \
+        --table "$OTHERS/tables/2"
+    run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4"
+    [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
+        "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
+    run_pytest "The chaos" $latest tests/chaos --soak 20
+}
+
+in_three_engines() {  # it sleeps for most of its time
+    run_pytest "The browser client in three engines at once" main tests/browser --engines several \
+        --table "$OTHERS/tables/3"
+}
+
+beside traced_and_on_the_oldest
+beside in_other_browsers_and_pythons
+beside in_three_engines
+
+run_suite "The browser client and the examples in Chromium" main pytest tests/browser --engines none,chromium \
+    --table "$OTHERS/tables/1"
 run_suite "Several processes behind proxies" main pytest tests/deployment
-run_suite "All the other tests" main coverage run -m pytest \
-    --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility
 run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
-if [ "$newest_version" != "$(version_of "$PYTHON")" ]; then
-    run_suite "Without the browser, the attacks and the chaos" newest \
-        pytest "${WITHOUT_BROWSER[@]}" --ignore=tests/attacks --ignore=tests/chaos \
-        --basetemp "$OTHERS/newest" -p no:cacheprovider
-else
-    RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
-fi
+run_suite "The other attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}"
+run_suite "The site, and the blocks of its pages" main pytest tests/documents
+run_suite "Examples, old programs, benchmarks, other documents" main pytest "${PROGRAMS[@]}" --ignore=tests/documents
 wait_beside
+say "What each client showed"
+"$VENVS/main/bin/python" -m tests.compatibility.table "$OTHERS"/tables/*
 "$VENVS/main/bin/coverage" combine --quiet
 "$VENVS/main/bin/coverage" report || fail "the tests don't cover tornadio/ as they have to: see above"
 case $oldest_version in

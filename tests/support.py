@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import math
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import simplejson
 
 import tornadio
+from tests.internals import measures_lag
 from tornadio import proto
+from tornadio.testing.clocks import Clock
+from tornadio.testing.waiting import until as until  # as library and tests have it
 
 if TYPE_CHECKING:
     from tests.appserver import AppServer
@@ -43,8 +45,6 @@ BARE_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
 LARGE = "0123456789abcdef" * (14 << 16)
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -365,25 +365,17 @@ def limit() -> asyncio.Timeout:
     return asyncio.timeout(None if isinstance(asyncio.get_running_loop(), MovedLoop) else SECONDS)
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that happens on this loop without an event to wait for."""
-    pause = 0 if isinstance(asyncio.get_running_loop(), MovedLoop) else 0.001
-    async with limit():
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(pause)
-
-
 class MovedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still until a test moves it: timers wait for that, sockets work as ever."""
+    """An event loop whose time stands still until a test moves it, from its beginning on: see `testing.clock`."""
 
     def __init__(self) -> None:
-        self._now = 1000.0
         self._cancel: Callable[[], object] = bool
         self._watchdog = threading.Timer(SECONDS, bool)  # until something runs
         super().__init__()
-
-    def time(self) -> float:
-        return self._now
+        clock = Clock()
+        clock.install(self)
+        self.advance = clock.advance
+        self.wait_for = clock.wait_for
 
     def run_until_complete(self, future: Any) -> Any:
         """Here the limit for a broken test is one of real time."""
@@ -403,30 +395,9 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
     @property
     def timers(self) -> list[asyncio.TimerHandle]:
-        """The timers that are set, in no order."""
-        return [timer for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-
-    async def advance(self, seconds: float) -> None:
-        """Let `seconds` pass, timer by timer, each at its own time."""
-        end = self._now + seconds
-        await self._settle()
-        while (due := min((timer.when() for timer in self.timers), default=math.inf)) <= end:
-            self._now = max(self._now, due)
-            await self._settle()
-        self._now = end
-        await self._settle()
-
-    async def wait_for(self, awaitable: Awaitable[T]) -> T:
-        """Let time pass until something is done."""
-        future = asyncio.ensure_future(awaitable)
-        while not future.done():
-            await self.advance(0.1)
-        return future.result()
-
-    async def _settle(self) -> None:
-        """Let everybody act on what has happened: a wakeup may pass through a socket and several tasks."""
-        for _ in range(20):
-            await asyncio.sleep(0)
+        """The timers that are set, in no order, but that by which a server measures its event loop's lag."""
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        return [timer for timer in scheduled if not timer.cancelled() and not measures_lag(timer)]
 
 
 def is_failure(record: logging.LogRecord) -> bool:

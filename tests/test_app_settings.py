@@ -119,7 +119,7 @@ async def test_an_application_that_gives_the_defaults_changes_nothing(serve, cap
     assert warnings_of(caplog) == []
 
 
-async def test_every_setting_but_the_two_for_many_processes_is_read(serve, caplog):
+async def test_every_setting_is_read_but_those_whose_names_may_mean_anything(serve, caplog):
     wanted: dict[str, Any] = {
         "enabled_protocols": ("xhr-polling",),
         "session_check_interval": 1.0,
@@ -130,13 +130,15 @@ async def test_every_setting_but_the_two_for_many_processes_is_read(serve, caplo
         "xhr_polling_timeout": 6.0,
         "origins": ("example.com:*",),
         "hosts": ("example.com",),
+        "one_frame_per_message": True,
         "max_message_size": 1000,
         "max_send_buffer": 2000,
         "max_sessions": 3,
         "max_sessions_per_address": 4,
     }
     # With what is not read, whatever its value is.
-    served = serve(application={**wanted, "bus": SimpleNamespace(), "node": 7, "color": "red", "xheaders": True})
+    unread = {"bus": SimpleNamespace(), "json": "a module", "node": 7, "color": "red", "xheaders": True}
+    served = serve(application={**wanted, **unread})
     assert settings_of(served.router) == Settings(**wanted)
     assert relay_of(served.router) is None
     assert warnings_of(caplog) == [told("socket.io", *wanted)]

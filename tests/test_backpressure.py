@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import threading
 import weakref
 from typing import Any
@@ -383,6 +384,20 @@ async def test_a_client_that_does_not_read_ends_the_wait(serve, clock, transport
     await producer.wait_closed()
     await producer.task
     assert producer.close_reason in ("too slow", "no answer to heartbeats")
+
+
+@every_persistent
+async def test_a_client_that_does_not_read_is_named_in_the_log(serve, clock, transport, caplog):
+    caplog.set_level(logging.INFO, "tornadio")
+    served = serve(Producer, {"heartbeat_interval": 100})  # no heartbeat that is not answered, before a write ends
+    await open_client(served, transport)
+    stop_reading(served.wires[0])
+    [producer] = Recorder.opened
+    await clock.advance(120)
+    await producer.wait_closed()
+    await producer.task
+    session = f"session {producer.session_id[:8]} ({transport})"
+    assert f"{session}: closed, the client does not take what it is sent, of 127.0.0.1" in caplog.messages
 
 
 @every_transport

@@ -9,14 +9,14 @@ from pathlib import Path
 import docutils.nodes as nodes
 import pytest
 
-from tests.readme import local_files, parse, section_title
+from tests.documents.pages import local_files, parse, section_title
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "tornadio"
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.rst"
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.rst"
 DOCUMENTS = [
-    *sorted((REPOSITORY / "docs").glob("*.rst")),
+    *sorted(path for path in (REPOSITORY / "docs").rglob("*.rst") if "_build" not in path.parts),
     REPOSITORY / "benchmarks" / "README.rst",
     REPOSITORY / "README.rst",
     CONTRIBUTING,

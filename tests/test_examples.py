@@ -1,15 +1,25 @@
-"""The examples as programs: their option for the Flash policy, over plain sockets. Their pages: tests/browser."""
+"""The examples as programs: their option for the Flash policy; the tests beside them; and the client of the feed. Their
+pages: tests/browser.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import os
+import pty
+import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.appserver import AppServer, free_port
+from tests.appserver import AppServer, free_port, quiet_environment
+from tests.pytestruns import STRICT, run_pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 REQUEST = b"<policy-file-request/>\0"
@@ -76,3 +86,82 @@ def test_the_others_serve_the_policy_on_their_own_port_alone(name: str, app_serv
     server = app_server(script(name))
     assert_serves(server)
     assert "Flash" not in server.output()
+
+
+@pytest.mark.parametrize("name", ["chatroom", "feed", "ping", "transports"])
+def test_the_tests_beside_an_example_pass(name: str, tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, EXAMPLES / name, settings=STRICT).stdout
+    assert re.search("^[0-9]+ passed in", output, re.MULTILINE), output
+
+
+# The feed's client
+
+ENVIRONMENT = quiet_environment() | {"TERM": "xterm", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def feed(app_server: StartServer) -> AppServer:
+    return app_server(script("feed"))
+
+
+def watch_command(server: AppServer, *arguments: str) -> list[str]:
+    watch = EXAMPLES / "feed" / "watch.py"
+    return [sys.executable, str(watch), f"--url=ws://localhost:{server.port}/socket.io", *arguments]
+
+
+def run_watch(server: AppServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = watch_command(server, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT)
+
+
+def test_watch_writes_a_line_for_each_quote_into_a_pipe(feed: AppServer) -> None:
+    result = run_watch(feed, "OTTER", "COMET", "--seconds=3")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert len(lines) > 3
+    for line in lines:
+        assert re.fullmatch(
+            r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} (OTTER \d+\.\d\d|COMET \d+\.\d) [+-]\d+\.\d\d %", line
+        )
+
+
+def test_watch_draws_sparklines_on_a_terminal(feed: AppServer) -> None:
+    ours, theirs = pty.openpty()
+    command = watch_command(feed, "OTTER", "COMET")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        drawn = ""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        while "\x1b[2A" not in drawn:  # back to the first of two lines
+            drawn += decoder.decode(os.read(ours, 4096))
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # its end
+            while data := os.read(ours, 4096):
+                drawn += decoder.decode(data)
+    os.close(ours)
+    assert process.returncode == 130
+    assert re.search("OTTER .*[▁▂▃▄▅▆▇█]{8}.*Otter River Ferries 🛶", drawn)
+    assert drawn.endswith("\x1b[?25h\x1b[?7h")
+    assert "Traceback" not in drawn
+
+
+def test_watch_measures_many_subscribers(feed: AppServer) -> None:
+    result = run_watch(feed, "--load=50", "--seconds=2")
+    assert (result.returncode, result.stderr) == (0, "")
+    first, rate, latency, errors = result.stdout.splitlines()
+    assert first.startswith("50 of 50 subscribers after ")
+    assert (match := re.match(r"([\d,]+) messages/s, ", rate))
+    assert int(match[1].replace(",", "")) > 20
+    assert re.fullmatch(r"latency median [\d.]+ ms, 95 % [\d.]+ ms, 99 % [\d.]+ ms, slowest [\d.]+ ms", latency)
+    assert errors == "no errors"
+
+
+def test_watch_says_what_went_wrong(feed: AppServer) -> None:
+    unknown = run_watch(feed, "NO")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("watch.py: There is no instrument 'NO': there are ACME,")
+    feed.kill()
+    nobody = run_watch(feed, "--load=2")
+    assert nobody.returncode == 1
+    assert nobody.stdout.startswith("0 of 2 subscribers after ")
+    assert "2 times ConnectError: " in nobody.stdout

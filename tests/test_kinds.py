@@ -45,6 +45,20 @@ def test_that_needs_a_compiler():
 @pytest.mark.needs("namespaces")
 def test_that_needs_namespaces():
     pass
+
+
+@pytest.fixture
+def browser():
+    pass
+
+
+@pytest.mark.parametrize("browser", ["firefox", "webkit"], indirect=True)
+def test_in_engines(browser):
+    pass
+
+
+def test_in_a_browser(browser):
+    pass
 """
 
 Outcomes = Callable[..., list[str]]
@@ -101,12 +115,21 @@ def test_where_programs_are_required_it_fails(outcomes: Outcomes) -> None:
     assert any(line.startswith("ERROR") and "needs_a_compiler - Failed: cc is missing" in line for line in lines), lines
 
 
-@pytest.mark.parametrize(("options", "packages"), [([], "gcc\nlibc6-dev\n"), (["-k", "listens"], "")])
+@pytest.mark.parametrize(
+    ("options", "packages"),
+    [
+        ([], ["chromium", "firefox-esr", "gcc", "libc6-dev", "webkit2gtk-driver", "xvfb"]),
+        (["-k", "listens"], []),
+        (["-k", "in_a_browser"], ["chromium"]),
+        (["-k", "in_engines and firefox"], ["firefox-esr"]),
+        (["-k", "in_engines and webkit"], ["webkit2gtk-driver", "xvfb"]),
+    ],
+)
 def test_the_packages_are_those_that_the_selected_tests_miss(
-    outcomes: Outcomes, tmp_path: Path, options: list[str], packages: str
+    outcomes: Outcomes, tmp_path: Path, options: list[str], packages: list[str]
 ) -> None:
     outcomes("--missing-packages", str(tmp_path / "packages"), *options)
-    assert (tmp_path / "packages").read_text(encoding="utf-8") == packages
+    assert (tmp_path / "packages").read_text(encoding="utf-8").splitlines() == packages
 
 
 def test_the_tests_of_the_codec_load_neither_a_browsers_driver_nor_redis() -> None:

@@ -24,20 +24,36 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tornadio"
 LAYOUT = {
     "errors": [],
     "closecodes": ["errors"],
+    "stats": [],
+    "histograms": ["stats"],
     "logs": [],
-    "settings": ["errors"],
-    "proto": ["errors"],
-    "net": ["errors", "logs"],
-    "websocket": ["closecodes", "errors"],
+    "jsontext": ["errors"],
+    "framing": ["errors"],
+    "proto": ["errors", "framing", "jsontext"],
+    "settings": ["errors", "proto"],
+    "net": ["errors", "histograms", "logs"],
+    "websocket": ["closecodes", "errors", "settings"],
     "web": ["errors", "logs", "net"],
-    "observability": ["logs", "net", "web"],
-    "cluster": ["errors", "logs", "net", "proto"],
-    "sessions": ["closecodes", "cluster", "errors", "logs", "net", "proto", "settings"],
+    "observability": ["errors", "logs", "net", "stats", "web"],
+    "cluster": ["errors", "histograms", "logs", "net", "proto", "stats"],
+    "sessions": [
+        "closecodes",
+        "cluster",
+        "errors",
+        "framing",
+        "histograms",
+        "logs",
+        "net",
+        "proto",
+        "settings",
+        "stats",
+    ],
     "conn": ["closecodes", "logs", "proto", "sessions"],
     "transports": [
         "closecodes",
         "conn",
         "errors",
+        "framing",
         "logs",
         "net",
         "observability",
@@ -55,10 +71,46 @@ LAYOUT = {
         "net",
         "sessions",
         "settings",
+        "stats",
         "transports",
         "web",
     ],
-    "server": ["errors", "logs", "net", "observability", "router", "web"],
+    "monitor": [
+        "cluster",
+        "conn",
+        "errors",
+        "histograms",
+        "logs",
+        "net",
+        "observability",
+        "proto",
+        "router",
+        "stats",
+        "web",
+    ],
+    "server": ["errors", "logs", "monitor", "net", "observability", "router", "stats", "web"],
+    "client": ["closecodes", "errors", "logs", "net", "proto", "settings", "websocket"],
+    "sync": ["client", "errors", "proto"],
+    "cli": ["client", "errors", "framing", "logs", "proto"],
+    "__main__": ["cli"],
+    "testing": [
+        "client",
+        "closecodes",
+        "conn",
+        "errors",
+        "logs",
+        "net",
+        "proto",
+        "router",
+        "server",
+        "sessions",
+        "settings",
+        "sync",
+        "transports",
+        "web",
+        "websocket",
+    ],
+    "pytest_plugin": ["testing"],
 }
 
 # The modules of TornadIO 0.0.5 whose classes live in a package now, and the package's own face.
@@ -68,16 +120,34 @@ SHIMS = {"flashserver", "periodic", "persistent", "polling", "pollingsession", "
 PURE = {
     "errors": [],
     "closecodes": [],
+    "stats": [],
+    "histograms": [],
     "settings": [],
-    "proto": ["simplejson"],
+    "jsontext": ["simplejson"],
+    "framing": [],
+    "proto": [],
+    "client.backoff": [],
+    "client.streamformats": [],
+    "client.url": [],
     "cluster.bus": [],
+    "cluster.probe": [],
     "transports.bodies": ["tornado.httputil"],  # the parser of multipart/form-data, which is pure as well
     "transports.forms": [],
+    "websocket.deflate": [],
+    "websocket.fragments": [],
     "websocket.framer": [],
+    "websocket.frames": [],
     "websocket.hixie": [],
     "websocket.masking": ["tornado.speedups"],  # a pure function in C
     "websocket.rfc6455": [],
+    "monitor.access": [],
+    "monitor.answers": [],
+    "monitor.history": [],
+    "monitor.sample": [],
+    "monitor.table": [],
     "net.addresses": [],
+    "observability.families": [],
+    "net.looplag": [],
     "net.throughput": [],
     "net.proxyprotocol": [],
     "net.timers": [],
@@ -86,6 +156,8 @@ PURE = {
     "sessions.state": [],
     "web.fastparse": [],
     "web.hosts": [],
+    "web.local": [],
+    "web.negotiation": [],
     "web.origins": [],
 }
 IO = {
@@ -103,10 +175,15 @@ IO = {
 }
 
 # What an extra of setup.py brings is imported when it is asked for.
-EXTRAS = {"cluster.redis": ["redis"], "cluster.emitter": ["redis"]}
+EXTRAS = {
+    "cluster.redis": ["redis"],
+    "cluster.emitter": ["redis"],
+    "observability.metrics": ["prometheus_client"],
+    "pytest_plugin": ["pytest"],
+}
 
 # Below the transports nothing knows Tornado, but for the HTTP of both servers and the sockets.
-WITHOUT_TORNADO = {"closecodes", "cluster", "conn", "logs", "proto", "sessions", "settings"}
+WITHOUT_TORNADO = {"closecodes", "cluster", "conn", "framing", "jsontext", "logs", "proto", "sessions", "settings"}
 
 # The modules of TornadIO 0.0.5, each with what an application could take from it.
 ORIGINAL = {
@@ -178,7 +255,8 @@ def test_the_layout_points_down_only():
 
 
 def test_the_picture_in_the_documents_shows_the_layout():
-    ground = {"errors", "closecodes", "logs", "settings", "proto"}  # what every package may import has no arrows
+    # What every package may import has no arrows.
+    ground = {"errors", "closecodes", "logs", "settings", "framing", "jsontext", "proto", "stats", "histograms"}
     arrows: dict[str, set[str]] = {}
     for element in ElementTree.parse(PACKAGE.parent / "docs" / "architecture.svg").iter():
         if "data-from" in element.attrib:
@@ -266,7 +344,16 @@ def test_the_version_is_numbers_that_compare_and_a_text():
 
 
 def test_what_an_application_catches_is_exported():
-    names = ("TornadIOError", "CallerError", "CloseError", "EncodeError", "SettingsError", "BusError")
+    names = (
+        "TornadIOError",
+        "CallerError",
+        "CloseError",
+        "EncodeError",
+        "SettingsError",
+        "ConnectError",
+        "ConnectionClosed",
+        "BusError",
+    )
     assert {name: getattr(tornadio, name) for name in names} == {name: getattr(tornadio.errors, name) for name in names}
     assert set(names) <= set(tornadio.__all__)
     assert tornadio.Settings is tornadio.settings.Settings
@@ -295,5 +382,6 @@ def test_the_version_is_told_without_an_import(name):
 @pytest.mark.external
 def test_the_protocol_is_imported_without_the_server():
     loaded = loaded_by("import tornadio.proto")
-    assert {name for name in loaded if name.startswith("tornadio")} == {"tornadio", "tornadio.errors", "tornadio.proto"}
+    modules = {f"tornadio.{name}" for name in ("errors", "framing", "jsontext", "proto")}
+    assert {name for name in loaded if name.startswith("tornadio")} == {"tornadio", *modules}
     assert not {"tornado", "asyncio", "ssl", "socket"} & loaded

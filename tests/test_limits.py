@@ -308,9 +308,8 @@ async def test_a_stream_that_is_not_read_is_closed_as_too_slow(serve, transport,
         connection.send("x" * 10_000)
         await asyncio.sleep(0)
     await connection.wait_closed()
-    assert warnings_of(caplog) == [
-        f"session {slow_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (100000 bytes) unsent"
-    ]
+    told = f"session {slow_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (100000 bytes) unsent"
+    assert warnings_of(caplog) == [f"{told}, of 127.0.0.1"]
     assert connection.events == [("open", ""), ("close",)]
     await slow.wire.read_to_end()
 
@@ -352,9 +351,8 @@ async def test_a_session_that_nobody_polls_is_closed_as_too_slow(serve, transpor
     assert connection.is_closed
     connection.send("x")
     await connection.wait_closed()
-    assert warnings_of(caplog) == [
-        f"session {session_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (1000 bytes) unsent"
-    ]
+    told = f"session {session_id[:8]} ({transport}): closed, too slow: more than max_send_buffer (1000 bytes) unsent"
+    assert warnings_of(caplog) == [f"{told}, of 127.0.0.1"]
     assert (await served.poll(session_id, transport)).status == 401
 
 

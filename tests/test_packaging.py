@@ -55,7 +55,15 @@ def metadata(wheel: dict[str, bytes]) -> Message:
 
 def package_files() -> set[str]:
     modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tornadio").rglob("*.py")}
-    return modules | {"tornadio/py.typed", "tornadio/static/socket.io.js"}
+    return modules | {
+        "tornadio/py.typed",
+        "tornadio/static/monitor.css",
+        "tornadio/static/monitor.html",
+        "tornadio/static/monitor.js",
+        "tornadio/static/socket.io.d.mts",
+        "tornadio/static/socket.io.d.ts",
+        "tornadio/static/socket.io.js",
+    }
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
@@ -67,13 +75,21 @@ def test_the_wheel_holds_the_license(wheel):
     assert wheel[name] == (REPOSITORY / "LICENSE").read_bytes()
 
 
+def test_the_wheel_has_the_pytest_plugin_and_the_command_line_as_entry_points(wheel):
+    (name,) = (name for name in wheel if name.endswith(".dist-info/entry_points.txt"))
+    assert b"[pytest11]\ntornadio = tornadio.pytest_plugin\n" in wheel[name]
+    assert b"[console_scripts]\ntornadio = tornadio.cli.program:main\n" in wheel[name]
+
+
 def test_the_sdist_holds_the_package_tests_examples_and_documents(sdist):
     assert sdist >= package_files()
     for directory in ("examples", "tests"):
         for path in (REPOSITORY / directory).rglob("*.*"):
             if path.suffix in {".cfg", ".conf", ".css", ".html", ".js", ".py", ".service", ".sh", ".svg", ".target"}:
                 assert path.relative_to(REPOSITORY).as_posix() in sdist
-    assert sdist >= {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").iterdir()}
+    pages = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").iterdir()}
+    assert sdist >= pages - {"docs/_build"}
+    assert not any(name.startswith("docs/_build") for name in sdist)
     assert sdist >= {path.name for path in REPOSITORY.glob("*.rst")}  # those that its tests read, too
     assert sdist >= {"LICENSE", "setup.py", "pyproject.toml", ".ci/run", "tests/run.sh"}
     assert not {name for name in sdist if "__pycache__" in name or name.endswith(".pyc")}

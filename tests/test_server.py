@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import tornado.web
 from tornado.httpclient import AsyncHTTPClient
+from tornado.netutil import bind_unix_socket
 from tornado.routing import HostMatches, PathMatches, Rule, RuleRouter
 
 import tornadio
@@ -239,6 +240,15 @@ async def test_a_tls_handshake_has_the_time_of_the_headers(serve, clock):
     assert not wire.reader.at_eof()
     await clock.advance(0.2)
     assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize("server", [{}, {"fast_path": False}])
+async def test_tls_on_a_port_without_it_is_told_at_once(serve, caplog, server):
+    served = serve(server=server)
+    async with limit():
+        with pytest.raises(ssl.SSLError, match=r"(?i)wrong.version"):
+            await asyncio.open_connection("127.0.0.1", served.port, ssl=ssl.create_default_context())
+    assert "closed a connection of 127.0.0.1: it speaks TLS, and this port does not" in caplog.text
 
 
 async def test_the_limit_for_headers_is_not_one_for_polls_and_streams(serve, clock):
@@ -526,6 +536,68 @@ async def test_health_fails_first_and_the_server_serves_for_the_drain_delay(serv
         await served.connect()
 
 
+async def test_it_listens_on_the_sockets_that_it_is_given_and_on_no_port(serve, tmp_path):
+    path = str(tmp_path / "server.sock")
+    with socket.socket() as deaf, pytest.raises(SettingsError, match="that listen"):
+        serve(server={"sockets": [deaf]})
+    port = free_port()
+    given = [bind_unix_socket(path), socket.create_server(("127.0.0.1", 0))]
+    served = serve(application={"socket_io_port": port}, server={"sockets": given})
+    tcp_port = given[1].getsockname()[1]
+    with socket.create_server(("127.0.0.1", port)):
+        assert served.port == 0
+    streams = [await asyncio.open_unix_connection(path), await asyncio.open_connection("127.0.0.1", tcp_port)]
+    for reader, writer in streams:
+        for _ in range(2):  # the same connection, again on the fast path
+            writer.write(b"GET /socket.io/xhr-polling/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with limit():
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+                await reader.readuntil(b"~m~7~m~welcome")
+        writer.close()
+        await writer.wait_closed()
+    await served.server.shutdown()
+    assert [each.fileno() for each in given] == [-1, -1]
+
+
+async def test_on_shutdown_is_awaited_once_after_the_delay_and_before_connections_are_closed(serve, clock):
+    seen = []
+
+    async def on_shutdown() -> None:
+        await asyncio.sleep(1)
+        seen.append((served.server.is_draining, Recorder.opened[0].is_closed))
+        Recorder.opened[0].send("last words")
+
+    served = serve(server={"drain_delay": 5, "on_shutdown": on_shutdown})
+    client = await open_client(served, "websocket")
+    assert await client.receive() == ["welcome"]
+    stopping = asyncio.ensure_future(served.server.shutdown())
+    await clock.advance(5.5)
+    assert seen == []
+    await clock.advance(1)
+    assert await client.receive() == ["last words"]
+    await client.ended()
+    await clock.wait_for(stopping)
+    await clock.wait_for(asyncio.ensure_future(served.server.shutdown()))
+    assert seen == [(True, False)]
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(0, ZeroDivisionError), (0, asyncio.CancelledError), (60, Exception)])
+async def test_a_shutdown_goes_on_when_on_shutdown_fails_or_takes_too_long(serve, clock, caplog, seconds, error):
+    async def on_shutdown() -> None:
+        await asyncio.sleep(seconds)
+        raise error
+
+    served = serve(server={"on_shutdown": on_shutdown})
+    client = await open_client(served, "websocket")
+    stopping = asyncio.ensure_future(served.server.shutdown(timeout=5))
+    await clock.advance(5)
+    await client.ended()
+    await clock.wait_for(stopping)
+    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert line.getMessage() == "on_shutdown failed: the shutdown goes on"
+    caplog.clear()
+
+
 @pytest.mark.parametrize("transport", POLLING)
 async def test_a_client_that_polls_fetches_its_last_messages_on_a_new_connection(serve, transport):
     served = serve()
@@ -588,6 +660,12 @@ async def test_health_is_ok_where_no_server_of_ours_serves():
     await listener.close_all_connections()
 
 
+def closed_socket() -> socket.socket:
+    with socket.socket() as listener:
+        listener.listen()
+    return listener
+
+
 NO_TIMES: list[Any] = [-5, -0.1, "5", "x", None, float("inf"), float("nan"), True, [5]]
 NO_APPLICATIONS: list[Any] = [None, [], "app"]
 NO_TLS: list[Any] = ["cert.pem", {}, {"keyfile": "key.pem"}, True]
@@ -595,6 +673,11 @@ TIMEOUTS = ("header_timeout", "body_timeout")
 WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
     *((name, each, "a number of seconds above zero") for name in TIMEOUTS for each in [0, *NO_TIMES]),
     *(("drain_delay", value, "a number of seconds, 0 or more") for value in NO_TIMES),
+    ("on_shutdown", 5, "on_shutdown must be a coroutine function without arguments, not 5"),
+    *(
+        ("sockets", value, "a list of socket.socket objects that listen")
+        for value in (5, [], ["/run/a.sock"], [closed_socket()])
+    ),
     *((name, value, "True or False") for name in ("no_keep_alive", "fast_path") for value in ("no", None, 2, 0.0)),
     *(("ssl_options", value, "certfile") for value in NO_TLS),
     *(

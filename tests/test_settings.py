@@ -15,7 +15,7 @@ import tornadio
 from tests.internals import settings_of
 from tests.support import brief
 from tornadio.errors import CallerError, SettingsError
-from tornadio.settings import PROTOCOLS, Settings, make_settings, names_given
+from tornadio.settings import PROTOCOLS, Compression, Settings, make_settings, names_given
 
 TIMES = [
     "session_check_interval",
@@ -45,11 +45,14 @@ def test_the_defaults_are_those_of_the_documents(given):
         "xhr_polling_timeout": 20,
         "origins": None,
         "hosts": None,
+        "json": "marked",
+        "one_frame_per_message": False,
         "max_message_size": 1 << 20,
         "max_payload_size": 8 << 20,
         "max_send_buffer": 16 << 20,
         "max_sessions": 100_000,
         "max_sessions_per_address": None,
+        "compression": None,
         "bus": None,
         "node": "",
     }
@@ -100,9 +103,61 @@ def test_hosts_are_a_list_or_those_of_the_origins(hosts, kept):
     assert make_settings({"hosts": hosts}).hosts == kept
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, None),
+        (False, None),
+        (True, Compression()),
+        ({}, Compression()),
+        ({"level": 1, "threshold": 0}, Compression(level=1, threshold=0)),
+        (Compression(context_takeover=True), Compression(context_takeover=True)),
+    ],
+)
+def test_compression_is_kept_as_its_fields(given, kept):
+    assert make_settings({"compression": given}).compression == kept
+
+
+def test_compression_has_zlibs_defaults_and_leaves_short_messages():
+    assert dataclasses.asdict(Compression()) == {
+        "level": 6,
+        "memory_level": 8,
+        "threshold": 1024,
+        "context_takeover": False,
+    }
+    assert tornadio.Compression is Compression
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (1, "compression must be True, tornadio.Compression or a dict of its fields, or None for none, not 1"),
+        ("on", "or a dict of its fields, or None for none, not 'on'"),
+        ({"levle": 1}, "compression: no field 'levle': did you mean 'level'?"),
+        ({"window": 15}, "compression: no field 'window': there are level, memory_level, threshold, context_takeover"),
+        ({"level": 0}, "compression: level must be a whole number from 1 to 9, not 0"),
+        ({"level": 10}, "compression: level must be a whole number from 1 to 9, not 10"),
+        ({"level": True}, "compression: level must be a whole number from 1 to 9, not True"),
+        ({"memory_level": 1.0}, "compression: memory_level must be a whole number from 1 to 9, not 1.0"),
+        ({"threshold": -1}, "compression: threshold must be a whole number of bytes, not -1"),
+        ({"threshold": None}, "compression: threshold must be a whole number of bytes, not None"),
+        ({"context_takeover": 1}, "compression: context_takeover must be True or False, not 1"),
+    ],
+)
+def test_what_is_no_compression_is_told(given, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_settings({"compression": given})
+
+
 @pytest.mark.parametrize("node", ["", "a", "0", "machine1process2"])
 def test_a_node_is_a_few_characters(node):
     assert make_settings({"node": node}).node == node
+
+
+def test_json_is_one_of_two_formats_and_a_switch_is_true_or_false():
+    assert make_settings({"json": "plain", "one_frame_per_message": True}) == Settings(
+        json="plain", one_frame_per_message=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,6 +201,10 @@ def test_settings_may_be_given_as_an_object():
     ("given", "message"),
     [
         ({"session_expiry": -1}, "session_expiry must be above 0 seconds and finite, not -1 (the default is 30)"),
+        ({"json": "bare"}, "json must be 'marked' or 'plain', not 'bare'"),
+        ({"json": True}, "json must be 'marked' or 'plain', not True"),
+        ({"json": []}, "json must be 'marked' or 'plain', not []"),
+        ({"one_frame_per_message": 1}, "one_frame_per_message must be True or False, not 1"),
         ({"max_sessions": 0}, "max_sessions must be a whole number of at least 1, not 0 (the default is 100,000)"),
         ({"enabled_protocols": ["xhr_polling"]}, "enabled_protocols: no transport 'xhr_polling': did you mean"),
         ({"hosts": "example.com"}, "hosts must be a list, such as ['example.com']"),

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import tornadio
-from tornadio import errors, proto, settings
+from tornadio import errors, proto, settings, sync, testing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -57,6 +57,8 @@ REVEALED = {
     "tornadio.proto.FRAME": "Literal['~m~']?",
     "tornadio.settings.Settings()": "tornadio.settings.Settings",
     "tornadio.errors.SettingsError('why')": "tornadio.errors.SettingsError",
+    "tornadio.sync.connect('ws://localhost/socket.io', json='plain')": "tornadio.sync.connection.Connection",
+    "next(tornadio.sync.reconnecting('ws://localhost'))": "tornadio.sync.connection.Connection",
     "tornadio.__version__": "tuple[int, int, int]",
     "tornadio.__version__ >= (0, 0, 4)": "bool",
     "tornadio.version": "str",
@@ -90,13 +92,14 @@ def exported(module: ModuleType) -> list[str]:
 def test_a_strict_type_checker_knows_every_public_name(tmp_path):
     pytest.importorskip("mypy", reason="of the extra lint")
     public = [("tornadio", name) for name in tornadio.__all__]
-    public += [(module.__name__, name) for module in (errors, proto, settings) for name in exported(module)]
+    modules = (errors, proto, settings, sync, testing)
+    public += [(module.__name__, name) for module in modules for name in exported(module)]
     status, lines = check_types(
         tmp_path,
         *PROGRAM.strip().split("\n"),
-        *(f"from {module} import {name} as _{name}" for module, name in public),
+        *(f"from {module} import {name} as _{number}" for number, (module, name) in enumerate(public)),
         *(f"reveal_type({expression})" for expression in REVEALED),
-        *(f"reveal_type(_{name})" for _, name in public),
+        *(f"reveal_type(_{number})" for number in range(len(public))),
     )
     assert status == 0, lines
     revealed = [line.split('Revealed type is "')[1].rstrip('"') for line in lines]

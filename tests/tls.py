@@ -19,7 +19,7 @@ class Certificate:
     """A server's certificate for localhost, and who trusts it."""
 
     def __init__(self) -> None:
-        authority = trustme.CA()
+        self._authority = authority = trustme.CA()
         self._certificate = authority.issue_cert("localhost")
         self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._certificate.configure_cert(self.server)
@@ -29,6 +29,10 @@ class Certificate:
     def write(self, path: Path) -> None:
         """Into a file, with its key, for a server in a process of its own."""
         self._certificate.private_key_and_cert_chain_pem.write_to_path(path)
+
+    def write_authority(self, path: Path) -> None:
+        """Into a file, for a client in a process of its own: who trusts it trusts the server's certificate."""
+        self._authority.cert_pem.write_to_path(path)
 
 
 class TlsClientStream(ClientStream):

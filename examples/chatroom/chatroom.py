@@ -3,7 +3,10 @@
 Start it with `python3 chatroom.py` and open http://localhost:8001/ in two windows. With `--flash-policy-port=843`, as
 root, it also serves the Flash policy where Flash movies ask for it first.
 
-Page and server send each other JSON objects. The page sends
+Who runs it sees at http://localhost:8001/monitor/ how it does. To look from elsewhere, or to close connections and send
+them messages, start it with `--operator_key=SECRET` and open http://localhost:8001/operator/SECRET once.
+
+Page and server send each other JSON objects, with all of these fields. The page sends
 
     {"type": "join", "name": NAME, "tab": SECRET}   SECRET is the browser tab's own: with it a page that was reloaded or
                                                     lost its connection takes its name again
@@ -20,6 +23,7 @@ and the server
     {"type": "refused", "id": ID of what was refused or null, "reason": a sentence for people}
 """
 
+import hmac
 import logging
 import os
 import time
@@ -45,6 +49,8 @@ define(
 define("bus", os.environ.get("BUS"), str, "be one of many processes, which this Redis connects: redis://localhost/")
 define("node", "", str, "what this process's session ids begin with, by which a proxy finds it")
 define("xheaders", None, str, "addresses of proxies, which are believed about their clients", multiple=True)
+define("operator_key", os.environ.get("OPERATOR_KEY"), str, "the secret in the URL that makes somebody an operator")
+define("metrics", False, bool, "let Prometheus on this machine read /metrics: needs pip install '.[metrics]'")
 define("drain_delay", 0.0, float, "when stopped, let the health check fail for so many seconds first")
 
 
@@ -131,6 +137,30 @@ class PageHandler(tornado.web.StaticFileHandler):
         self.set_header("Content-Security-Policy", self.policy)
 
 
+class OperatorHandler(tornado.web.RequestHandler):
+    """Makes an operator of whoever opens the URL with the key, by a cookie that goes to the monitor alone."""
+
+    def get(self, key: str) -> None:
+        if not is_operator_key(key):
+            raise tornado.web.HTTPError(404)
+        self.set_cookie("operator", key, path="/monitor/", httponly=True, samesite="Strict")
+        self.redirect("/monitor/")
+
+    def _log(self) -> None:
+        pass  # the access log would have the key
+
+
+def is_operator_key(key: str) -> bool:
+    return bool(options.operator_key) and hmac.compare_digest(key.encode(), options.operator_key.encode())
+
+
+def authorize(handler: tornadio.MonitorHandler) -> str | None:
+    """What somebody may do at the monitor: operators act, and who sits at this machine looks."""
+    if is_operator_key(handler.get_cookie("operator") or ""):
+        return "act"
+    return "read" if handler.is_local() else None
+
+
 def main() -> None:
     parse_command_line()
     # Who closes the page over a polling transport just asks no more. After 10 seconds of that, not 30, they have left.
@@ -142,6 +172,9 @@ def main() -> None:
         [
             router.route(),
             (r"/health", tornadio.HealthHandler),
+            (r"/monitor/(.*)", tornadio.MonitorHandler, {"authorize": authorize}),
+            (r"/operator/(.+)", OperatorHandler),
+            *([(r"/metrics", tornadio.MetricsHandler)] if options.metrics else []),
             (r"/(|chatroom\.css|chatroom\.js)", PageHandler, {"path": HERE, "default_filename": "index.html"}),
             (r"/(common\.css|icon\.svg)", PageHandler, {"path": HERE.parent}),
         ],

@@ -11,16 +11,19 @@ from tests.appserver import AppServer
 
 APP = Path(__file__).with_name("echo_app.py")
 
-Echo = Callable[[int], AppServer]
+Echo = Callable[..., AppServer]
 
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Iterator[Echo]:
-    """`echo(max_payload_size)` starts a server that echoes; a message may be as large but for its frame's header."""
+    """`echo(max_payload_size, context_takeover=False)` starts a server that echoes. A message may be as large, but for
+    its frame's header.
+    """
     servers: list[AppServer] = []
 
-    def start(max_payload_size: int) -> AppServer:
-        server = AppServer(APP, (f"--max_payload_size={max_payload_size}",), tmp_path / "output.txt")
+    def start(max_payload_size: int, context_takeover: bool = False) -> AppServer:
+        arguments = (f"--max_payload_size={max_payload_size}", f"--context_takeover={context_takeover}")
+        server = AppServer(APP, arguments, tmp_path / "output.txt")
         servers.append(server)
         server.start()
         return server

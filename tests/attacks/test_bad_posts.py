@@ -72,7 +72,6 @@ BAD_POSTS = {
     "bytes that are not UTF-8": Bad(400, b"data=~m~1~m~\xff"),
     "escapes that are not UTF-8": Bad(400, b"data=~m~1~m~%FF"),
     "half a character": Bad(400, b"data=~m~1~m~%ED%A0%80"),
-    "no body": Bad(400),
     "no field": Bad(400, b"~m~1~m~x"),
     "two fields": Bad(400, b"data=~m~1~m~x&data=~m~1~m~y"),
     "JSON for a form": Bad(400, b'{"data": "x"}', {"Content-Type": "application/json"}),
@@ -111,6 +110,8 @@ ENDING_POSTS = {
     "an exabyte": Bad(413, b"", {**FORM, "Content-Length": str(10**18)}),
     "chunks without end": Bad(413, b"ffffff\r\n" + BODY_LIMIT * b"x" + b"x", CHUNKED),
     "a message on which the application fails": Bad(500, body_of("~m~4~m~fail")),
+    "no body": Bad(200),
+    "no chunk": Bad(200, b"0\r\n\r\n", CHUNKED),
 }
 
 

@@ -47,7 +47,7 @@ def test_half_an_emoji_arrives_as_a_replacement_character(
     client.send("the last")
     assert client.wait_for_messages(len(ARRIVING) + 1) == [*ARRIVING, "the last"]
     with urllib.request.urlopen(f"{server.url}/sessions/{client.session_id}") as response:
-        assert json.load(response) == {"received": [*ARRIVING, "the last"], "ended": False}
+        assert json.load(response)["received"] == [*ARRIVING, "the last"]
     assert [name for name, *_ in client.log if name == "disconnect"] == []
     assert client.type == transport
 

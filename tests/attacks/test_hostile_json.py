@@ -17,7 +17,7 @@ import pytest
 
 from tests.clients import HixiePeer, HybiPeer, SocketClient, greeted, opened, received
 from tests.support import POLLING, Recorder, jsonp_payload
-from tests.texts import json_frame
+from tests.texts import frame, json_frame
 from tornadio import proto
 from tornadio.settings import PROTOCOLS
 
@@ -220,6 +220,12 @@ REPEATED: dict[str, Callable[[int], str]] = {
     "digits of a length": lambda number: "~m~" + "9" * number + "~m~",
     "frames of brackets": lambda number: json_frame("[" * 50 + "]" * 50) * (number // 100),
     "frames behind an astral one": lambda number: "~m~2~m~😀" + json_frame("1") * (number // 10),
+    # What only looks like JSON without a mark.
+    "bare brackets": lambda number: frame("[" * (number // 2) + "]" * (number // 2)),
+    "bare objects": lambda number: frame("{}" * (number // 2)),
+    "frames of what is no array": lambda number: frame("[,]") * (number // 10),
+    "blanks": lambda number: frame(" " * number),
+    "blanks around a bracket": lambda number: frame(" " * (number // 2) + "[" + " " * (number // 2)),
 }
 
 
@@ -229,7 +235,7 @@ def cost(payload: str) -> float:
     try:
         before = time.process_time()
         with contextlib.suppress(proto.ProtocolError):
-            proto.decode(payload)
+            proto.decode(payload, "plain")  # which reads what has a mark as the other format does
         return time.process_time() - before
     finally:
         gc.enable()

@@ -6,6 +6,7 @@ Chromium finds every name below `.example` here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import urllib.request
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.page_errors(
 HOST = "chat.site.example"
 NEIGHBOUR = "evil.site.example"
 STRANGER = "evil.example"
+ELEMENTS = ("img", "iframe", "script")
 
 
 class Server:
@@ -110,25 +112,23 @@ def test_another_sites_script_reads_nothing(serve, page, settings, site, policy)
 
 
 @by_host_or_origin
-@pytest.mark.parametrize("element", ["img", "iframe", "script"])
 @pytest.mark.parametrize("site", [NEIGHBOUR, STRANGER])
-def test_another_sites_element_opens_nothing(serve, page, settings, site, element):
+def test_another_sites_elements_open_nothing(serve, page, settings, site):
     server = serve(settings)
     page.goto(server.url(HOST, "/login"))
     page.goto(server.url(site))
-    for transport in HTTP_TRANSPORTS:
+    for element, transport in itertools.product(ELEMENTS, HTTP_TRANSPORTS):
         assert status_of(page, element, server, HOST, transport) == 403
     assert server.seen()["opened"] == []
 
 
 @pytest.mark.parametrize("settings", [{}, {"origins": ["localhost:*"]}], ids=str)
-@pytest.mark.parametrize("element", ["img", "iframe", "script"])
-def test_another_sites_element_without_referer_opens_nothing(serve, page, settings, element):
+def test_another_sites_elements_without_referer_open_nothing(serve, page, settings):
     """To localhost, as over TLS, a browser sends `Sec-Fetch-Site`."""
     server = serve(settings)
     page.goto(server.url("localhost", "/login"))
     page.goto(server.url(STRANGER, "/?policy=no-referrer"))
-    for transport in HTTP_TRANSPORTS:
+    for element, transport in itertools.product(ELEMENTS, HTTP_TRANSPORTS):
         assert status_of(page, element, server, "localhost", transport) == 403
     assert server.seen()["opened"] == []
 
@@ -143,7 +143,7 @@ def test_a_page_whose_name_points_here_gets_nothing_through(serve, page, setting
     for transport in HTTP_TRANSPORTS:
         status, text = page.evaluate("(address) => ask('GET', address)", new_session(transport))
         assert (status, "add it to the setting 'hosts'" in text) == (403, True)
-        for element in ("img", "iframe", "script"):
+        for element in ELEMENTS:
             assert status_of(page, element, server, STRANGER, transport) == 403
     for transport in SOCKETS:
         address = server.url(STRANGER, f"/socket.io/{transport}").replace("http", "ws", 1)

@@ -241,6 +241,7 @@ async def test_an_error_on_the_way_to_the_outcome_ends_the_session(site, transpo
 # -- A whole server ----------------------------------------------------------------------------------------------------
 
 REQUESTS = 3010
+AT_ONCE_SECONDS = 9  # less than the 10 that a server gives sessions which do not end
 
 
 async def test_a_server_stops_at_once_after_thousands_of_them(echo):
@@ -255,4 +256,4 @@ async def test_a_server_stops_at_once_after_thousands_of_them(echo):
             await wire.aclose()
     began = time.monotonic()
     assert await asyncio.to_thread(server.terminate) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < AT_ONCE_SECONDS

@@ -416,11 +416,12 @@ async def run(served: Served, clock: MovedLoop, lives: list[Life]) -> None:
 
 
 def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
-    """What the process holds, but for memory and what it only remembers: kinds of log lines, a payload, origins."""
+    """What the process holds, but for memory and what it only remembers: kinds of log lines, a payload, origins,
+    counts."""
     RATE_LIMITER.clear()
     found = vitals(served.router)
     del found["rss"]
-    for remembered in ("Payload", "Origin"):
+    for remembered in ("Payload", "Origin", "Traffic"):
         found["objects"].pop(remembered, None)
     selector: Any = clock._selector  # type: ignore[attr-defined]
     return {**found, "watched": len(selector.get_map()), "unflushed": unflushed(served.router)}

@@ -60,6 +60,22 @@ async def test_a_message_reaches_every_connection_of_every_process_once_and_in_o
     assert "is no message" not in caplog.text
 
 
+async def test_an_emitter_sends_json_as_it_is_told(serve, redis_server):
+    clients = [await greeted(served) for served in await connected(serve, redis_server)]
+    with tornadio.Emitter(redis_server.url, json="plain") as blocking:
+        await asyncio.to_thread(blocking.broadcast, {"n": 1})
+    async with tornadio.AsyncEmitter(redis_server.url, json="plain") as with_asyncio:
+        await with_asyncio.broadcast(["text", {"n": 2}])
+        await with_asyncio.broadcast("last")
+    assert [await received(client) for client in clients] == 2 * [['{"n": 1}', "text", '{"n": 2}']]
+
+
+@pytest.mark.parametrize("emitter_class", [tornadio.Emitter, tornadio.AsyncEmitter])
+def test_a_format_of_json_that_is_none_is_an_error(emitter_class):
+    with pytest.raises(SettingsError, match="json must be 'marked' or 'plain', not 'bare'"):
+        emitter_class("redis://127.0.0.1", json="bare")
+
+
 async def test_an_emitters_message_to_a_group_reaches_its_members_and_nobody_else(serve, redis_server, emitter):
     routers = await connected(serve, redis_server)
     members = [await greeted(served) for served in routers]

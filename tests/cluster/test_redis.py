@@ -17,14 +17,17 @@ import trustme
 import tornadio
 from tests.appserver import REPOSITORY, AppServer, free_port
 from tests.clients import Client, greeted
-from tests.internals import resource_of, settings_of
-from tests.readme import code_blocks
+from tests.documents.pages import Page
+from tests.internals import disconnect_redis, publish_connection_of, resource_of, settings_of
 from tests.redis_fixtures import RedisServer, eventually
 from tests.support import Elsewhere, Recorder, Served, brief, limit, until
 from tornadio.errors import BusError, SettingsError
 from tornadio.settings import PROTOCOLS
 
 CHANNEL = "tornadio:socket.io"
+RECIPES = Page("docs/recipes.rst")
+PUBLISH = RECIPES.code("Sending from any language", language="bash")
+WATCH = RECIPES.code("Sending from any language", 1, language="bash")
 DEBUGGED = ("env", "PYTHONASYNCIODEBUG=1", sys.executable, "-W", "error::ResourceWarning")
 
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
@@ -232,16 +235,21 @@ async def test_deployments_on_one_redis_stay_apart_by_their_prefixes(serve, redi
 
 
 async def test_resources_stay_apart(serve, redis_server):
-    routers = [serve(settings={"bus": redis_server.url}, resource=name) for name in ("chat", "chat", "chat:group:tea")]
+    chat, group = "chat", "chat:group:tea"
+    routers = [serve(settings={"bus": redis_server.url}, resource=name) for name in (chat, chat, group, group)]
     await redis_server.wait_for_subscribers("tornadio:chat", 2)
-    await redis_server.wait_for_subscribers("tornadio:chat%3Agroup%3Atea", 1)
+    await redis_server.wait_for_subscribers("tornadio:chat%3Agroup%3Atea", 2)
+    polls = []
+    for served in routers[1:3]:
+        session_id, _ = await served.open(resource=resource_of(served.router))
+        polls.append((served, f"/{resource_of(served.router)}/xhr-polling/{session_id}/1290000000000"))
     routers[0].router.group("tea").send("hello")
     routers[0].router.broadcast("hello")
-    for served in routers[1:]:
-        session_id, _ = await served.open(resource=resource_of(served.router))
-        path = f"/{resource_of(served.router)}/xhr-polling/{session_id}/1290000000000"
-        served.router.broadcast("own")
-        assert (await served.request("GET", path)).text == "~m~3~m~own"
+    served, path = polls[0]
+    assert (await served.request("GET", path)).text == "~m~5~m~hello"
+    routers[3].router.broadcast("own")  # it comes behind what was published before
+    served, path = polls[1]
+    assert (await served.request("GET", path)).text == "~m~3~m~own"
 
 
 @pytest.mark.parametrize(
@@ -453,17 +461,29 @@ async def test_a_redis_that_says_nothing_any_more_is_noticed(serve, start_redis,
 
 
 async def test_a_quiet_connection_is_not_a_lost_one(serve, redis_server, caplog):
-    [served] = [serve(settings={"bus": tornadio.RedisBus(redis_server.url, timeout=0.3)})]
+    [served] = [serve(settings={"bus": tornadio.RedisBus(redis_server.url, timeout=2)})]
     await redis_server.wait_for_subscribers(CHANNEL, 1)
     await redis_server.tell("CONFIG", "RESETSTAT")
 
     async def is_pinged() -> bool:
         commands = await redis_server.tell("INFO", "commandstats")
-        return bool(commands.get("cmdstat_ping", {}).get("calls", 0) >= 12)
+        return bool(commands.get("cmdstat_ping", {}).get("calls", 0) >= 8)
 
-    await eventually(is_pinged, True)
+    await eventually(is_pinged, True)  # 2.7 s, four pings of both connections
     assert not lines(caplog, "no connection to Redis")
     assert served.router.connections == ()
+
+
+async def test_a_connection_that_is_lost_while_it_is_written_to_says_so(redis_server):
+    bus = tornadio.RedisBus(redis_server.url)
+    await bus.publish([("channel", b"connected")])
+    connection = publish_connection_of(bus)
+    sending = asyncio.ensure_future(connection.send([("PING",)]))
+    await asyncio.sleep(0)
+    await disconnect_redis(connection)
+    [outcome] = await asyncio.gather(sending, return_exceptions=True)
+    await bus.close()
+    assert outcome is None or isinstance(outcome, ConnectionError), outcome
 
 
 async def test_a_redis_that_comes_later_is_found(serve, start_redis, caplog):
@@ -566,13 +586,21 @@ async def test_the_recipe_sends_from_any_language(serve, redis_server):
     client = await greeted(served)
     served.router.group("tea").add(Recorder.opened[0])
     await redis_server.wait_for_subscribers(f"{CHANNEL}:group:tea", 1)
-    recipe = code_blocks("bash", REPOSITORY / "docs" / "recipes.rst")["Sending from any language", 0]
-    process = await asyncio.create_subprocess_shell(
-        recipe.replace("redis-cli", f"redis-cli -p {redis_server.port}"), stdout=subprocess.PIPE
+    with_port = f"redis-cli -p {redis_server.port}"
+    watching = await asyncio.create_subprocess_shell(
+        "exec " + WATCH.replace("redis-cli", with_port), stdout=subprocess.PIPE
     )
+    assert watching.stdout is not None
+    async with limit():
+        assert b"psubscribe" in await watching.stdout.readline()
+    process = await asyncio.create_subprocess_shell(PUBLISH.replace("redis-cli", with_port), stdout=subprocess.PIPE)
     output, _ = await process.communicate()
-    assert output == b"1\n1\n"
+    assert output == b"2\n2\n"  # the router, and who watches
     assert await heard(client, 2) == ["hello", {"it": "is"}]
+    async with limit():
+        await watching.stdout.readuntil(b'{"v": 1, "from": "cron", "frames": "~m~15~m~~j~{\\"it\\": \\"is\\"}"}')
+    watching.kill()
+    await watching.communicate()
 
 
 # -- Processes ---------------------------------------------------------------------------------------------------------

@@ -710,3 +710,91 @@ async def test_without_a_bus_nothing_but_the_router_works(serve):
     assert asyncio.all_tasks() == tasks
     assert relay_of(served.router) is None
     assert await received(client) == ["to the group"]
+
+
+# -- Figures -------------------------------------------------------------------------------------------------------
+
+
+class DistantBus(MemoryBus):
+    """What is published comes back after 0.2 s."""
+
+    def say(self, data: bytes, channel: str = ALL) -> None:
+        asyncio.get_running_loop().call_later(0.2, super().say, data, channel)
+
+
+def figures(served: Served) -> tornadio.stats.BusStats:
+    stats = served.router.stats().bus
+    assert stats is not None
+    return stats
+
+
+async def test_a_process_measures_the_delay_of_its_bus(serve, clock, caplog):
+    bus = DistantBus()
+    served = serve(settings={"bus": bus})
+    await clock.advance(9.9)
+    assert bus.batches == []
+    assert figures(served).is_up is None
+    await clock.advance(10.3)  # at 10, 15 and 20 s
+    stats = figures(served)
+    assert (stats.is_up, stats.delay.count) == (True, 3)
+    assert stats.delay.sum == pytest.approx(0.6)
+    [channel] = {channel for batch in bus.batches for channel, _ in batch}
+    assert channel.startswith(f"{ALL}:delay:")
+    assert bus.asked == [("subscribe", ALL), ("subscribe", channel)]
+    assert (stats.published, stats.received, stats.rejected, stats.queued_messages) == (0, 0, 0, 0)
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("bus_is", ["failing", "hanging"])
+async def test_a_bus_that_brings_nothing_back_is_down_and_costs_nothing_else(serve, clock, bus, caplog, bus_is):
+    served = serve(settings={"bus": bus})
+    if bus_is == "failing":
+        bus.error = ConnectionError("no bus")
+    else:
+        bus.gate.clear()
+    await clock.advance(14)
+    assert figures(served).is_up is None
+    await clock.advance(12)
+    stats = figures(served)
+    assert (stats.is_up, stats.delay.count, stats.dropped, stats.outages) == (False, 0, 0, 0)
+    assert len(bus.batches) == (4 if bus_is == "failing" else 1)
+    if bus_is == "failing":
+        bus.error = None
+        await clock.advance(5)
+        assert figures(served).is_up
+    # Only its own message waits for the bus: the end of the server does not.
+    stopping = asyncio.ensure_future(served.server.shutdown(timeout=5))
+    await clock.advance(2.1)
+    assert stopping.done()
+    assert warnings(caplog) == []
+
+
+async def test_what_the_bus_does_is_counted(serve, bus):
+    served = serve(settings={"bus": bus, "max_send_buffer": 1000})
+    await subscribed(bus, 1)
+    _, heard = await listener(bus)
+    served.router.broadcast("one")
+    served.router.broadcast(["two", "three"])  # one message on the bus
+    await until(lambda: len(heard) == 2)
+    bus.say(pack("somebody", proto.encode("from another")))
+    bus.say(b"rubbish")
+    served.router.broadcast("x" * 2000)  # too large
+    bus.gate.clear()
+    served.router.broadcast("waits")
+    await published(bus, 2)
+    for _ in range(3):
+        served.router.broadcast("y" * 400)
+    stats = figures(served)
+    assert (stats.published, stats.received, stats.rejected) == (2, 1, 1)
+    assert (stats.dropped, stats.outages, stats.queued_messages) == (2, 1, 3)
+    assert 800 < stats.queued_bytes <= 1000
+    bus.error = ConnectionError("no bus")
+    bus.gate.set()
+    await until(lambda: figures(served).dropped == 5)
+    bus.error = None
+    served.router.broadcast("again")
+    await until(lambda: figures(served).published == 3)
+    bus.error = ConnectionError("no bus")
+    served.router.broadcast("lost")
+    await until(lambda: figures(served).dropped == 6)
+    assert figures(served).outages == 2

@@ -20,8 +20,10 @@ from examples.cluster.cluster import program
 from tests.appserver import AppServer
 from tests.browser.chatroom_pages import expect_messages, expect_people, join, say
 from tests.deployment.fleet import NODES, Fleet, with_own_places
+from tests.documents.pages import Page as Document
 from tests.support import until
 
+COMMAND = Document("docs/going-big.rst").code("Going big", language="bash")
 CLUSTER = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 
 NewContext = Callable[..., BrowserContext]
@@ -29,6 +31,7 @@ NewContext = Callable[..., BrowserContext]
 
 @pytest.fixture
 def cluster(app_server: object, tmp_path: Path) -> Iterator[AppServer]:
+    assert COMMAND == "python3 examples/cluster/cluster.py\n"
     server = AppServer(CLUSTER / "cluster.py", ("--browser=false",), tmp_path / "output.txt")
     server.start()
     yield server
@@ -46,7 +49,7 @@ def process_of(person: str, cluster: AppServer) -> str:
 
 
 @pytest.mark.needs("redis-server", "haproxy")
-@pytest.mark.page_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "status of 40[01]", "WebSocket connection to")
+@pytest.mark.page_errors("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "status of 40[0134]", "WebSocket connection to")
 def test_the_chatroom_is_one_room_on_three_processes(cluster: AppServer, new_context: NewContext) -> None:
     pages: dict[str, Page] = {}
     for person in ("Ann", "Bob", "Cem"):
@@ -57,6 +60,17 @@ def test_the_chatroom_is_one_room_on_three_processes(cluster: AppServer, new_con
         say(page, f"I am {person}")
         for other in pages.values():
             expect(other.get_by_text(f"I am {person}")).to_be_visible()
+
+    # Operators see all three processes, whichever the proxy has sent them to; others see nothing.
+    operator = new_context().new_page()
+    operator.goto(f"{cluster.url}/monitor/")
+    expect(operator.get_by_text("you may not look at this")).to_be_visible()
+    [link] = re.findall(r"^Monitor: open (\S+)$", cluster.output(), re.MULTILINE)
+    operator.goto(link)
+    expect(operator.locator("#rights")).to_have_text("You may act")
+    expect(operator.locator("#processes tbody tr")).to_have_count(len(NODES))
+    expect(operator.locator("#position")).to_have_text("1 to 3 of 3")
+    operator.close()
 
     [process_id] = re.findall(rf"^{process_of('Bob', cluster)} is process (\d+)", cluster.output(), re.MULTILINE)
     os.kill(int(process_id), signal.SIGKILL)

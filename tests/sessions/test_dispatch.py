@@ -16,6 +16,7 @@ from tests.support import limit
 from tornadio import proto
 from tornadio.errors import HandlerError, ProtocolError, RefusedError
 from tornadio.net.tasks import Tasks
+from tornadio.sessions.counters import Counters
 from tornadio.sessions.dispatch import Dispatcher
 
 
@@ -43,7 +44,7 @@ class Session(Dispatcher):
     """What the dispatcher needs of a session, and no more."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, Tasks(lambda: None))
+        super().__init__(connection, Tasks(lambda: None), Counters().traffic("websocket", "13"))
         self.finished = asyncio.Event()
 
     def __str__(self) -> str:

@@ -80,6 +80,7 @@ def test_what_applications_see_of_groups_and_connections_takes_no_internal_objec
         "close_code",
         "close_reason",
         "drain",
+        "greeting",
         "is_closed",
         "on_close",
         "on_message",

@@ -221,7 +221,7 @@ async def test_a_thread_that_sends_more_than_max_send_buffer_ends_the_connection
     await connection.wait_closed()
     assert await client.peer.ended() == 1008  # type: ignore[attr-defined]
     [line] = warnings(caplog)
-    assert line.endswith("closed, too slow: more than max_send_buffer (100000 bytes) unsent")
+    assert line.endswith("closed, too slow: more than max_send_buffer (100000 bytes) unsent, of 127.0.0.1")
     await other.send("echo")
     assert await other.receive() == ["echo"]
 

@@ -9,12 +9,13 @@ import re
 import weakref
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 import tornadio
 from tests.clients import StreamClient, frame, greeted, opened_hybi
-from tests.support import PERSISTENT, POLLING, MovedLoop, Recorder, limit
+from tests.support import FORM, PERSISTENT, POLLING, MovedLoop, Recorder, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
 from tornadio.sessions.base import BaseSession
@@ -194,6 +195,21 @@ async def test_a_poll_counts_as_coming_back(serve, clock, transport):
     await clock.advance(100)
     assert (await poll).status == 200
     assert not Recorder.opened[0].is_closed
+
+
+@every_polling_transport
+async def test_a_post_counts_as_coming_back_while_its_body_arrives(serve, clock, transport):
+    served = serve(settings={"session_expiry": 600})
+    client = await greeted(served, transport)
+    body = urlencode({"data": proto.encode("a large one")}).encode()
+    wire = await served.connect()
+    headers = FORM | {"Content-Length": str(len(body))}
+    await wire.send_request("POST", f"/socket.io/{transport}/{client.session_id}/send/0", headers, body[:-1])
+    await served.barrier()
+    await clock.advance(15)  # a client has 10 to come back
+    await wire.send(body[-1:])
+    assert (await wire.read_response()).status == 200
+    assert Recorder.opened[0].events[-1] == ("message", "a large one")
 
 
 @every_polling_transport
@@ -525,6 +541,7 @@ def open_on_line(
     return session, line
 
 
+@pytest.mark.bulk
 async def test_ten_thousand_sessions_share_two_timers(registry, clock):
     pairs = []
     for index in range(10_000):

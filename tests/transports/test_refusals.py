@@ -1,4 +1,6 @@
-"""One refused request is one line in the log: what was asked, by whom, and why it was refused."""
+"""One refused request is one line in the log: what was asked, by whom, and why it was refused. Its response says
+what it means for other transports.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import pytest
 import tornado.web
 
 from tests.clients import KEYS, NONCE, UPGRADE, connect
+from tests.internals import start_draining
 from tests.support import FORM, HTTP_TRANSPORTS, SOCKETS, Recorder, Served
 
 pytestmark = pytest.mark.usefixtures("each_http")
@@ -184,3 +187,72 @@ async def test_a_log_function_of_the_application_gets_refused_requests_and_the_l
     assert [handler.get_status() for handler in logged] == [403]
     [record] = log.records
     assert record.name == "tornadio.transports.responses"
+
+
+# -- A refusal that would be the same over every transport -------------------------------------------------------------
+
+PAGE = {"Origin": "http://127.0.0.1:8080"}  # which may connect, and reads of other headers only what is exposed to it
+SAME_EVERYWHERE = {
+    "socket-io-refusal": "every-transport",
+    "access-control-expose-headers": "Socket-IO-Refusal",
+}
+
+
+class RefusingLater(Recorder):
+    async def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return False
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+@pytest.mark.parametrize("connection_class", [Refusing, RefusingLater])
+async def test_what_on_open_refuses_is_refused_over_every_transport(serve, transport, connection_class):
+    response = await serve(connection_class).request("GET", f"/socket.io/{transport}//1/0", PAGE)
+    assert (response.status, response.text) == (403, "the application refused this connection")
+    assert response.headers["access-control-allow-origin"] == PAGE["Origin"]
+    assert SAME_EVERYWHERE.items() <= response.headers.items()
+
+
+@pytest.mark.parametrize("transport", [*HTTP_TRANSPORTS, *SOCKETS])
+@pytest.mark.parametrize("headers", [EVIL, {"Referer": "http://evil.example/"}, {"Host": "evil.example"}])
+async def test_an_origin_or_a_host_is_refused_over_every_transport(serve, transport, headers):
+    upgrade = VERSION_13 if transport in SOCKETS else {}
+    response = await serve(settings={"hosts": []}).request(
+        "GET", f"/socket.io/{transport}//1/0", {**upgrade, **headers}
+    )
+    assert response.status == 403
+    assert SAME_EVERYWHERE.items() <= response.headers.items()
+
+
+@pytest.mark.parametrize("transport", [*HTTP_TRANSPORTS, *SOCKETS])
+async def test_an_extra_is_refused_over_every_transport(serve, transport):
+    served = serve(resource="chat", extra_re=r"\d+", extra_sep="/")
+    response = await served.request("GET", f"/chat/one/{transport}//1/0", PAGE)
+    assert response.status == 404
+    assert SAME_EVERYWHERE.items() <= response.headers.items()
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+@pytest.mark.parametrize(
+    "kind", ["site", "not enabled", "too many sessions", "too many of one address", "unknown session", "no session"]
+)
+async def test_of_others_that_is_not_said(serve, transport, kind):
+    refused = HTTP[kind]
+    served = serve(settings=refused.settings)
+    if "max_sessions" in str(refused.settings):
+        await served.start("htmlfile")
+    method, headers, body = refused.request
+    response = await served.request(method, f"/socket.io/{transport}{refused.tail}", headers, body)
+    assert response.status == refused.status
+    assert SAME_EVERYWHERE.keys().isdisjoint(response.headers)
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+async def test_nor_while_the_server_shuts_down_nor_of_an_opaque_origin(serve, transport):
+    served = serve()
+    response = await served.request("GET", f"/socket.io/{transport}//1/0", {"Origin": "null"})
+    assert response.status == 403
+    assert SAME_EVERYWHERE.keys().isdisjoint(response.headers)
+    start_draining(served.router)
+    response = await served.request("GET", f"/socket.io/{transport}//1/0", PAGE)
+    assert response.status == 503
+    assert SAME_EVERYWHERE.keys().isdisjoint(response.headers)
