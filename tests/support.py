@@ -101,16 +101,16 @@ class Served:
         headers = BARE_FORM if transport == "jsonp-polling" else FORM
         return await self.request("POST", f"/socket.io/{transport}/{session_id}/send", headers, body)
 
-    async def poll(self, session_id: str, transport: str = "xhr-polling") -> Response:
+    async def poll(self, session_id: str, transport: str = "xhr-polling", parameter: str = "") -> Response:
         index = "/0" if transport == "jsonp-polling" else ""
-        return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{index}")
+        return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{parameter}{index}")
 
     async def start_poll(
-        self, session_id: str, transport: str = "xhr-polling", wire: ClientStream | None = None
+        self, session_id: str, transport: str = "xhr-polling", wire: ClientStream | None = None, parameter: str = ""
     ) -> ClientStream:
         """A poll that waits, on a new connection or this one: the server has taken it when this returns."""
         wire = wire or await self.connect()
-        await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")
+        await wire.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{parameter}/0")
         await self.barrier()
         return wire
 

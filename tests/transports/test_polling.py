@@ -183,6 +183,62 @@ async def test_a_second_get_takes_over_and_the_first_is_answered_409(serve, tran
     assert payload_of(await second.read_response(), transport) == "~m~4~m~news"
 
 
+# -- Polls that don't wait: ;wait=0 behind the timestamp ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_poll_that_is_not_to_wait_is_answered_at_once(serve, transport):
+    served = serve(settings={"xhr_polling_timeout": 10_000})
+    session_id, _ = await served.open(transport)
+    for _ in range(3):
+        assert payload_of(await served.poll(session_id, transport, ";wait=0"), transport) == ""
+    served.router.broadcast("news")
+    assert payload_of(await served.poll(session_id, transport, ";wait=0"), transport) == "~m~4~m~news"
+    assert payload_of(await served.poll(session_id, transport, ";wait=0"), transport) == ""
+
+
+@pytest.mark.parametrize("parameter", [";", ";wait", ";wait=", ";wait=1", ";wait=00", ";wait=no", ";await=0", "wait=0"])
+@pytest.mark.parametrize("transport", POLLING)
+async def test_anything_else_behind_the_timestamp_means_nothing(serve, transport, parameter):
+    served = serve()
+    session_id, _ = await served.open(transport)
+    poll = await served.start_poll(session_id, transport, parameter=parameter)
+    served.router.broadcast("news")
+    assert payload_of(await poll.read_response(), transport) == "~m~4~m~news"
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_polls_that_do_not_wait_keep_their_session_alive(serve, clock, transport):
+    served = serve(settings={"session_expiry": 10, "session_check_interval": 1})
+    session_id, _ = await served.open(transport)
+    connection = connection_of(served, session_id)
+    for _ in range(10):
+        await clock.advance(8)
+        await served.poll(session_id, transport, ";wait=0")
+    assert not connection.is_closed
+    await clock.advance(12)
+    assert connection.is_closed
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_poll_that_is_not_to_wait_takes_over_from_one_that_waits(serve, transport):
+    served = serve()
+    session_id, _ = await served.open(transport)
+    first = await served.start_poll(session_id, transport)
+    assert payload_of(await served.poll(session_id, transport, ";wait=0"), transport) == ""
+    await first.read_response()
+    served.router.broadcast("news")
+    assert payload_of(await served.poll(session_id, transport, ";wait=0"), transport) == "~m~4~m~news"
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_the_handshake_never_waits_anyhow(serve, transport):
+    served = serve()
+    response = await served.poll("", transport, ";wait=0")
+    session_id = served.router.connections[0].session_id
+    assert payload_of(response, transport) == f"~m~32~m~{session_id}~m~7~m~welcome"
+
+
 # -- A POST's body -----------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,14 @@ class PollingSession(BaseSession):
         self._poll_deadline = self.registry.loop.time() + self.registry.settings.xhr_polling_timeout
         self.registry.schedule_timer(self, self._poll_deadline)
 
+    def end_poll(self, channel: "Channel") -> None:
+        """End a poll that waits with an empty payload. One that has got a payload, or was replaced, changes nothing."""
+        waiting, _ = self._channels()
+        if channel is waiting:
+            self._channel = None  # before close(), which responds: the response is no payload of the session
+            channel.close(1000, "")
+            self._request_ended()
+
     def flush(self) -> None:
         while self._outbox.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
@@ -107,9 +115,7 @@ class PollingSession(BaseSession):
         if waiting is not None:
             if now < self._poll_deadline:
                 return self._poll_deadline
-            self._channel = None  # before close(), which responds: the response is no payload of the session
-            waiting.close(1000, "")
-            self._request_ended()
+            self.end_poll(waiting)
         elif writing is not None:
             if now < self._write_deadline:
                 return self._write_deadline
