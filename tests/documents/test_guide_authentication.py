@@ -30,6 +30,32 @@ async def test_a_cookie_lets_members_in_and_nobody_else(serve_program, code):
             assert await stranger.close_code() == 1008
 
 
+@PAGE.runs("A cookie")
+async def test_who_logs_out_is_closed_in_all_tabs_and_stays_out(serve_program, code):
+    server = serve_program(code)
+
+    async def log_in() -> str:
+        login = await fetch(server, "/login", method="POST", body=urlencode({"name": "Ann"}))
+        return login.headers["Set-Cookie"].partition(";")[0]
+
+    here, phone = await log_in(), await log_in()
+    async with (
+        connected(server, Cookie=here) as tab,
+        connected(server, Cookie=here) as other_tab,
+        connected(server, Cookie=phone) as elsewhere,
+    ):
+        for cookie in ("token=guessed", here):
+            logout = await fetch(server, "/logout", method="POST", body="", headers={"Cookie": cookie})
+            assert (logout.code, logout.headers["Location"]) == (302, "/login")
+        for closed in (tab, other_tab):
+            assert await closed.close_code() == 1000
+        assert await status_of(server, "/socket.io/xhr-polling/", Cookie=here) == 403
+        async with websocket(server, Cookie=here) as back:
+            assert await back.close_code() == 1008
+        await elsewhere.send("still here")
+        assert await elsewhere.receive() == "Ann: still here"
+
+
 @PAGE.runs("A token as the first message")
 async def test_a_token_as_the_first_message_lets_in(serve_program, code):
     server = serve_program(SO_FAR + code + start_with("MembersRouter"))
