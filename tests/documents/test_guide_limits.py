@@ -20,6 +20,7 @@ from tornadio import proto
 
 PAGE = Page("docs/guide/limits.rst")
 ROOM = PAGE.code("The server")
+HTML = PAGE.code("The page", language="html")
 SHARED = PAGE.code("Several processes")
 
 SECRET: Final = "of the test"
@@ -44,8 +45,10 @@ def in_one_span(code: str) -> str:
     return code.replace("seconds=60", "seconds=86_400")
 
 
-async def test_members_are_let_in_and_nobody_else(serve_program):
+async def test_members_are_let_in_and_nobody_else(serve_program, tmp_path):
+    (tmp_path / "page.html").write_text(HTML, encoding="utf-8")
     server = serve_program(ROOM)
+    assert (await fetch(server, "/")).body.decode().split() == HTML.split()
     cookie = cookie_of("Ann")
     for wrong in ("", "member=Ann", cookie[:-1], f"member={create_signed_value('guessed', 'member', 'Ann').decode()}"):
         assert await status_of(server, "/socket.io/xhr-polling/", Cookie=wrong) == 403
@@ -69,10 +72,9 @@ async def flood(server: AppServer, transport: str, member: str) -> None:
         try:
             async with tornadio.connect(url, transports=[transport], cookies=cookies) as socket:
                 with contextlib.suppress(tornadio.ConnectionClosed):
-                    for number in range(25):
-                        await socket.send(f"{transport} {number}")
-                    async for _ in socket:
-                        pass
+                    while True:
+                        await socket.send(f"over {transport}")
+                        await socket.recv()
         except tornadio.ConnectError as error:
             if error.status == 403 or "1008" in str(error):
                 return
@@ -93,7 +95,7 @@ async def test_a_member_that_comes_back_over_every_transport_at_once_sends_no_mo
             await asyncio.gather(*(flood(server, transport, "Eve") for transport in OF_BROWSERS for _ in range(2)))
         await bob.send("the end")
         said = [text for text in await heard(bob, "Bob: the end") if text.startswith("Eve")]
-        assert 25 <= len(said) < MESSAGES
+        assert 0 < len(said) < MESSAGES  # to open counts, too
         assert await status_of(server, "/socket.io/xhr-polling/", Cookie=cookie_of("Eve")) == 403
 
 
