@@ -194,8 +194,13 @@ class SocketConnection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection has ended, or :meth:`close` was called: by another thread, once that took effect."""
-        return self._tornadio_session.is_closed
+        """Whether the connection has ended, or :meth:`close` was called: by another thread, once that took effect.
+
+        True as soon as the client has gone, also while messages that it has sent before wait for a handler that is at
+        work: they are handled all the same, then :meth:`on_close` runs.
+        """
+        session = self._tornadio_session
+        return session.is_closed or session.client_has_gone
 
     @property
     def close_code(self) -> int | None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.appserver import AppServer
-from tests.clients import HixiePeer, Peer, connect, exchange, frame, greeted, open_client
+from tests.clients import HixiePeer, HybiPeer, Peer, connect, exchange, frame, greeted, open_client
+from tests.internals import sessions_of
 from tests.support import POLLING, STREAMING, ClientStream, Elsewhere, Recorder, Response, payload_of, until
 from tests.tls import Certificate, ElsewhereOverTls
 from tornadio import proto
@@ -158,7 +159,7 @@ async def test_what_came_before_is_handled_in_order_although_the_client_has_gone
     await peer.send(proto.encode("two"), proto.encode(["three", "four"]))
     await (closes_and_finishes if closes else finishes)(peer)
     await peer.wire.read_to_end()
-    assert not recorder.is_closed
+    await until(lambda: recorder.is_closed)
     go_on.set()
     await recorder.wait_closed()
     assert recorder.events[1:] == [
@@ -166,6 +167,83 @@ async def test_what_came_before_is_handled_in_order_although_the_client_has_gone
         *(("message", message) for message in ("one", "two", "three", "four")),
         ("close",),
     ]
+
+
+class Asking(Recorder):
+    """Its handler is at work as long as its client is there, and keeps why that is so no more."""
+
+    async def on_message(self, message: Any) -> None:
+        self.events.append(("message", message))
+        while message == "work" and not self.is_closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        self.events.append((self.close_code, message))
+
+
+async def closes(peer: Peer) -> None:
+    """Send a closing frame, and wait for the reply with TCP open, as the `close()` of a browser does."""
+    await peer.close()
+
+
+@every_version
+@pytest.mark.parametrize("behind", [0, 1, 200])
+@pytest.mark.parametrize("leave", [*LEAVING, closes], ids=lambda leave: leave.__name__)
+async def test_a_handler_that_asks_ends_although_messages_wait_behind_it(site, version, behind, leave):
+    served = site(Asking)
+    peer = await connect(served, version)
+    await peer.send(*map(proto.encode, ["work", *range(behind)]))
+    recorder = await at_work(("message", "work"))
+    await leave(peer)
+    await recorder.wait_closed()
+    messages = [content for kind, *rest in recorder.events if kind == "message" for content in rest]
+    assert messages == ["work", *range(behind)]
+    assert {event[0] for event in recorder.events} == {"open", "message", recorder.close_code, "close"}
+
+
+@every_version
+async def test_a_closing_frame_behind_what_came_later_is_seen_during_a_handler(site, version):
+    served = site(Asking)
+    peer = await connect(served, version)
+    await peer.send(proto.encode("work"))
+    recorder = await at_work(("message", "work"))
+    for number in range(20):
+        await peer.send(proto.encode(number))
+        await served.barrier()
+    assert not recorder.is_closed
+    await closes(peer)
+    await recorder.wait_closed()
+    assert [event[1] for event in recorder.events if event[0] == "message"] == ["work", *range(20)]
+    await peer.ended()
+
+
+async def test_a_ping_is_answered_during_a_handler(site, go_on):
+    served = site(Busy)
+    peer = await connect(served)
+    assert isinstance(peer, HybiPeer)
+    await peer.receive()
+    assert await peer.receive() == proto.encode("welcome")
+    await peer.send(proto.encode("work"))
+    await at_work(("message", "work"))
+    await peer.wire.send(frame(9, b"are you there"))
+    pong = await peer.next_frame()
+    assert (pong.opcode, bytes(pong.data)) == (10, b"are you there")
+
+
+@every_version
+async def test_what_comes_during_a_handler_is_read_within_a_limit(site, go_on, version):
+    served = site(Busy)
+    peer = await connect(served, version)
+    await peer.send(proto.encode("work"))
+    recorder = await at_work(("message", "work"))
+    messages = [f"{number:1000}" for number in range(10_000)]
+    sending = asyncio.create_task(peer.send(*map(proto.encode, messages)))
+    await served.barrier()
+    [session] = sessions_of(served.router)
+    assert session.bytes_in < 3 << 16
+    go_on.set()
+    while len(recorder.events) < len(messages) + 3:
+        await peer.receive()
+    await sending
+    assert [event[1] for event in recorder.events[3:]] == messages
 
 
 class Echo(Busy):
@@ -229,7 +307,7 @@ async def test_what_came_during_on_open_is_handled_although_the_client_has_gone(
     await peer.send(proto.encode("one"), proto.encode("two"))
     end_sending(peer.wire)
     await peer.wire.read_to_end()
-    assert not recorder.is_closed
+    await until(lambda: recorder.is_closed)
     go_on.set()
     await recorder.wait_closed()
     assert recorder.events == [("open", ""), ("message", "one"), ("message", "two"), ("close",)]

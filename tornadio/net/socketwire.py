@@ -85,6 +85,7 @@ class SocketWire:
         if data:
             receiver.data_received(data)
         elif self._write_buffer is None:
+            self._eof_received = True
             self._connection_lost(None)
         else:  # the peer may have half-closed (shutdown(2)), and still read what waits to be written
             self._remove_reader()
@@ -144,8 +145,8 @@ class SocketWire:
     def write(self, data: bytes) -> "asyncio.Future[None] | None":
         sock = self._socket
         if sock is None:
-            # The peer has closed while reading was paused: what it sent before is still handled, so responses to that
-            # count as written, as they would have been a moment earlier.
+            # The peer has closed, and what it sent before may still wait to be handled: responses to that count as
+            # written, as they would have been a moment earlier.
             return None if self._eof_received else failed_future()
         if self._write_buffer is not None:
             if data:

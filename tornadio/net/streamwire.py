@@ -120,7 +120,7 @@ class StreamWire:
 
     def _connection_lost(self, unread: bytes, error: BaseException | None) -> None:
         receiver = self._receiver
-        self._eof_received = self._is_paused
+        self._eof_received = True
         self.close()
         if receiver is not None:
             if unread:

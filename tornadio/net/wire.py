@@ -54,7 +54,7 @@ class Wire(Protocol):
         """Send bytes.
 
         :returns: ``None`` if the socket has accepted them, else a future of that, which fails when the connection ends
-            first. What is written after a peer has closed during a pause counts as accepted.
+            first. What is written after a peer has closed counts as accepted.
         """
 
     def pause_reading(self) -> None:

@@ -176,7 +176,7 @@ class BaseSession(Dispatcher):
         """Close the session at once and discard what is queued; parameters as for :meth:`close`."""
         if self.state is State.CLOSED:
             return
-        if self.close_code is None:  # else the session is closing, for a reason of its own
+        if self.close_code is None or not self.is_closed:  # else the session is closing, for a reason of its own
             self.close_code, self.close_reason = code, reason
         self._outbox.clear()
         waiting, writing = self._channels()
@@ -187,6 +187,18 @@ class BaseSession(Dispatcher):
             writing.abort()
         if waiting is not None:
             waiting.close(self.close_code, self.close_reason)
+
+    def client_left(self, code: int, reason: str) -> None:
+        """Note that the client has gone, although messages that it has sent before are still to be handled. A handler
+        that is at work sees so at once.
+
+        :param code: why, as for :meth:`close`; what those messages do may end the session for another reason.
+        :param reason: to that code.
+        """
+        if not self.is_closed:
+            self.close_code, self.close_reason = code, reason
+            self.client_has_gone = True
+            self._wake_drain_waiters()
 
     def _finish_closing(self) -> None:
         """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
@@ -366,7 +378,7 @@ class BaseSession(Dispatcher):
                 "drain() runs on the connection's event loop: in another thread, call "
                 "asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()"
             )
-        if self.is_closed or self._is_in_on_open():
+        if self.is_closed or self.client_has_gone or self._is_in_on_open():
             # In a producer's loop that does not look at is_closed nobody else would get a turn of the event loop.
             await asyncio.sleep(0)
         elif self._outbox.size > self._mark(_HIGH_WATER):
@@ -384,7 +396,8 @@ class BaseSession(Dispatcher):
 
     def _wake_drain_waiters(self) -> None:
         waiters = self._drain_waiters
-        if waiters is not None and (self.is_closed or self._outbox.size <= self._mark(_LOW_WATER)):
+        has_ended = self.is_closed or self.client_has_gone
+        if waiters is not None and (has_ended or self._outbox.size <= self._mark(_LOW_WATER)):
             self._drain_waiters = None
             for waiter in waiters:
                 if not waiter.done():

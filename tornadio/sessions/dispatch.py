@@ -58,6 +58,7 @@ class Dispatcher:
     :param tasks: where handlers that are coroutines run.
     :param traffic: the counters of the session's transport.
     :ivar is_closed: whether the session is closing or closed: then no ``on_message`` is called any more.
+    :ivar client_has_gone: whether the client has, although messages that it has sent before are still to be handled.
     :ivar frames_this_tick: frames and payloads handled since the event loop had a turn. A transport that waits for the
         event loop before it reads sets it to 0.
     :ivar messages_in: messages for which ``on_message`` was called.
@@ -69,6 +70,7 @@ class Dispatcher:
         "_handler_lock",
         "_open_task",
         "_tasks",
+        "client_has_gone",
         "frames_this_tick",
         "is_closed",
         "messages_in",
@@ -80,7 +82,7 @@ class Dispatcher:
         self._tasks = tasks
         self._handler_lock = FifoLock()
         self._open_task: asyncio.Task[Any] | None = None  # that runs on_open
-        self.is_closed = False
+        self.is_closed = self.client_has_gone = False
         self.frames_this_tick = 0
         self.messages_in = 0
         self.traffic = traffic

@@ -1,8 +1,9 @@
 """A WebSocket connection after the request of its handshake: opens a session, and is the session's channel.
 
 Bytes from the :class:`~tornadio.net.wire.Wire` go through a :class:`~tornadio.websocket.framer.Framer` to the session.
-Messages are handled one after another: while a handler runs in a task, reading is paused. Payloads of the session are
-framed and written; how much may wait for a slow client is bounded by the session's queue.
+Messages are handled one after another. While a handler runs in a task, a little is read ahead: so pings are answered,
+and a close frame is seen. Payloads of the session are framed and written; how much may wait for a slow client is
+bounded by the session's queue.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ _KEY3_TIMEOUT: Final = 10.0
 # Seconds for the peer's close frame in reply to ours, as many as a lingering close has. Then the TCP connection is
 # closed.
 _CLOSE_TIMEOUT: Final = 5.0
+# Bytes that are read ahead while a handler is at work. With more, reading is paused until its messages were handled.
+_READ_AHEAD: Final = 1 << 16
 
 
 class _Handshake:
@@ -78,6 +81,7 @@ class WebSocketChannel:
         "_max_message_size",
         "_pending_messages",
         "_pong_pending",
+        "_read_ahead",
         "_session",
         "_timer",
         "_transport",
@@ -102,6 +106,7 @@ class WebSocketChannel:
         self._is_released = False  # the connection is lost, or a lingering close has taken it over
         self._continue_scheduled = False
         self._pong_pending = False
+        self._read_ahead = 0  # bytes that came while a handler was at work, until their messages were handled
         self._current_message = ""  # while its handler runs in a task
         self._pending_messages: Iterator[str | bytes] | None = None  # behind that one, or behind on_open
 
@@ -190,8 +195,8 @@ class WebSocketChannel:
         """Parse bytes from the client, and dispatch their messages; see :class:`tornadio.net.wire.Receiver`."""
         if self._handshake is not None:
             self._handshake_data_received(self._handshake, data)
-        elif self._pending_messages is not None and self._session is not None:  # reading is paused: the last bytes
-            self._pending_messages = iter([*self._pending_messages, *self._framer.feed(data)])
+        elif self._pending_messages is not None and self._session is not None:
+            self._receive_ahead(self._session, self._pending_messages, data)
         else:
             self._receive(data)
 
@@ -199,7 +204,8 @@ class WebSocketChannel:
         """End the session once the received messages were handled; see :class:`tornadio.net.wire.Receiver`."""
         logger.debug("%s: the connection has gone", self)
         self._cause = NO_CLOSE_FRAME if error is None else CONNECTION_BROKE
-        if self._has_pending_messages():
+        if self._has_pending_messages() and self._session is not None:
+            self._session.client_left(*self._lost_by())
             self._release()
             self._wire.close()
             return
@@ -234,8 +240,28 @@ class WebSocketChannel:
             self._send_pongs()
         self._dispatch(iter(messages))
 
+    def _receive_ahead(self, session: PersistentSession, pending: Iterator[str | bytes], data: bytes) -> None:
+        """Parse bytes that come while a handler is at work; their messages wait behind those that wait already."""
+        framer = self._framer
+        messages = framer.feed(data)
+        session.bytes_in += len(data)
+        session.touch()
+        if framer.has_data_to_send and not framer.closed and not self._is_released:
+            self._send_pongs()
+        self._read_ahead += max(len(data), sum(map(len, messages)))  # the latter if they were compressed
+        self._pending_messages = iter([*pending, *messages])
+        self._limit_reading(session)
+
+    def _limit_reading(self, session: PersistentSession) -> None:
+        """Pause reading if no more is to be read ahead: the client has closed, or much waits already."""
+        framer = self._framer
+        if framer.peer_close is not None:
+            session.client_left(*self._lost_by())
+        if framer.closed or framer.has_more or self._read_ahead > _READ_AHEAD:
+            self._wire.pause_reading()
+
     def _dispatch(self, messages: Iterator[str | bytes]) -> None:
-        """Pass messages to the session, until a handler runs in a task: then reading is paused, and the rest waits."""
+        """Pass messages to the session, until a handler runs in a task: then the rest waits."""
         try:
             for message in messages:
                 session = self._session
@@ -245,9 +271,11 @@ class WebSocketChannel:
                     raise ProtocolError("binary messages are not part of Socket.IO 0.6", close_code=1003)
                 handling = session.receive(proto.iter_decode(message, self._max_message_size, self._json))
                 if not isinstance(handling, bool):
-                    self._wire.pause_reading()
                     self._current_message, self._pending_messages = message, messages
                     handling.add_done_callback(self._on_dispatched)
+                    framer = self._framer
+                    if framer.closed or framer.has_more or self._read_ahead:
+                        self._limit_reading(session)
                     return
         except HandlerError:
             self._dispatch(messages)  # the session has logged it, and is closing
@@ -276,6 +304,8 @@ class WebSocketChannel:
         """Dispatch the messages that waited for the end of a handler, and read on."""
         messages, self._pending_messages = self._pending_messages, None
         assert messages is not None
+        if self._read_ahead and not operator.length_hint(messages):
+            self._read_ahead = 0
         self._wire.resume_reading()
         self._dispatch(messages)
         self._close_if_lost()
@@ -424,6 +454,9 @@ class WebSocketChannel:
         """Send a close frame, and wait up to 5 s for the peer's (RFC 6455, section 7.1.2)."""
         if self._session is None:
             return  # the connection was lost before
+        if self._framer.peer_close is not None and not self._is_released:
+            self._on_close_frame()  # read ahead: the peer was first
+            return
         self._session = None
         if self._is_released:
             return
