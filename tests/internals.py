@@ -112,8 +112,8 @@ def observe_closing(router: tornadio.Router, observer: Callable[[BaseSession], N
 
 def checks_expiry(router: tornadio.Router) -> bool:
     """Whether the timer runs that looks for expired sessions."""
-    checks = router._sessions._expiry_check
-    return checks is not None and checks._handle is not None
+    timer = router._sessions._expiry_timer
+    return timer is not None and timer._handle is not None
 
 
 def is_writing(connection: tornadio.SocketConnection) -> bool:

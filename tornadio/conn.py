@@ -175,8 +175,7 @@ class SocketConnection:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection once what was sent before was delivered. Closing twice changes nothing.
 
-        What the client has not received within ``session_expiry`` seconds, checked every ``session_check_interval``,
-        is dropped.
+        What the client has not received within ``session_expiry`` seconds is dropped.
 
         :param code: the close code that a WebSocket client gets (RFC 6455, section 7.4): 1000 (normal closure), another
             of 1001 to 1014 but 1004 to 1006, or one of your own from 3000 to 4999. Draft-76 and the HTTP transports

@@ -219,7 +219,7 @@ class Settings:
     zero, sizes bytes. Lists are kept as tuples.
 
     :ivar enabled_protocols: transports that this router serves; the others answer 403.
-    :ivar session_check_interval: how often expired sessions are looked for.
+    :ivar session_check_interval: how much later than it has expired a session may be ended; a second at most counts.
     :ivar session_expiry: how long a polling session lives after its last request ended.
     :ivar heartbeat_interval: how long nothing was sent, or nothing received, before a persistent connection is sent a
         heartbeat.

@@ -340,6 +340,26 @@ def test_an_alarm_that_rings_early_runs_its_deadline_nevertheless(clock, deadlin
     assert item.looks == [10]
 
 
+def test_an_alarm_with_slack_rings_once_for_all_that_is_due_meanwhile(clock):
+    looks: list[tuple[str, float]] = []
+
+    def due(item: str, now: float) -> None:
+        looks.append((item, now))
+
+    deadlines = Deadlines(due)
+    alarm = DeadlineTimer(clock, deadlines, slack=2)
+    for item, when in {"first": 10, "later": 12.5, "second": 12}.items():
+        deadlines.add(item, when)
+        alarm.reset()
+    assert clock.pending == [12]
+    deadlines.add("earlier", 9)
+    alarm.reset()
+    assert clock.pending == [11]
+    clock.advance(100)
+    assert looks == [("earlier", 11), ("first", 11), ("second", 14), ("later", 14)]
+    assert clock.pending == []
+
+
 def test_a_stopped_alarm_does_not_ring(clock, deadlines):
     alarm = DeadlineTimer(clock, deadlines)
     item = Item()

@@ -135,13 +135,30 @@ async def test_a_polling_session_ends_when_no_request_has_come_for_session_expir
     assert (await served.poll(Recorder.opened[0].session_id, transport)).status == 401
 
 
-async def test_session_check_interval_is_how_often_is_looked(serve, clock):
-    client = await greeted(serve(settings={"session_expiry": 10, "session_check_interval": 60}), "xhr-polling")
+@every_polling_transport
+@pytest.mark.parametrize(("settings", "seconds"), [({"session_check_interval": 0.25}, 0.25), ({}, 1)])
+async def test_a_session_outlives_its_expiry_by_session_check_interval_or_a_second(
+    serve, clock, transport, settings, seconds
+):
+    served = serve(settings={"session_expiry": 30.3, **settings})
+    await clock.advance(7)  # nobody is there, and no timer runs
+    client = await greeted(served, transport)
     await client.send("back")
-    await clock.advance(59)
+    await clock.advance(30.3)
     assert not Recorder.opened[0].is_closed
-    await clock.advance(1)
+    await clock.advance(seconds)
     assert Recorder.opened[0].is_closed
+
+
+async def test_sessions_that_expire_within_session_check_interval_end_together(serve, clock):
+    served = serve(settings={"session_expiry": 10, "session_check_interval": 0.5})
+    for _ in range(4):
+        await (await greeted(served, "xhr-polling")).send("back")
+        await clock.advance(0.125)
+    await clock.advance(9.9)
+    assert {recorder.is_closed for recorder in Recorder.opened} == {False}
+    await clock.advance(0.1)
+    assert {recorder.is_closed for recorder in Recorder.opened} == {True}
 
 
 @every_polling_transport

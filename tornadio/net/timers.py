@@ -111,22 +111,26 @@ class Deadlines(Generic[T]):
 
 
 class DeadlineTimer:
-    """Runs :class:`Deadlines` when the earliest is due, by one timer of the clock."""
+    """Runs :class:`Deadlines` when the earliest is due, by one timer of the clock.
 
-    def __init__(self, clock: Clock, deadlines: Deadlines[Any]) -> None:
+    :param slack: seconds that each deadline may be missed by: so those close to each other are run together.
+    """
+
+    def __init__(self, clock: Clock, deadlines: Deadlines[Any], slack: float = 0.0) -> None:
         self._clock = clock
         self._deadlines = deadlines
+        self._slack = slack
         self._handle: Handle | None = None
         self._when = 0.0
 
     def reset(self) -> None:
         """Set the timer to the earliest deadline, if that is earlier than the timer's; call this after an ``add``."""
         when = self._deadlines.next()
-        if when is None or (self._handle is not None and self._when <= when):
+        if when is None or (self._handle is not None and self._when <= when + self._slack):
             return
         self.stop()
-        self._when = when
-        self._handle = self._clock.call_at(when, self._fire)
+        self._when = when + self._slack
+        self._handle = self._clock.call_at(self._when, self._fire)
 
     def _fire(self) -> None:
         fired = self._handle

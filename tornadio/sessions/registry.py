@@ -13,7 +13,7 @@ from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
-from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, Periodic
+from tornadio.net.timers import Clock, Deadlines, DeadlineTimer
 from tornadio.sessions.counters import Counters
 from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
 from tornadio.sessions.handover import Handover
@@ -33,6 +33,9 @@ get_logger("tornadio.net.timers")  # limits its log lines: that module is pure, 
 # users of one company or mobile network share an address.
 _SHARE: Final = 10
 _MIN_SHARE: Final = 100
+
+# Seconds by which a session may outlive its expiry at most: those that expire close to each other are ended together.
+_MAX_EXPIRY_SLACK: Final = 1.0
 
 # What clients, their languages and JSON may take for a number, in the characters of ids: 123, 1e5, 0b1, 0o7, 0xf.
 _NUMBER: Final = re.compile("[0-9]+(?:e[0-9]+)?|0b[01]+|0o[0-7]+")
@@ -92,7 +95,7 @@ class SessionRegistry:
         self._idle: asyncio.Event | None = None  # set when no session and no handler is left, at a shutdown
         self._expiry_deadlines = Deadlines["BaseSession"](_check_expiry)
         self._timer_deadlines = Deadlines["BaseSession"](_on_timer)
-        self._expiry_check: Periodic | None = None
+        self._expiry_timer: DeadlineTimer | None = None
         self._deadline_timer: DeadlineTimer | None = None
 
     def __len__(self) -> int:
@@ -244,11 +247,6 @@ class SessionRegistry:
         while self._expiry_deadlines.run(now):
             pass
 
-    def _expire_in_turns(self) -> None:
-        """As :meth:`expire`, with a turn of the event loop for others between some hundreds of sessions."""
-        if self._expiry_deadlines.run(self.loop.time()):
-            self.loop.call_soon(self._expire_in_turns)
-
     # -- For sessions --------------------------------------------------------------------------------------------
 
     def state_changed(self, session: "BaseSession", old: State, closed_by: str = "") -> None:
@@ -272,11 +270,14 @@ class SessionRegistry:
                 observer(session)
 
     def schedule_expiry(self, session: "BaseSession", when: float) -> None:
-        """Call ``session.check_expiry`` at the first periodic check that is not before ``when``.
+        """Call ``session.check_expiry`` at ``when``, or up to ``session_check_interval`` later, a second at most;
+        earlier if an earlier call is scheduled.
 
         :param when: seconds, in the event loop's time.
         """
         self._expiry_deadlines.add(session, when)
+        if self._expiry_timer is not None:
+            self._expiry_timer.reset()
 
     def schedule_timer(self, session: "BaseSession", when: float) -> None:
         """Call ``session.on_timer`` at ``when``, or earlier if an earlier call is scheduled.
@@ -327,8 +328,8 @@ class SessionRegistry:
         self.handover.loop_runs = True
         clock: Clock = self.loop
         self._deadline_timer = DeadlineTimer(clock, self._timer_deadlines)
-        self._expiry_check = Periodic(clock, self._expire_in_turns, self.settings.session_check_interval)
-        self._expiry_check.start()
+        slack = min(self.settings.session_check_interval, _MAX_EXPIRY_SLACK)
+        self._expiry_timer = DeadlineTimer(clock, self._expiry_deadlines, slack)
         if self.relay is not None:
             self.relay.start()
 
@@ -339,7 +340,7 @@ class SessionRegistry:
         self.time = self.loop.time
 
     def _stop(self) -> None:
-        for timer in (self._deadline_timer, self._expiry_check):
+        for timer in (self._deadline_timer, self._expiry_timer):
             if timer is not None:
                 timer.stop()
         self._check_idle()
