@@ -328,6 +328,77 @@ async def test_newer_clients_are_told(serve, caplog, path, method):
     assert record.getMessage().startswith(f"404 {method} {path} (127.0.0.1): this server speaks Socket.IO 0.6, not 0.7")
 
 
+OF_NEWER_CLIENTS = (
+    "/1",
+    "/1/",
+    "/1/?t=1290000000000",
+    "/1/?t=1290000000000&jsonp=0",
+    "/1/websocket/4d4f185e96a7b",
+    "/1/flashsocket/4d4f185e96a7b",
+    "/1/htmlfile/4d4f185e96a7b",
+    "/1/xhr-polling/4d4f185e96a7b?t=1290000000000",
+    "/1/xhr-polling/4d4f185e96a7b/?disconnect=1",
+    "/1/jsonp-polling/4d4f185e96a7b?t=1290000000000&i=0",
+    "/?EIO=4&transport=polling",
+    "/?transport=polling&EIO=3",
+)
+# What clients of 0.6 ask for whose page has 1 in the place of an extra that there is none of, and what nobody does.
+OF_OTHERS = (
+    "/1/websocket",
+    "/1/websocket/",
+    "/1/flashsocket",
+    "/1/xhr-polling//1290000000000",
+    "/1/xhr-polling/0123456789/1290000000000",
+    "/1/xhr-polling/0123456789/send",
+    "/1/xhr-multipart//1290000000000",
+    "/1/jsonp-polling//1290000000000/0",
+    "/1/htmlfile//1290000000000",
+    "/room/1/websocket",
+    "/room/1/websocket/4d4f185e96a7b",
+    "/room/1/",
+    "/1/nonsense",
+    "/1/nonsense/4d4f185e96a7b",
+    "/11/",
+    "/?NOT_EIO=4&transport=polling",
+)
+NEWER_HINT = "this server speaks Socket.IO 0.6, not 0.7 or newer: "
+
+
+@pytest.mark.parametrize("resource", ["chat", "a/b", "chat/1"])
+@pytest.mark.parametrize(
+    ("extra_re", "extra_sep"), [(None, None), ("[a-z]{2}", "/"), (r"\d{3}", "-"), ("^(?:/x)?$", "")]
+)
+async def test_a_hint_for_newer_clients_is_for_what_these_ask_for_alone(serve, resource, extra_re, extra_sep):
+    served = serve(resource=resource, extra_re=extra_re, extra_sep=extra_sep, handlers=((r".*", Page),))
+    for tail in OF_NEWER_CLIENTS:
+        response = await served.request("GET", f"/{resource}{tail}")
+        assert (response.status, response.text.startswith(NEWER_HINT)) == (404, True), tail
+    for tail in OF_OTHERS:
+        response = await served.request("GET", f"/{resource}{tail}")
+        assert NEWER_HINT not in response.text, tail
+        assert response.status == (200 if "?" in tail else 404)
+
+
+@pytest.mark.parametrize(
+    ("extra_re", "extra_sep", "extra"),
+    [(r"\d+", "/", "/5"), (r"\d+", "/", "/1"), (r"\d+", "-", "-5"), (r"(?:/\d+)?", "", "/5"), ("^[a-z]+$", ".", ".x")],
+)
+async def test_a_newer_client_whose_page_has_an_extra_is_told_too(serve, extra_re, extra_sep, extra):
+    served = serve(resource="chat", extra_re=extra_re, extra_sep=extra_sep, handlers=((r".*", Page),))
+    for tail in ("/1/", "/1/?t=1290000000000&jsonp=0", "/1/websocket/4d4f185e96a7b"):
+        assert (await served.request("GET", f"/chat{extra}{tail}")).text.startswith(NEWER_HINT)
+    assert NEWER_HINT not in (await served.request("GET", f"/chat{extra}/1/websocket")).text
+    assert NEWER_HINT not in (await served.request("GET", f"/chat{extra}x1/websocket")).text
+
+
+@pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
+@pytest.mark.parametrize("extra_sep", ["/", "-", "."])
+async def test_an_extra_may_be_the_version_of_newer_clients(serve, transport, extra_sep):
+    served = serve(resource="chat", extra_re=r"\d+", extra_sep=extra_sep)
+    assert await status_of(served, f"/chat{extra_sep}1/{transport}//1290000000000/0") == 200
+    assert Recorder.opened[-1].events == [("open", "1")]
+
+
 # -- What the application sees -----------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 import pkgutil
 import re
-from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -25,12 +24,10 @@ _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownTransportHandler(TransportHandler):
-    """Refuses a path below a resource that names no transport: 404, with a hint for newer clients."""
+    """Refuses a path below a resource that names no transport: 404."""
 
     transport = "unknown"
     is_for_every_transport: ClassVar = False
-    # Where the version of the protocol stands in the paths of Socket.IO 0.7 to 0.9: /socket.io/1/websocket/ID
-    newer_version: ClassVar = re.compile(r"/1(/|$)")
 
     def check_access(self) -> None:
         self.check_host()  # and no more: a request that names no transport reads and opens nothing
@@ -38,29 +35,24 @@ class UnknownTransportHandler(TransportHandler):
 
     def path_error(self) -> RefusedError:
         """Return the error for this path."""
-        return RefusedError(404, self._hint(), is_for_every_transport=self.is_for_every_transport)
+        return RefusedError(404, self._reason(), is_for_every_transport=self.is_for_every_transport)
 
     def upgrade_not_allowed_error(self) -> PeerError:
         return RefusedError(400, str(self._refusal))
-
-    def _hint(self) -> str:
-        root = f"/{self.endpoint.resource}"
-        path = self.exchange.path
-        if _is_newer_client(self.exchange.query) or self.newer_version.search(path.removeprefix(root)):
-            return (
-                "this server speaks Socket.IO 0.6, not 0.7 or newer: "
-                f"load the client that it serves, {root}/socket.io.js, and use new io.Socket()"
-            )
-        return self._reason()
 
     def _reason(self) -> str:
         names = ", ".join(PROTOCOLS)
         return f"not a transport of this resource: there are {names}"
 
 
-def _is_newer_client(query: str) -> bool:
-    """Whether this is how clients of Socket.IO 1.0 and newer begin: ``/socket.io/?EIO=4&transport=polling``."""
-    return "EIO=" in query
+class NewerClientHandler(UnknownTransportHandler):
+    """Refuses what only clients of Socket.IO 0.7 and newer ask for: 404, with a hint."""
+
+    def _reason(self) -> str:
+        return (
+            "this server speaks Socket.IO 0.6, not 0.7 or newer: "
+            f"load the client that it serves, /{self.endpoint.resource}/socket.io.js, and use new io.Socket()"
+        )
 
 
 class BadPathHandler(UnknownTransportHandler):
@@ -79,11 +71,10 @@ class LongPathHandler(UnknownTransportHandler):
 
 class BadExtraHandler(UnknownTransportHandler):
     """Refuses an extra that ``extra_re`` does not match, or only while it is percent-encoded, and one with control
-    characters: 404, with a hint for newer clients.
+    characters: 404.
     """
 
     is_for_every_transport = True  # the extra is the same in the paths of all
-    newer_version = re.compile(r"/1/[a-z]")  # before the transport: behind it a path of JSONP may have an index of 1
 
     def _reason(self) -> str:
         return "what stands between resource and transport, the extra, is not what extra_re matches"
@@ -122,38 +113,56 @@ class ResourcePaths:
         if path in self.client_files:
             return None
         if path in self._roots:  # the application may have a page there; only newer clients are answered
-            return _UNKNOWN if _is_newer_client(query) else None
+            return _NEWER_CLIENT if _names_engine(query) else None
         is_below = path.startswith(self._resource_prefix)
         if len(path) > _MAX_PATH:
             return Match(LongPathHandler) if is_below else None
         if self._extra is None:
-            return self._match_resource(path) if is_below else None
-        if not path.startswith(self._extra_prefix):
-            return _UNKNOWN if is_below else None
-        found = self._match_extra(path, self._extra, BY_NAME)
-        if found is None and (is_below or self._match_extra(path, self._extra, _NEWER) is not None):
-            return _UNKNOWN if BY_NAME.keys().isdisjoint(path.split("/")) else Match(BadExtraHandler)
-        return found
+            found = self._match_resource(path) if is_below else None
+        else:
+            found = self._match_extra(path, self._extra) if path.startswith(self._extra_prefix) else None
+        if found is not None:
+            return found
+        if self._is_of_newer_client(path) or (is_below and _names_engine(query)):
+            return _NEWER_CLIENT
+        if not is_below:
+            return None
+        has_extra = path.startswith(self._extra_prefix) and not BY_NAME.keys().isdisjoint(path.split("/"))
+        return Match(BadExtraHandler) if self._extra is not None and has_extra else _UNKNOWN
 
-    def _match_resource(self, path: str) -> Match:
+    def _is_of_newer_client(self, path: str) -> bool:
+        """Whether a path that names no transport of this resource is one of Socket.IO 0.7 to 0.9. The version of their
+        protocol, 1, stands directly behind what their page has as its resource: this one, or one with an extra.
+        """
+        version = _NEWER_PATH_END.search(path)
+        if version is None:
+            return False
+        asked = path[: version.start()]
+        if asked == self._roots[0]:
+            return True
+        return (
+            self._extra is not None
+            and asked.startswith(self._extra_prefix)
+            and self._extra.fullmatch(asked[len(self._extra_prefix) :]) is not None
+        )
+
+    def _match_resource(self, path: str) -> Match | None:
         name, _, rest = path[len(self._resource_prefix) :].partition("/")
         handler = BY_NAME.get(name)
         if handler is None:
-            return _UNKNOWN
+            return None
         # A WebSocket's path names no session: what follows the transport's name means nothing, as in TornadIO 0.0.5.
         session_id, _, tail = ("", "", rest) if handler.is_websocket else rest.partition("/")
         found = TransportPath(session_id, tail)
         return Match(handler, found) if "%" not in path else _decoded(handler, found)
 
-    def _match_extra(
-        self, path: str, extra: re.Pattern[str], handlers: Mapping[str, type[TransportHandler]]
-    ) -> Match | None:
+    def _match_extra(self, path: str, extra: re.Pattern[str]) -> Match | None:
         """Return the handler whose name stands last in the path, with the extra before it. Only the last few names are
         tried: clients put no more than the session id and two numbers behind the transport's name.
         """
         start, end, tried = len(self._extra_prefix), len(path), 0
         while tried < _MAX_TRIED and (slash := path.rfind("/", start, end)) >= 0:
-            handler = handlers.get(path[slash + 1 : end])
+            handler = BY_NAME.get(path[slash + 1 : end])
             if handler is not None:
                 tried += 1
                 piece = path[start:slash]
@@ -187,9 +196,19 @@ def _checked(match: Match, piece: str, extra: re.Pattern[str]) -> Match:
 BY_NAME: Final[dict[str, type[TransportHandler]]] = {
     name: pkgutil.resolve_name(handler) for name, handler in HANDLERS.items()
 }
-# Clients of Socket.IO 0.7 to 0.9 ask for /socket.io/1/: the version of their protocol.
-_NEWER: Final = {"1": UnknownTransportHandler}
+# How paths of Socket.IO 0.7 to 0.9 end: in the version of their protocol, 1, for the handshake, and behind it in their
+# transport and session. Clients of 0.6 whose page has a resource that ends in 1 put nothing behind a WebSocket's name,
+# and two or more parts behind the names of the others.
+_NEWER_PATH_END: Final = re.compile(r"/1(?:/(?:websocket|flashsocket|htmlfile|xhr-polling|jsonp-polling)/[^/]+)?/?\Z")
+# Clients of Socket.IO 1.0 and newer begin with /socket.io/?EIO=4&transport=polling.
+_ENGINE: Final = re.compile(r"(?:^|&)EIO=[0-9]")
 _UNKNOWN: Final = Match(UnknownTransportHandler)
+_NEWER_CLIENT: Final = Match(NewerClientHandler)
+
+
+def _names_engine(query: str) -> bool:
+    """Whether a query is one of clients of Socket.IO 1.0 and newer."""
+    return _ENGINE.search(query) is not None
 
 
 class EndpointRouter(tornado.routing.Router):
