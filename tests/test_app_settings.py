@@ -191,12 +191,28 @@ async def test_the_flash_policy_names_the_hosts_of_the_application(serve):
     assert b"domain" not in (await wire.read_to_end()).replace(b"cross-domain", b"")
 
 
-async def test_a_heartbeat_of_the_application_that_comes_too_late_draws_a_warning(serve, caplog):
-    serve(application={"heartbeat_interval": 60})
+@pytest.mark.parametrize(
+    ("own", "application"),
+    [
+        ({}, {"heartbeat_interval": 60}),
+        ({}, {"xhr_polling_timeout": 30}),
+        ({"enabled_protocols": ["websocket"]}, {"heartbeat_interval": 60, "xhr_polling_timeout": 30}),
+    ],
+)
+async def test_what_comes_too_late_for_clients_draws_a_warning_if_the_application_says_it(
+    serve, caplog, own, application
+):
+    serve(settings=own, application=application)
     assert [record.name for record in caplog.records if record.levelno == logging.WARNING] == [
         "tornadio.settings",
         "tornadio.router",
     ]
+
+
+async def test_what_comes_too_late_for_clients_is_told_once(serve, caplog):
+    serve(settings={"xhr_polling_timeout": 30}, application={"session_expiry": 40})
+    warnings = [record.name for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["tornadio.settings", "tornadio.router"]
 
 
 # -- Which application -------------------------------------------------------------------------------------------------

@@ -414,7 +414,26 @@ def test_a_heartbeat_that_comes_too_late_draws_a_warning(interval, caplog):
     assert "15 s of silence" in record.getMessage()
 
 
-@pytest.mark.parametrize("given", [None, {}, {"heartbeat_interval": 14.9}, {"heartbeat_timeout": 60}])
-def test_a_heartbeat_in_time_draws_none(given, caplog):
+@pytest.mark.parametrize("timeout", [25, 30.0, 600])
+def test_a_poll_that_is_answered_too_late_draws_a_warning(timeout, caplog):
+    tornadio.get_router(tornadio.SocketConnection, {"xhr_polling_timeout": timeout})
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("tornadio.settings", logging.WARNING)
+    assert f"xhr_polling_timeout is {timeout:g} s, but" in record.getMessage()
+    assert "25 s without a response" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        {},
+        {"heartbeat_interval": 14.9, "xhr_polling_timeout": 24.9},
+        {"heartbeat_timeout": 60},
+        {"enabled_protocols": ["websocket", "htmlfile"], "xhr_polling_timeout": 60},
+        {"enabled_protocols": ["xhr-polling", "jsonp-polling"], "heartbeat_interval": 60},
+    ],
+)
+def test_what_is_in_time_or_concerns_nobody_draws_none(given, caplog):
     tornadio.get_router(tornadio.SocketConnection, given)
     assert caplog.records == []

@@ -34,10 +34,14 @@ HANDLERS: Final = {
 PROTOCOLS: Final = tuple(HANDLERS)
 # Transports whose clients send on the connection itself: the others name their session in each POST.
 WEBSOCKETS: Final = ("websocket", "flashsocket")
+_POLLING: Final = frozenset({"xhr-polling", "jsonp-polling"})
 
 # Seconds of silence after which 0.6 clients drop a persistent transport: the default of their option ``timeout``, in
 # the official client as in static/socket.io.js.
 _CLIENT_TIMEOUT: Final = 15.0
+# Seconds without a response after which the official client drops a transport that polls: 10 more than that option.
+# static/socket.io.js waits for 60.
+_POLL_TIMEOUT: Final = 25.0
 
 _BUS_URLS: Final = ("redis://", "rediss://", "unix://")
 _BUS_METHODS: Final = ("publish", "subscribe", "unsubscribe", "close")
@@ -310,7 +314,8 @@ def make_settings(given: Mapping[str, Any] | Settings | None) -> Settings:
         settings = Settings(**given)
     else:
         raise SettingsError(f"settings must be a dict or tornadio.Settings, not {type(given).__name__}")
-    _warn_of_late_heartbeats(settings)
+    for warning in _warnings(settings):
+        logger.warning(warning)
     return settings
 
 
@@ -337,8 +342,10 @@ def with_application_settings(settings: Settings, own: frozenset[str], applicati
         changed = dataclasses.replace(settings, **found)
     except SettingsError as error:
         raise of_application(error) from None
-    if changed.heartbeat_interval != settings.heartbeat_interval:
-        _warn_of_late_heartbeats(changed)
+    told = _warnings(settings)
+    for warning in _warnings(changed):
+        if warning not in told:
+            logger.warning(warning)
     return changed
 
 
@@ -349,13 +356,20 @@ def of_application(error: SettingsError) -> SettingsError:
     )
 
 
-def _warn_of_late_heartbeats(settings: Settings) -> None:
-    if settings.heartbeat_interval >= _CLIENT_TIMEOUT:
-        logger.warning(
-            "heartbeat_interval is %g s, but 0.6 clients disconnect after %g s of silence: set it lower",
-            settings.heartbeat_interval,
-            _CLIENT_TIMEOUT,
+def _warnings(settings: Settings) -> list[str]:
+    """Return what is to be said of settings by which clients with default options lose their connections."""
+    protocols, warnings = set(settings.enabled_protocols), []
+    if settings.heartbeat_interval >= _CLIENT_TIMEOUT and protocols - _POLLING:
+        warnings.append(
+            f"heartbeat_interval is {settings.heartbeat_interval:g} s, but 0.6 clients disconnect after "
+            f"{_CLIENT_TIMEOUT:g} s of silence: set it lower"
         )
+    if settings.xhr_polling_timeout >= _POLL_TIMEOUT and protocols & _POLLING:
+        warnings.append(
+            f"xhr_polling_timeout is {settings.xhr_polling_timeout:g} s, but 0.6 clients that poll disconnect after "
+            f"{_POLL_TIMEOUT:g} s without a response: set it lower"
+        )
+    return warnings
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
