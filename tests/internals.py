@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tornado.iostream
 import tornado.routing
 import tornado.tcpserver
+import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 import tornadio
@@ -33,6 +34,7 @@ from tornadio.logs import RateLimiter, _Window
 from tornadio.net.hangups import Hangups
 from tornadio.net.looplag import LoopLag
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
+from tornadio.observability.health import SERVERS
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.counters import Traffic
 from tornadio.sessions.outbox import Payload
@@ -262,6 +264,16 @@ def listeners(server: tornado.tcpserver.TCPServer) -> list[socket.socket]:
 def port_of(server: tornado.tcpserver.TCPServer) -> int:
     port: int = listeners(server)[0].getsockname()[1]
     return port
+
+
+def servers_of(application: tornado.web.Application) -> set[tornadio.SocketServer]:
+    """The servers that serve an application."""
+    return set(application.settings.get(SERVERS, ()))
+
+
+def started(application: tornado.web.Application) -> bool:
+    """Whether a server has begun to serve an application: its loop runs."""
+    return any(server._lag._handle is not None for server in servers_of(application))
 
 
 def flash_port(server: tornadio.SocketServer) -> int:

@@ -23,13 +23,14 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from tornadio.errors import CallerError, SettingsError
+from tornadio.errors import SettingsError
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
 from tornadio.monitor.route import mount_monitors
 from tornadio.net.descriptors import Descriptors, count_open_descriptors
 from tornadio.net.listening import bind, checked_sockets, name_of, port_of
 from tornadio.net.looplag import LoopLag
-from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled, loop_is_running
+from tornadio.net.running import checked_loop, run_loop
+from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
 from tornadio.observability.metrics import MetricsHandler
@@ -67,7 +68,7 @@ class SocketServer(TornadoServer):
 
     :param application: with one or more routers' ``route()``.
     :param no_keep_alive: close each HTTP connection after one request. Tornado's HTTP then serves all of them.
-    :param io_loop: the loop to run on, the current one by default.
+    :param io_loop: the loop to run on, that of this thread by default, which is made where there is none.
     :param xheaders: the proxies that are trusted to name their clients: a list of addresses and networks, such as
         ``['127.0.0.1', '10.0.0.0/8']`` (a Unix socket's peer is ``0.0.0.0``), or ``True`` for every peer, where nobody
         but proxies can connect. A client's address and protocol are what they say in ``X-Real-Ip``, else
@@ -75,12 +76,15 @@ class SocketServer(TornadoServer):
         1, at the beginning of a connection without TLS. Behind such a line the client speaks for itself: its
         ``X-`` headers are not trusted.
     :param ssl_options: an ``ssl.SSLContext``, or its options as a dict with ``certfile``.
-    :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server; the constructor returns after
-        that. With ``False`` it returns at once, and the application runs the loop.
+    :param auto_start: run the loop, until SIGTERM or SIGINT have stopped the server, or somebody has stopped the loop;
+        the constructor returns after that, and nothing listens any more. In a thread other than the main one, which
+        Python hands no signals to, it serves without them. With ``False`` it returns at once, and the application runs
+        the loop.
     :param port: listen on this port, whatever ``socket_io_port`` says; 0 is any that is free.
     :param address: listen on this address, whatever ``socket_io_address`` says; ``''`` is all addresses.
     :param sockets: listen on these, which listen already, and on no port: of
-        :func:`tornado.netutil.bind_unix_socket`, or of systemd. The server closes them.
+        :func:`tornado.netutil.bind_unix_socket`, or of systemd. The server closes them, also when it fails to start on
+        them; an argument or setting that is not valid leaves them as they are.
     :param header_timeout: seconds, above zero, that a request's headers may take to arrive, also the first and the
         next ones.
     :param body_timeout: seconds, above zero, that a request's body may take.
@@ -96,8 +100,11 @@ class SocketServer(TornadoServer):
     :ivar routers: the :class:`tornadio.Router` objects that were found in the application's rules.
     :ivar is_draining: whether :meth:`shutdown` was called.
     :raises OSError: the port can't be bound, or ``flash_policy_file`` not be read.
-    :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice.
-    :raises tornadio.errors.SettingsError: an argument, or a setting of the application, is not valid; nothing listens.
+    :raises tornadio.errors.CallerError: ``auto_start`` inside a running loop, which can't be run twice, or a loop that
+        is closed, or runs in another thread.
+    :raises tornadio.errors.SettingsError: an argument, or a setting of the application, is not valid.
+
+    Whatever the constructor raises, nothing listens then.
     """
 
     def __init__(
@@ -118,12 +125,11 @@ class SocketServer(TornadoServer):
         fast_path: bool = True,
         on_shutdown: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        if auto_start and loop_is_running():
-            raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
         if not isinstance(application, tornado.web.Application):
             raise SettingsError(f"application must be a tornado.web.Application, not {application!r}")
         if not isinstance(io_loop, IOLoop | None):
             raise SettingsError(f"io_loop must be a tornado.ioloop.IOLoop, not {io_loop!r}")
+        loop = self._loop = checked_loop(io_loop, auto_start)
         if on_shutdown is not None and not callable(on_shutdown):
             raise SettingsError(f"on_shutdown must be a coroutine function without arguments, not {on_shutdown!r}")
         header_timeout = checked_seconds("header_timeout", header_timeout)
@@ -182,21 +188,24 @@ class SocketServer(TornadoServer):
             self._applications, next((router._endpoint.settings.node for router in self.routers), "")
         )
         self._change_application(application)
-        sockets = sockets or bind(port, address)
-        self.add_sockets(sockets)
-        self.port = port_of(sockets[0])
-        logger.info("listening on %s", "; ".join(map(name_of, sockets)))
-        domains = [domain for router in self.routers for domain in router._policy_domains]
-        self._policy = flash_policy(domains, self.port) if policy is None else policy
-        if policy_file is not None or settings.get("flash_policy_port") is not None:
-            self._start_flash_server(policy_port, address)
-        for router in self.routers:
-            router._start(io_loop or IOLoop.current())
-        for monitor in self._monitors:
-            monitor.start(io_loop or IOLoop.current(), self)
-        (io_loop or IOLoop.current()).add_callback(self._start_lag)
-        if auto_start:
-            self._run(io_loop or IOLoop.current())
+        try:
+            sockets = sockets or bind(port, address)
+            self._listen(sockets)
+            domains = [domain for router in self.routers for domain in router._policy_domains]
+            self._policy = flash_policy(domains, self.port) if policy is None else policy
+            if policy_file is not None or settings.get("flash_policy_port") is not None:
+                self._start_flash_server(policy_port, address)
+            for router in self.routers:
+                router._start(loop)
+            for monitor in self._monitors:
+                monitor.start(loop, self)
+            loop.add_callback(self._start_lag)
+            if auto_start:
+                run_loop(loop, self._on_signal)
+                self._stop_listening(sockets)  # the loop may have been stopped without a shutdown
+        except BaseException:
+            self._stop_listening(sockets)
+            raise
 
     # -- Start ---------------------------------------------------------------------------------------------------
 
@@ -231,28 +240,33 @@ class SocketServer(TornadoServer):
         logger.info("the Flash policy is served on port %d, too", port)
         self._flash_server = server
 
-    def _run(self, loop: IOLoop) -> None:
-        """Run the loop until SIGTERM or SIGINT has stopped the server."""
-        asyncio_loop = loop.asyncio_loop  # type: ignore[attr-defined]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(NotImplementedError):  # Windows
-                asyncio_loop.add_signal_handler(number, self._on_signal, loop, number)
-        try:
-            loop.start()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with contextlib.suppress(NotImplementedError):
-                    asyncio_loop.remove_signal_handler(number)
-            _cancel_tasks(asyncio_loop)  # the application's: a task that is destroyed while pending is logged
+    def _listen(self, sockets: list[socket.socket]) -> None:
+        self.add_sockets(sockets)
+        self.port = port_of(sockets[0])
+        logger.info("listening on %s", "; ".join(map(name_of, sockets)))
 
-    def _on_signal(self, loop: IOLoop, number: int) -> None:
+    def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Undo what would have clients connect to a server that nobody runs."""
+        with contextlib.suppress(KeyError):  # of a socket that Tornado failed to watch
+            self.stop()
+        for sock in sockets:
+            sock.close()
+        if self._flash_server is not None:
+            self._flash_server.stop()
+        self._forget_server()
+
+    def _forget_server(self) -> None:
+        for served in self._applications:
+            served.settings[SERVERS].discard(self)
+
+    def _on_signal(self, number: signal.Signals) -> None:
         if self._stopping is not None:
-            logger.warning("%s again: stopping at once", signal.Signals(number).name)
-            loop.stop()
+            logger.warning("%s again: stopping at once", number.name)
+            self._loop.stop()
             return
-        logger.info("%s: shutting down", signal.Signals(number).name)
+        logger.info("%s: shutting down", number.name)
         self._stopping = asyncio.get_running_loop().create_task(self.shutdown())
-        self._stopping.add_done_callback(lambda task: loop.stop())
+        self._stopping.add_done_callback(lambda task: self._loop.stop())
 
     # -- Connections ---------------------------------------------------------------------------------------------
 
@@ -376,8 +390,7 @@ class SocketServer(TornadoServer):
         self._lag.stop()
         self._closing_tasks.cancel()
         await self.close_all_connections()
-        for served in self._applications:
-            served.settings[SERVERS].discard(self)
+        self._forget_server()
 
     async def _call_on_shutdown(self, timeout: float) -> float:
         """Call the application's ``on_shutdown``, once, wait for it, and return the seconds that it took."""
@@ -406,11 +419,3 @@ async def _refuse_tls(stream: IOStream) -> None:
         pass
     finally:
         stream.close()
-
-
-def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks that remain on a stopped loop, and wait for their ends, as ``asyncio.run`` does."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

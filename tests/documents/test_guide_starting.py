@@ -32,6 +32,22 @@ async def test_the_asyncio_start_ends_gracefully(serve_program, code):
     await assert_ends_gracefully(serve_program(SO_FAR + code))
 
 
+@PAGE.runs("In a thread")
+async def test_a_server_in_a_thread_ends_gracefully(serve_program, code):
+    # Standard input is /dev/null for a program in a test: a signal stands for the key.
+    program = code.replace('input("Enter ends the server")', "signal.sigwait([signal.SIGUSR1])")
+    assert program != code
+    blocked = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+    server = serve_program(SO_FAR + blocked + program)
+    async with connected(server) as client:
+        await client.send("hello")
+        assert await client.receive() == "hello"
+        server.send_signal(signal.SIGUSR1)
+        assert await client.close_code() == 1001
+        assert await asyncio.to_thread(server.wait) == 0
+    assert server.output() == "closed\n"
+
+
 async def assert_ends_gracefully(server: AppServer) -> None:
     async with connected(server) as client:
         await client.send("hello")

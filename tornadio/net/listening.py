@@ -1,6 +1,7 @@
 """Listening sockets: those that a server binds, and those that it is given."""
 
 import socket
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ def bind(port: int, address: str) -> list[socket.socket]:
     try:
         return bind_sockets(port, address)
     except OSError as error:
+        # Tornado leaves the sockets to its frame, also one that listens already: it would as long as the error is held.
+        traceback.clear_frames(error.__traceback__)
         logger.error(
             "can't listen on port %d (%s): stop what does, or choose another port or address: the application's "
             "settings socket_io_port and socket_io_address, or these arguments of SocketServer",
