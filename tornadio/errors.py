@@ -56,8 +56,17 @@ _LABELS: Final = {
 MESSAGE: Final = "message"  # the label of an error on a message: no request was refused
 
 
+def _rebuild(error_type: type[Exception], *args: Any) -> Exception:
+    """Return an exception with these ``args``; its attributes are set by the caller, which is pickle or copy."""
+    return error_type.__new__(error_type, *args)
+
+
 class TornadIOError(Exception):
     """Base class of all exceptions that this library raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have pickle and copy rebuild an exception as it is: BaseException's own way calls the class with the text."""
+        return _rebuild, (type(self), *self.args), self.__dict__
 
 
 class PeerError(TornadIOError):
