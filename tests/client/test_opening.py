@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,6 +339,44 @@ async def test_a_certificate_that_is_not_accepted_is_told(serve: Serve, host):
     assert ("give its certificate: ssl=" in str(error)) == (host == "localhost")
     assert not str(error).endswith(".")
     assert error.is_permanent
+
+
+async def test_a_name_with_a_dot_at_its_end_is_the_one_of_the_certificate(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+    look_up = socket.getaddrinfo
+
+    def as_a_name_server(host: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(host)
+        return look_up("localhost" if host == "localhost." and not kwargs.get("flags") else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", as_a_name_server)
+    certificate = Certificate()
+    served = serve(server={"ssl_options": certificate.server})
+    async with limit(), tornadio.connect(url_of(served, "wss", "localhost."), ssl=certificate.client) as client:
+        assert await client.recv() == "welcome"
+    [connection] = Recorder.opened
+    assert connection.request.host == f"localhost:{served.port}"
+    assert asked[-1] == "localhost."  # which no search list of the resolver is to be added to
+
+
+async def test_a_link_local_address_has_its_zone_on_this_side_alone(serve: Serve):
+    address = link_local_address()
+    served = serve(server={"address": ""})
+    async with limit(), tornadio.connect(url_of(served, "ws", f"[{address.replace('%', '%25')}]")) as client:
+        assert await client.recv() == "welcome"
+    [connection] = Recorder.opened
+    assert connection.request.host == f"[{address.partition('%')[0]}]:{served.port}"
+
+
+def link_local_address() -> str:
+    """An address of this machine's that needs its zone, as fe80::1%eth0."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            return f"{ipaddress.IPv6Address(int(digits, 16))}%{interface}"
+    pytest.skip("this machine has no link-local address of IPv6")
 
 
 async def test_tls_to_a_server_without_it_is_told():

@@ -16,6 +16,9 @@ from tornadio.errors import SettingsError
         ("wss://Example.COM/a/b", "", True, "example.com", 443, "example.com", "/a/b/websocket"),
         ("https://example.com:8443/s", "/123", True, "example.com", 8443, "example.com:8443", "/s/123/websocket"),
         ("ws://[::1]:8001/s", "-7", False, "::1", 8001, "[::1]:8001", "/s-7/websocket"),
+        ("ws://[fe80::1%25eth0]:8001/s", "", False, "fe80::1%eth0", 8001, "[fe80::1]:8001", "/s/websocket"),
+        ("ws://[fe80::1%eth0]/s", "", False, "fe80::1%eth0", 80, "[fe80::1]", "/s/websocket"),
+        ("wss://example.com./s", "", True, "example.com.", 443, "example.com", "/s/websocket"),
         ("ws://bücher.example/é?a=b&c", "", False, "xn--bcher-kva.example", 80, "xn--bcher-kva.example", None),
         ("ws://example.com/websocket", "", False, "example.com", 80, "example.com", "/websocket/websocket"),
     ],
@@ -58,6 +61,8 @@ def test_a_user_is_sent_as_basic_authorization():
         ("ws://example.com/so cket", "blank or control character"),
         ("ws://example.com/s\r\nHost: other", "blank or control character"),
         ("ws://" + "ä" * 70 + ".example/s", "no domain name"),
+        ("ws://straße.example/s", r"'straße.example': for its character U\+00DF .* write it in ASCII, as xn--"),
+        ("ws://a\u200db.example/s", r"U\+200D"),
     ],
 )
 def test_a_wrong_url_says_what_is_right(url, message):

@@ -161,6 +161,27 @@ print(connections[1].recv())
     assert [("message", "bye") in connection.events for connection in Recorder.opened] == [True] * 4
 
 
+async def test_a_thread_may_connect_when_the_main_thread_has_ended(url):
+    """Python's executors of threads accept no work then: a name is looked up all the same."""
+    program = """
+import asyncio, concurrent.futures.thread
+
+def work():
+    while not concurrent.futures.thread._shutdown:  # set when the main thread ends
+        time.sleep(0.01)
+    with tornadio.sync.connect(url) as connection:
+        print(connection.recv())
+    asyncio.run(work_asynchronously())
+
+async def work_asynchronously():
+    async with tornadio.connect(url) as connection:
+        print(await connection.recv())
+
+threading.Thread(target=work).start()
+"""
+    assert await run(program, url.replace("127.0.0.1", "localhost")) == "welcome\nwelcome\n"
+
+
 async def test_daemon_threads_do_not_keep_a_program_from_ending_and_end_without_a_word(url, silent):
     program = """
 def start(function, *arguments):

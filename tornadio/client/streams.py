@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from tornadio.client.lookups import look_up
 from tornadio.client.options import Options
 from tornadio.client.response import ResponseLostError, exchange
 from tornadio.client.url import Proxy, Target
@@ -85,7 +86,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
         try:  # without the thread that waits for the resolver
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:  # a name
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await look_up(host, port)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error_text(error)
         raise UnreachableError(f"can't resolve {host}: {reason}") from None
@@ -164,7 +165,8 @@ def _hint(proxy: Proxy, status: int) -> str:
 async def _start_tls(sock: socket.socket, context: ssl.SSLContext, target: Target) -> IOStream:
     try:
         stream = SSLIOStream(
-            context.wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False), ssl_options=context
+            context.wrap_socket(sock, server_hostname=target.server_name, do_handshake_on_connect=False),
+            ssl_options=context,
         )
     except (OSError, ValueError) as error:  # the peer has closed already, or the context checks no such name
         sock.close()

@@ -14,13 +14,16 @@ _EXAMPLE: Final = "wss://example.com/socket.io"
 _SAFE: Final = "/%:@!$&'()*+,;=~"  # characters of a path besides letters, digits and -._ (RFC 3986, section 3.3)
 _SAFE_IN_QUERY: Final = _SAFE + "?"
 _UNSAFE: Final = re.compile("[\x00-\x20\x7f-\x9f]")
+# Characters that Python's codec "idna" (RFC 3490) replaces or removes, and browsers don't (RFC 5892, appendix A.1): the
+# name is another domain then, which may be another's.
+_AMBIGUOUS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
 
 class Target(NamedTuple):
     """The resource of a server.
 
     :ivar is_secure: whether connections are TLS.
-    :ivar host: a name in ASCII, or an address (IPv6 without brackets).
+    :ivar host: a name in ASCII, or an address: IPv6 without brackets, with the zone of a link-local one.
     :ivar path: of the resource and what is between it and the transport, percent-encoded.
     :ivar query: as it is behind the ``?``; empty if there is none.
     :ivar authorization: the value of the header ``Authorization``, for a URL with a user; else empty.
@@ -36,13 +39,24 @@ class Target(NamedTuple):
     @property
     def authority(self) -> str:
         """Host and port, as in the header ``Host``, where a scheme's own port is left out."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
+        return self._host if self.port == (443 if self.is_secure else 80) else self.connect_authority
 
     @property
     def connect_authority(self) -> str:
         """Host and port, as the method CONNECT names them (RFC 9110, section 9.3.6)."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.server_name}]" if ":" in self.host else self.server_name
+
+    @property
+    def server_name(self) -> str:
+        """The host as the server and its certificate have it: without an IPv6 address's zone, which this machine alone
+        knows (RFC 6874, section 4), and without the dot at the end of a name that is looked up as it is (RFC 6066,
+        section 3).
+        """
+        return self.host.partition("%")[0] if ":" in self.host else self.host.removesuffix(".")
 
     def request_target(self, transport: str, tail: str = "") -> str:
         """Return path and query of a transport's request.
@@ -135,8 +149,16 @@ def _split(url: str, name: str, ports: dict[str, int], example: str) -> tuple[ur
 
 
 def _ascii_host(host: str, name: str) -> str:
+    if ":" in host:
+        address, separator, zone = host.partition("%")  # which is %25 in a URL (RFC 6874), and often %
+        return address + separator + (zone.removeprefix("25") or zone)
     if host.isascii():
         return host
+    if ambiguous := _AMBIGUOUS.search(host):
+        raise SettingsError(
+            f"{name} has the host {host!r}: for its character U+{ord(ambiguous[0]):04X} it is one domain to browsers "
+            "and another one to Python; write it in ASCII, as xn--..."
+        )
     try:
         return host.encode("idna").decode("ascii")
     except UnicodeError as error:
