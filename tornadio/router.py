@@ -146,6 +146,7 @@ class Router:
         From here on what other threads broadcast is carried out on that loop. A router whose server was shut down
         accepts sessions again.
         """
+        self._sessions.tasks.use_context()
         bus = self._endpoint.settings.bus
         if self._sessions.reopen() and self._relay is not None and bus is not None:
             self._relay.reopen(_make_bus(bus))

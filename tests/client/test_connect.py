@@ -88,6 +88,36 @@ async def test_iteration_ends_silently_with_a_normal_close_and_else_with_an_erro
         assert (socket.is_closed, socket.close_code, socket.close_reason) == (True, code, "as it was asked")
 
 
+async def test_one_connect_is_one_connection_at_a_time(serve: Serve):
+    connecting = tornadio.connect(url_of(serve(Echo)))
+    async with limit(), connecting as socket:
+        with pytest.raises(tornadio.CallerError, match="call connect once more for another connection"):
+            async with connecting:
+                pass
+        await socket.send("still open")
+        assert await socket.recv() == "still open"
+    async with limit(), connecting as again:
+        await again.send("once more")
+        assert await again.recv() == "once more"
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has eager tasks first")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_tasks_may_be_eager(serve: Serve, transport):
+    """On both sides: what begins at once must not be taken for what has not begun yet."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    async with limit(), tornadio.connect(url_of(serve()), transports=[transport]) as socket:
+        assert await socket.recv() == "welcome"
+        for number in range(3):
+            await socket.send(number)
+            assert await socket.recv() == number
+        await socket.send("close")
+        assert [message async for message in socket] == []
+    [connection] = Recorder.opened
+    await connection.wait_closed()
+    assert connection.events[-2:] == [("message", "close"), ("close",)]
+
+
 async def test_the_server_is_told_how_the_client_has_closed(serve: Serve):
     served = serve()
     async with limit(), tornadio.connect(url_of(served)) as socket:

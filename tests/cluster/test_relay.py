@@ -194,6 +194,20 @@ async def test_a_group_is_subscribed_to_from_its_first_member_to_its_last_one(se
     assert bus.asked == [("subscribe", ALL), ("subscribe", BLUE), ("unsubscribe", BLUE)]
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has eager tasks first")
+async def test_where_tasks_are_eager_a_bus_that_needs_no_waiting_works_more_than_once(serve, bus):
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    served = serve(settings={"bus": bus})
+    await greeted(served)
+    for name in ("blue", "green"):
+        served.router.group(name).add(Recorder.opened[0])
+        await subscribed(bus, 1, f"socket.io:group:{name}")
+    for number in range(2):
+        served.router.broadcast("first")
+        served.router.broadcast("second")
+        await published(bus, number + 1)
+
+
 async def test_a_group_that_comes_and_goes_ends_as_it_should(serve, bus):
     served = serve(settings={"bus": bus})
     await subscribed(bus, 1)

@@ -16,7 +16,7 @@ from tornadio.client.session import ClientSession
 from tornadio.client.streaming import HTMLFileChannel, MultipartChannel, StreamingChannel
 from tornadio.client.streams import UnreachableError
 from tornadio.client.websocket import open_websocket
-from tornadio.errors import ConnectError
+from tornadio.errors import CallerError, ConnectError
 from tornadio.logs import get_logger
 from tornadio.proto import JSONFormat
 from tornadio.settings import Compression
@@ -129,6 +129,7 @@ class Connector:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._connection: ClientConnection | None = None
+        self._is_entered = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._options.target}>"
@@ -137,7 +138,16 @@ class Connector:
         return _open(self._options).__await__()
 
     async def __aenter__(self) -> ClientConnection:
-        self._connection = await _open(self._options)
+        if self._is_entered:
+            raise CallerError(
+                "this connect(...) is being used by another 'async with': call connect once more for another connection"
+            )
+        self._is_entered = True
+        try:
+            self._connection = await _open(self._options)
+        except BaseException:
+            self._is_entered = False
+            raise
         return self._connection
 
     async def __aexit__(
@@ -145,6 +155,7 @@ class Connector:
     ) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None
+        self._is_entered = False
         await connection.__aexit__(kind, error, traceback)
 
     async def __aiter__(self) -> AsyncGenerator[ClientConnection, None]:

@@ -14,6 +14,7 @@ from tornadio.client.session import ClientSession
 from tornadio.closecodes import Cause
 from tornadio.errors import ConnectError
 from tornadio.logs import get_logger
+from tornadio.net.tasks import start_task
 
 logger = get_logger(__name__)
 
@@ -74,7 +75,7 @@ class HTTPChannel:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Start a task that ends with the channel at the latest."""
-        task = asyncio.create_task(work)
+        task = start_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
         return task

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornadio.errors import BusError, SettingsError
 from tornadio.logs import error_text, get_logger
+from tornadio.net.tasks import start_task
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -172,7 +173,7 @@ class _RedisConnection:
     def start(self) -> None:
         """Start the task that connects and reads. Starting twice does no harm."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = start_task(self._run())
 
     async def close(self) -> None:
         """Close the connection, and do not reconnect."""
@@ -231,7 +232,7 @@ class _RedisConnection:
                 await self.send(commands)
             self._connected.set()
             self._bus.connection_made(self)
-            pinging = asyncio.get_running_loop().create_task(self._ping())
+            pinging = start_task(self._ping())
             await self._read(connection)
         except asyncio.CancelledError:
             is_lost = False

@@ -15,7 +15,7 @@ from tornadio.cluster.bus import channel_name, pack, unpack
 from tornadio.cluster.probe import INTERVAL, Probe
 from tornadio.errors import ProtocolError
 from tornadio.logs import error_text, get_logger
-from tornadio.net.tasks import is_cancelled, loop_is_running
+from tornadio.net.tasks import is_cancelled, loop_is_running, start_task
 from tornadio.stats import BusStats
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Relay:
     def _schedule_publish(self) -> None:
         """Start the publishing task, which runs in the loop's next iteration: what this one sends shares a batch."""
         if self._publish_task is None and self._queue:
-            self._publish_task = asyncio.get_running_loop().create_task(self._publish_queued())
+            self._publish_task = start_task(self._publish_queued())
 
     async def _publish_queued(self) -> None:
         try:
@@ -220,7 +220,7 @@ class Relay:
 
     def _schedule_sync(self) -> None:
         if self._sync_task is None and self._dirty and not self._is_closed:
-            self._sync_task = asyncio.get_running_loop().create_task(self._sync_subscriptions())
+            self._sync_task = start_task(self._sync_subscriptions())
 
     async def _sync_subscriptions(self) -> None:
         """Subscribe and unsubscribe, one call at a time, until the bus has what is wanted.

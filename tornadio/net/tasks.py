@@ -1,15 +1,29 @@
 """The tasks in which a router's handlers run, and predicates for tasks and futures."""
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 R = TypeVar("R")
+P = ParamSpec("P")
 
 # Seconds at the end of a shutdown, past its deadline: for tasks that were cancelled to end, for peers to read their
 # last frames. Longer than a round trip, and little beside the time that process managers give (docker stop: 10 s).
 GRACE_SECONDS: Final = 1.0
+
+
+def start_task(work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
+    """Start a task of the running event loop whose first step comes in the loop's next iteration.
+
+    An application may have made tasks eager (:func:`asyncio.eager_task_factory`): then ``create_task`` runs the first
+    step at once, before the caller has noted the task, and within the handler that runs.
+    """
+    loop = asyncio.get_running_loop()
+    if "create_eager_task_factory" in getattr(loop.get_task_factory(), "__qualname__", ""):
+        return asyncio.Task(work, loop=loop)
+    return loop.create_task(work)
 
 
 class Tasks:
@@ -20,8 +34,21 @@ class Tasks:
 
     def __init__(self, on_task_done: Callable[[], None]) -> None:
         self._on_task_done = on_task_done
+        self._context = contextvars.copy_context()
         self._handlers: set[asyncio.Task[Any]] = set()
         self._on_closes: set[asyncio.Task[Any]] = set()
+
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function that calls handlers, with the context variables of :meth:`use_context`'s caller.
+
+        Otherwise these were whatever the handler of another client has set: whose message came before over the same
+        connection, which a proxy keeps for all of its clients, or whose handler had a timer set.
+        """
+        return self._context.copy().run(function, *args, **kwargs)
+
+    def use_context(self) -> None:
+        """Start every handler from now on with the context variables that are set now."""
+        self._context = contextvars.copy_context()
 
     @property
     def running_handlers(self) -> int:
@@ -37,7 +64,7 @@ class Tasks:
         return self._run(work, self._on_closes)
 
     def _run(self, work: Coroutine[Any, Any, R], tasks: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
-        task = asyncio.get_running_loop().create_task(work)
+        task = self.call(start_task, work)
         tasks.add(task)
         task.add_done_callback(functools.partial(self._on_done, tasks))
         return task

@@ -138,7 +138,7 @@ class Dispatcher:
         """
         started = monotonic()
         try:
-            result = self.connection.on_open(request, extra=extra)
+            result = self._tasks.call(self.connection.on_open, request, extra=extra)
         except (Exception, asyncio.CancelledError):  # the latter raised by a plain function is an error like others
             raise self._open_failed() from None
         except BaseException:
@@ -184,7 +184,7 @@ class Dispatcher:
         """Call ``greeting``, for :func:`tornadio.sessions.greeting.first_frame`. Raises what it raises."""
         started = monotonic()
         try:
-            return self.connection.greeting()
+            return self._tasks.call(self.connection.greeting)
         finally:
             seconds = monotonic() - started
             self.traffic.counters.calls["greeting"].observe(seconds)
@@ -207,7 +207,7 @@ class Dispatcher:
         remaining = iter(frames)
         awaitable = None
         if not self._handler_lock.locked:
-            done = self._handle_frames(remaining)
+            done = self._tasks.call(self._handle_frames, remaining)
             if isinstance(done, bool):
                 return done
             awaitable = done

@@ -47,7 +47,8 @@ def open_session(
     address = counted_address(request)
     try:
         endpoint.sessions.check_capacity(address)  # before the connection class is instantiated
-        session = endpoint.sessions.create(session_class, endpoint.make_connection(), transport, address, version)
+        connection = endpoint.sessions.tasks.call(endpoint.make_connection)
+        session = endpoint.sessions.create(session_class, connection, transport, address, version)
         opened = session.open(request, extra)
     except PeerError as error:
         _abort(session)
