@@ -55,6 +55,7 @@ const options: io.SocketOptions = {
   reconnectionDelay: 500,
   maxReconnectionAttempts: Infinity,
   rememberTransport: false,
+  firstMessage: () => localStorage.getItem('token'),
 };
 
 const socket = new io.Socket<Talk, Said>(location.hostname, options);
@@ -90,7 +91,7 @@ const id: string | null | undefined = socket.transport?.sessionid;
 
 const other: io.Socket = new io.Socket();
 other.on('message', (message) => (typeof message === 'string' ? message.trim() : message));
-new io.Socket(null, { port: null, transports: undefined });
+new io.Socket(null, { port: null, transports: undefined, firstMessage: async () => (await fetch('/token')).text() });
 new io.Socket('localhost', null).send({ anything: [1, null, true] });
 const events: (keyof io.SocketEvents)[] = ['connect', 'message'];
 console.log(state, where, transport, id, other, events, window.io.JSONP.length);
@@ -121,6 +122,7 @@ new io.Socket('localhost', { transports: ['websockets'] });
 new io.Socket('localhost', { transportOptions: { websockets: {} } });
 new io.Socket('localhost', { transportOptions: { websocket: { timeout: '1' } } });
 new io.Socket('localhost', { timeout: '15000' });
+new io.Socket('localhost', { firstMessage: 'token' });
 io.Socket('localhost');
 io.connect();
 new io.Socket().on('connected', () => undefined);

@@ -1,14 +1,22 @@
-"""docs/guide/authentication.rst: a cookie, and a token as the first message."""
+"""docs/guide/authentication.rst: a cookie, and a token as the first message.
+
+The scripts for pages run in tests/browser/test_guide_authentication.py.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import websockets
 
+import tornadio
+import tornadio.sync
 from tests.documents.pages import Page
-from tests.documents.programs import SO_FAR, connected, fetch, start_with, status_of, websocket
+from tests.documents.programs import SO_FAR, WAIT_SECONDS, connected, fetch, start_with, status_of, websocket
 
 PAGE = Page("docs/guide/authentication.rst")
 
@@ -69,3 +77,50 @@ async def test_a_token_as_the_first_message_lets_in(serve_program, code):
         await stranger.close_code()
         with pytest.raises(websockets.ConnectionClosed):
             await stranger.receive()  # nothing of what the members said
+        await ann.send("correct horse battery staple")  # once more: nobody else hears it
+        await ann.send("end")
+        assert await ann.receive() == "Come in!"
+        assert await ann.receive() == await bob.receive() == "end"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
+@PAGE.runs("A token as the first message")
+async def test_in_python_what_is_sent_first_comes_first_over_each_connection(serve_program, code, transport):
+    leave = """
+class LeavingMembers(Members):
+    def on_message(self, message):
+        super().on_message(message)
+        if message == "hello":
+            self.close()
+
+MembersRouter = tornadio.get_router(LeavingMembers)
+"""
+    server = serve_program(SO_FAR + code + leave + start_with("MembersRouter"))
+    url = f"http://localhost:{server.port}/socket.io"
+    options: dict[str, Any] = {"transports": [transport], "min_delay": 0.01, "max_delay": 0.01}
+
+    async def come_and_go() -> list[Any]:
+        received: list[Any] = []
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for socket in tornadio.connect(url, **options):
+                with contextlib.suppress(tornadio.ConnectionClosed):
+                    await socket.send("correct horse battery staple")
+                    await socket.send("hello")
+                    received += [message async for message in socket]
+                if len(received) == 6:
+                    break
+        return received
+
+    def come_and_go_in_a_thread() -> list[Any]:
+        received: list[Any] = []
+        for socket in tornadio.sync.reconnecting(url, **options):
+            with contextlib.suppress(tornadio.ConnectionClosed):
+                socket.send("correct horse battery staple")
+                socket.send("hello")
+                received += socket
+            if len(received) == 6:
+                break
+        return received
+
+    assert await come_and_go() == ["Come in!", "hello"] * 3
+    assert await asyncio.to_thread(come_and_go_in_a_thread) == ["Come in!", "hello"] * 3

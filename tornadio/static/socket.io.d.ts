@@ -34,6 +34,9 @@ declare namespace io {
     /** Whether to keep the transport that has worked in the cookie `socketio`, to try it first next time; `true` by
      *  default. */
     rememberTransport?: boolean | null | undefined;
+    /** Called for each connection: returns what is sent over it before all else, such as a token, in the form that `send`
+     *  takes, or a promise of that; nothing for `undefined` and `null`. */
+    firstMessage?: (() => unknown) | null | undefined;
   }
 
   interface TransportOptions {
@@ -54,6 +57,7 @@ declare namespace io {
     reconnectionDelay: number;
     maxReconnectionAttempts: number;
     rememberTransport: boolean;
+    firstMessage: (() => unknown) | null;
   }
 
   interface Transport {

@@ -28,6 +28,7 @@
     reconnectionDelay: 500,
     maxReconnectionAttempts: 10,
     rememberTransport: true,
+    firstMessage: null,
   };
 
   /** Delays stop doubling here: a page that never gives up stays polite, and setTimeout has its own limit. */
@@ -82,12 +83,24 @@
     return Math.round(delay * (1 + Math.random()) / 2);
   }
 
+  /** An exception in the page's own functions is the browser's to report; it stops nothing else. */
+  function report(error) {
+    setTimeout(() => {
+      throw error;
+    });
+  }
+
   // -- Frames: ~m~LENGTH~m~TEXT, the length in UTF-16 units -----------------------------------------------------------
 
   /** Turns a message into a frame. Text that would be read as a heartbeat or as JSON travels as a JSON string. */
   function encode(message) {
     const isText = typeof message === 'string' && !/^~[hj]~/.test(message);
     return frame(isText ? message : '~j~' + json(message));
+  }
+
+  /** The frames of a message, or of an array's elements, each of which is one. */
+  function encodeEach(message) {
+    return (Array.isArray(message) ? message : [message]).map(encode);
   }
 
   /** JSON.stringify escapes unmatched surrogates, which many readers refuse. The pattern meets every escape: a backslash
@@ -181,6 +194,8 @@
    * A subclass has `open()`, `write(payload)`, `leave()` and `release()`, hands what arrives to `receive` and calls `fail`
    * when the connection broke. The owner is told of `onConnect()`, `onMessage(message)` and `onClose()`; of the last once
    * and only for an end that it did not ask for. A `refusal` tells why an attempt failed, where a page can see that.
+   *
+   * `getFirst`, where it isn't null, returns what has to be sent before all that is queued, or a promise of it.
    */
   class Transport {
     /** How much longer than its timeout it may be silent. */
@@ -191,13 +206,16 @@
       return true;
     }
 
-    constructor(url, timeout, queue, owner) {
+    constructor(url, timeout, queue, owner, getFirst) {
       this.type = this.constructor.type;
       this.sessionid = null;
       this.baseUrl = `${url}/${this.type}`;
       this.timeout = timeout;
       this.queue = queue;
       this.owner = owner;
+      this.getFirst = getFirst;
+      this.waitsForFirst = getFirst !== null;
+      this.first = [];
       this.echoes = [];
       this.refusal = null;
       this.limit = null;
@@ -222,9 +240,17 @@
     /** Writes what is queued, now or, when a write is under way, as soon as that is done. Echoes travel by themselves:
      *  of a payload with one, the official server hears no message. */
     flush() {
-      while (this.writable && this.echoes.length + this.queue.length > 0) {
-        this.write(this.echoes.splice(0).join('') || this.takeBatch());
+      while (this.writable && (this.echoes.length > 0 || this.hasMessages)) {
+        this.write(this.echoes.splice(0).join('') || this.takeMessages());
       }
+    }
+
+    get hasMessages() {
+      return !this.waitsForFirst && this.first.length + this.queue.length > 0;
+    }
+
+    takeMessages() {
+      return this.first.splice(0).join('') + this.takeBatch();
     }
 
     takeBatch() {
@@ -260,11 +286,29 @@
       if (this.sessionid === null) {
         this.sessionid = text;
         this.owner.onConnect();
+        if (this.waitsForFirst && !this.closed) {
+          this.prepareFirst();
+        }
       } else if (text.startsWith('~h~')) {
         this.echoes.push(frame(text));
         this.flush();
       } else {
         this.owner.onMessage(text.startsWith('~j~') ? JSON.parse(text.slice(3)) : text);
+      }
+    }
+
+    /** What goes first belongs to this connection: it is never queued for another one. Without it there is none. */
+    async prepareFirst() {
+      try {
+        this.first = encodeEach((await this.getFirst()) ?? []);
+        this.waitsForFirst = false;
+      } catch (error) {
+        report(error);
+        this.fail();
+      }
+      this.flush();
+      if (this.ended) {
+        this.stopIfDone();
       }
     }
 
@@ -313,7 +357,14 @@
     }
 
     stopIfDone() {
-      this.stop();
+      if (!this.isWriting) {
+        this.stop();
+      }
+    }
+
+    /** Whether something is still on its way out, or about to be. */
+    get isWriting() {
+      return this.waitsForFirst && this.sessionid !== null;
     }
 
     /** Whether the server can be asked to end the connection, by `leave`: what it has sent before still arrives, then the
@@ -446,10 +497,8 @@
     }
 
     /** A stream has to outlive the last POST: a server ends the session with it. */
-    stopIfDone() {
-      if (!this.posting) {
-        this.stop();
-      }
+    get isWriting() {
+      return this.posting || super.isWriting;
     }
 
     release() {
@@ -833,6 +882,8 @@
      * @param {number} [options.maxReconnectionAttempts]  10
      * @param {boolean} [options.rememberTransport]  in the cookie `socketio`, to try it first next time; of transports
      *     that are reached while reconnecting nothing is remembered
+     * @param {function} [options.firstMessage]  called for each connection: returns what is sent over it before all else,
+     *     as `send` takes it, or a promise of that; nothing for undefined and null
      */
     constructor(host, options) {
       const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && value !== null);
@@ -861,8 +912,7 @@
 
     /** Sends text, anything that JSON can hold, or each element of an array; waits for `connect` if need be. */
     send(message) {
-      const frames = (Array.isArray(message) ? message : [message]).map(encode);
-      frames.forEach((each) => this.#queue.push(each));
+      encodeEach(message).forEach((each) => this.#queue.push(each));
       if (this.connected) {
         this.transport.flush();
       }
@@ -907,7 +957,7 @@
       this.#listeners.set(name, (this.#listeners.get(name) ?? []).filter((each) => !isMeant(each)));
     }
 
-    /** An exception in one listener is the browser's to report; it stops neither the others nor the transport. */
+    /** An exception in one listener stops neither the others nor the transport. */
     #emit(name, ...args) {
       for (const entry of this.#listeners.get(name) ?? []) {
         if (entry.once) {
@@ -916,9 +966,7 @@
         try {
           entry.listener.apply(this, args);
         } catch (error) {
-          setTimeout(() => {
-            throw error;
-          });
+          report(error);
         }
       }
     }
@@ -938,7 +986,8 @@
 
     #createTransport(type) {
       const { timeout } = { ...this.options, ...this.options.transportOptions[type] };
-      return new (TRANSPORTS.get(type))(this.#url, timeout, this.#queue, this.#owner);
+      const getFirst = this.options.firstMessage && (() => this.options.firstMessage());
+      return new (TRANSPORTS.get(type))(this.#url, timeout, this.#queue, this.#owner, getFirst);
     }
 
     #startAttempt() {
