@@ -12,19 +12,68 @@ from tests.appserver import AppServer
 from tests.browser.client_pages import APP, Client, session
 from tests.browser.intermediary import Intermediary
 from tests.engines import Page
+from tests.support import OF_BROWSERS
 
 
+@pytest.mark.page_errors("^console: ")
+@pytest.mark.parametrize("transport", OF_BROWSERS)
+@pytest.mark.parametrize("when", ["as it is accepted", "at its first message"])
 def test_the_delays_go_on_doubling_when_the_server_closes_each_connection_at_once(
-    page: Page, app_server: Callable[..., AppServer]
+    page: Page, app_server: Callable[..., AppServer], transport: str, when: str
 ) -> None:
+    client = closed_at_once(page, app_server(APP), transport, when)
+    client.connect().wait_for("reconnect_failed")
+    assert_delays_double(client)
+    assert [event[0] for event in client.log].count("connect") == 6
+
+
+@pytest.mark.page_errors("^console: ")
+@pytest.mark.parametrize("transport", OF_BROWSERS)
+@pytest.mark.parametrize("when", ["as it is accepted", "at its first message"])
+def test_they_do_so_for_a_page_that_connects_in_its_listener_for_disconnect(
+    page: Page, app_server: Callable[..., AppServer], transport: str, when: str
+) -> None:
+    """It is there at once the first time, and once more after each delay."""
+    client = closed_at_once(page, app_server(APP), transport, when)
+    client.run("{ socket.on('disconnect', () => socket.connect()); }")
+    client.connect().wait_for("reconnect_failed")
+    assert_delays_double(client)
+    assert [event[0] for event in client.log].count("connect") == 12
+
+
+@pytest.mark.page_errors("^console: ")
+@pytest.mark.parametrize("transport", OF_BROWSERS)
+def test_a_refusal_ends_them_over_each_transport(
+    page: Page, app_server: Callable[..., AppServer], transport: str
+) -> None:
+    """Over websocket and jsonp-polling a page can't see it, and the other transports are tried at the third attempt."""
     server = app_server(APP)
     page.goto(server.url)
-    client = Client(page, server.port, "websocket", resource="closing", reconnectionDelay=20, maxReconnectionAttempts=5)
-    client.connect().wait_for("reconnect_failed")
+    client = Client(page, server.port, resource="refusing", reconnectionDelay=20, rememberTransport=False)
+    client.run("{ socket.options.transports = [argument, ...socket.options.transports]; }", transport)
+    client.connect().wait_for("connect")
+    client.send("close")
+    client.wait_for("reconnect_failed")
+    attempts = 3 if transport in ("websocket", "jsonp-polling") else 1
+    assert [event[0] for event in client.log].count("reconnecting") == attempts
+    assert client.log[-1] == ["reconnect_failed", 403, "the application refused this connection"]
+
+
+def closed_at_once(page: Page, server: AppServer, transport: str, when: str) -> Client:
+    """A client that gives up at the fifth attempt, of a server that accepts each connection and closes it."""
+    page.goto(server.url)
+    resource = "closing" if when == "as it is accepted" else "socket.io"
+    options = {"resource": resource, "reconnectionDelay": 20, "maxReconnectionAttempts": 5}
+    client = Client(page, server.port, transport, **options)
+    if when == "at its first message":
+        client.run("{ socket.on('connect', () => socket.send('close')); }")
+    return client
+
+
+def assert_delays_double(client: Client) -> None:
     reconnecting = [event[1:] for event in client.log if event[0] == "reconnecting"]
     assert [attempt for _, attempt in reconnecting] == [1, 2, 3, 4, 5]
     assert all(10 * 2**attempt / 2 <= delay <= 10 * 2**attempt for delay, attempt in reconnecting)
-    assert [event[0] for event in client.log].count("connect") == 6
 
 
 @pytest.mark.engines

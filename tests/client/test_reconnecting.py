@@ -83,6 +83,44 @@ async def test_failures_are_logged_and_the_pauses_grow(clock: MovedLoop, caplog:
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
+class Unwelcoming(Recorder):
+    """Closes each connection as it is accepted."""
+
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        super().on_open(request, *args, **kwargs)
+        self.close()
+
+
+class Unforgiving(Recorder):
+    """Closes each connection at its first message."""
+
+    def on_message(self, message: Any) -> Any:
+        super().on_message(message)
+        self.close()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
+@pytest.mark.parametrize("connection_class", [Unwelcoming, Unforgiving])
+async def test_the_pauses_grow_when_the_server_closes_each_connection_at_once(
+    serve: Serve, clock: MovedLoop, transport: str, connection_class: type[Recorder]
+):
+    served = serve(connection_class)
+
+    async def log_in_for_ever() -> None:
+        async for client in tornadio.connect(f"ws://127.0.0.1:{served.port}/socket.io", transports=[transport]):
+            with contextlib.suppress(tornadio.ConnectionClosed):
+                await client.send("token")
+                await client.recv()
+                await client.recv()
+
+    task = asyncio.create_task(log_in_for_ever())
+    for _ in range(60):
+        await clock.advance(60)
+    await cancelled(task)
+    # In an hour: every 30 seconds on average, after the first few.
+    assert 70 < len(Recorder.opened) < 200
+
+
 async def test_a_first_connection_that_is_refused_is_an_error_and_a_later_one_is_not(clock: MovedLoop):
     statuses = ["403 Forbidden", "200 OK", "403 Forbidden", "200 OK"]
 

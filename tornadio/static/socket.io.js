@@ -856,6 +856,7 @@
     #attempts = 0;
     #delay = 0;
     #connectedAt = 0;
+    #isHurried = false;
     #timer;
     #limit = null;
     #upgrade = null;
@@ -900,9 +901,11 @@
       this.transport = first === undefined ? null : this.#createTransport(first);
     }
 
-    /** Connects; while waiting for a reconnection, connects now. */
+    /** Connects; while waiting for a reconnection, connects now. A page may say so each time that it is disconnected: of
+     *  connections that don't last every other one waits for its delay all the same. */
     connect() {
-      if (!this.connected && !this.connecting) {
+      if (!this.connected && !this.connecting && !(this.reconnecting && this.#isHurried)) {
+        this.#isHurried = this.reconnecting;
         this.#clearTimers();
         this.#watchPage();
         this.#startAttempt();
@@ -1060,6 +1063,7 @@
       this.reconnecting = this.options.reconnect;
       if (performance.now() > this.#connectedAt + Math.max(this.#delay, SHORTEST_CONNECTION)) {
         this.#attempts = 0;
+        this.#isHurried = false;
       }
       if (!this.reconnecting) {
         this.#rest();
@@ -1102,6 +1106,7 @@
     }
 
     #scheduleReconnection() {
+      this.#isHurried = false;
       if (this.#attempts >= this.options.maxReconnectionAttempts) {
         this.#end('reconnect_failed');
         return;
