@@ -631,9 +631,11 @@ def test_the_transport_that_worked_is_tried_first_next_time(open_client: OpenCli
     (cookie,) = context.cookies()
     assert (cookie["name"], cookie["value"]) == ("socketio", "xhr-polling")
     assert (cookie["path"], cookie["sameSite"]) == ("/", "Lax")
-    client = open_client().connect()
-    client.wait_for("connect")
-    assert client.log == [["connecting", "xhr-polling"], ["connect"]]
+    assert ("expiry" in cookie, cookie.get("expires", -1)) == (False, -1)  # as WebDriver has it, and as Playwright
+    for origin in ("same origin", "other port"):  # cookies know no ports
+        client = open_client(origin=origin).connect()
+        client.wait_for("connect")
+        assert client.log == [["connecting", "xhr-polling"], ["connect"]]
 
 
 @provokes_network_errors

@@ -8,7 +8,9 @@ from tests.documents.pages import Page, on_given_port
 from tests.documents.programs import SO_FAR
 from tests.engines.expecting import expect
 
-PAGE = Page("docs/guide/pages.rst").code("Pages", language="html")
+PAGES = Page("docs/guide/pages.rst")
+PAGE = PAGES.code("Pages", language="html")
+RETRY = PAGES.code("When there is no connection", language="javascript")
 ROUTING = Page("docs/guide/routing.rst")
 RESOURCES = ROUTING.code("Resources")
 OF_RESOURCES = ROUTING.code("Resources", language="javascript")
@@ -65,6 +67,46 @@ def test_the_page_shows_what_comes_and_how_it_stands(app_server, page, tmp_path)
     script.with_name("closed").touch()
     page.reload()
     expect(page.locator("#state")).to_contain_text("refused")
+
+
+def test_a_page_that_was_loaded_while_the_server_was_down_connects_when_it_is_up(app_server, page, tmp_path):
+    """The script's own timers run a hundred times as fast."""
+    server, pages = app_server(on_given_port(ECHO)), app_server(on_given_port(ECHO))
+    server.kill()
+    page.goto(f"{pages.url}/socket.io/socket.io.js")
+    page.add_script_tag(url=f"{pages.url}/socket.io/socket.io.js")
+    script = f"""{{
+      window.delays = [];
+      const setTimeout = (action, delay) => {{
+        delays.push(delay);
+        window.setTimeout(action, delay / 100);
+      }};
+      window.socket = new io.Socket('localhost', {{ port: {server.port}, rememberTransport: false }});
+      socket.on('connect_failed', (status) => {{
+        window.failure = status;
+      }});
+      {RETRY}
+      socket.connect();
+    }}"""
+    page.evaluate(f"() => {script}")
+    longest = [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
+    page.wait_for_function("(count) => delays.length >= count", arg=len(longest))
+    server.start()
+    page.wait_for_function("socket.connected")
+    delays = page.evaluate("delays")
+    assert all(most / 2 <= delay <= most for delay, most in zip(delays, longest, strict=False))
+    [folder] = [path.parent for path in tmp_path.rglob("app1.py")]
+    (folder / "closed").touch()
+    page.evaluate("() => { window.failure = null; socket.disconnect().connect(); }")
+    page.wait_for_function("window.failure === 403")
+    assert page.evaluate("delays.length") == len(delays)
+    (folder / "closed").unlink()
+    page.evaluate("() => { socket.connect(); }")
+    page.wait_for_function("socket.connected")
+    server.kill()
+    page.evaluate("() => { socket.disconnect().connect(); }")
+    page.wait_for_function("(count) => delays.length > count", arg=len(delays))
+    assert 500 <= page.evaluate("(count) => delays[count]", len(delays)) <= 1000
 
 
 def test_a_page_names_a_resource_and_an_extra(app_server, page):
