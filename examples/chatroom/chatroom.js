@@ -43,11 +43,14 @@ function connect() {
   on('message', receive);
   on('disconnect', lost);
   on('reconnecting', (delay) => showState('busy', `Trying again in ${Math.ceil(delay / 1000)} s`, true));
-  on('connect_failed', () => {
-    endFormers();
-    showState('off', 'No connection', true);
-  });
+  on('connect_failed', failed);
+  on('reconnect_failed', failed); // it is refused: else it tries for ever
   socket.connect();
+}
+
+function failed() {
+  endFormers();
+  showState('off', 'No connection', true);
 }
 
 // The former connection ends when we are in the room over the new one, so that nobody sees us leave.

@@ -48,6 +48,7 @@ function connect() {
   });
   on('reconnecting', (delay) => showState('busy', `Trying again in ${Math.ceil(delay / 1000)} s`, true));
   on('connect_failed', () => showState('off', 'No connection', true));
+  on('reconnect_failed', () => showState('off', 'No connection', true)); // it is refused: else it tries for ever
   socket.connect();
 }
 

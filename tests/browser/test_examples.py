@@ -360,6 +360,28 @@ def test_ping_goes_on_when_the_server_was_killed_and_started_again(ping: AppServ
         assert before > 0
 
 
+@seen_on_the_network
+@pytest.mark.page_errors(*CONNECTION_ERRORS, "status of 403")
+@pytest.mark.parametrize("example", ["chatroom", "ping", "transports"])
+def test_a_page_that_is_refused_when_it_comes_back_says_so_and_can_try_again(
+    example: str, request: pytest.FixtureRequest, page: PlaywrightPage
+) -> None:
+    server: AppServer = request.getfixturevalue(example)
+    if example == "chatroom":
+        join(page, server, "Ann", "xhr-polling")
+    else:
+        page.goto(f"{server.url}/?transport=xhr-polling")
+    expect(page.locator("#state")).to_have_text(re.compile("^Connected"))
+    headers = {"Socket-IO-Refusal": "every-transport"}
+    page.route("**/xhr-polling/**", lambda route: route.fulfill(status=403, headers=headers, body="no"))
+    server.kill()
+    expect(page.locator("#state")).to_have_text("No connection")
+    server.start()
+    page.unroute("**/xhr-polling/**")
+    page.locator("#retry").click()
+    expect(page.locator("#state")).to_have_text(re.compile("^Connected"))
+
+
 # Transports
 
 
