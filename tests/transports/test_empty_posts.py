@@ -191,7 +191,7 @@ async def test_what_came_before_is_handled_first_and_what_comes_behind_is_not(se
     assert (await leave(served, transport, session_id)).status == 200  # and waits for nothing
     behind = asyncio.ensure_future(served.post(session_id, "c", transport=transport))
     await served.barrier()
-    assert not connection.is_closed
+    assert connection.is_closed
     connection.may_go_on.set()
     await connection.wait_closed()
     assert [response.status for response in await asyncio.gather(*before)] == [200, 200]
@@ -199,6 +199,25 @@ async def test_what_came_before_is_handled_first_and_what_comes_behind_is_not(se
     handled = [message for name, *message in connection.events if name == "message"]
     assert sorted(handled) == [["a"], ["b"]]
     assert_left(connection)
+
+
+@every_transport
+async def test_a_handler_that_asks_ends_at_once(serve, transport):
+    class Asking(Recorder):
+        async def on_message(self, message: Any) -> None:
+            while not self.is_closed:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            self.events.append((message, self.close_code, self.close_reason))
+
+    served = serve(Asking)
+    session_id = await served.start(transport)
+    [connection] = Recorder.opened
+    posting = [asyncio.ensure_future(served.post(session_id, text, transport=transport)) for text in ("a", "a")]
+    await served.barrier()
+    assert (await leave(served, transport, session_id)).status == 200
+    assert [response.status for response in await asyncio.gather(*posting)] == [200, 200]
+    await connection.wait_closed()
+    assert connection.events == [("open", ""), ("a", *LEFT), ("a", *LEFT), ("close",)]
 
 
 @every_transport

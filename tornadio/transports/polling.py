@@ -36,6 +36,8 @@ class PollingHandler(RequestTransport):
     def handle_get(self) -> None:
         # Set before the session is attached, which may respond at once.
         self.exchange.set_close_callback(self.on_connection_close)
+        if self._client_disconnected:
+            return  # Tornado serves what a connection has sent before it broke
         if self.path.session_id:
             session = self.find_session()
             assert isinstance(session, PollingSession)

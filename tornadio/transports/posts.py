@@ -144,6 +144,8 @@ class PostHandler(Responder):
         has left must not seem to wait for it.
         """
         session = post.session
+        if session.is_handling:
+            session.client_left(*CLIENT_CLOSED)
         try:
             closing = session.receive(_close_instead(session))
         except BaseException:
