@@ -150,6 +150,12 @@ def queue_length(session: BaseSession) -> int:
     return len(session._outbox)
 
 
+def replaced_polls_of(session: BaseSession) -> int:
+    """How many polls wait that newer ones of their session have replaced."""
+    assert isinstance(session, PollingSession)
+    return len(session._replaced_polls or ())
+
+
 def has_queued(session: BaseSession) -> bool:
     return session._outbox.head is not None
 

@@ -121,13 +121,6 @@ class Application(tornadio.SocketConnection):
             self.send(message)
 
 
-class LateApplication(Application):
-    """The official server's application hears of a client only when that has the session id: a moment later."""
-
-    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        asyncio.get_running_loop().call_later(0.0005, self.send, "welcome")
-
-
 class Feed(Application):
     def greeting(self) -> Any:
         return {"session": "a", "protocol": "json"}
@@ -162,7 +155,7 @@ async def test_an_example_is_what_our_server_says(clock: MovedLoop, serve: Serve
 
 @each_of({name for name, example in EXAMPLES.items() if example.server in (OFFICIAL, ALONE)})
 async def test_our_server_means_the_same_where_the_page_says_so(clock: MovedLoop, serve: Serve, name: str) -> None:
-    async with player(serve(LateApplication, AS_RECORDED), clock) as playing:
+    async with player(serve(Application, AS_RECORDED), clock) as playing:
         comparison = Comparison(playing, clock)
         for example in chain(name):
             await comparison.play(example.block)

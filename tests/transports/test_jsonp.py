@@ -20,7 +20,7 @@ async def test_the_handshake_byte_for_byte(serve):
     response = await served.request("GET", "/socket.io/jsonp-polling//1290000000000/0")
     session_id = served.router.connections[0].session_id
     assert response.status == 200
-    assert response.body == f'io.JSONP[0]._("~m~32~m~{session_id}~m~7~m~welcome");'.encode()
+    assert response.body == f'io.JSONP[0]._("~m~32~m~{session_id}");'.encode()
     assert response.headers["content-type"] == "text/javascript; charset=UTF-8"
     assert response.headers["content-length"] == str(len(response.body))
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.internals import replaced_polls_of, sessions_of
 from tests.support import FORM, HTTP_TRANSPORTS, LARGE, POLLING, Recorder, Served, payload_of, until
 from tornadio import proto
 
@@ -23,17 +24,17 @@ def connection_of(served: Served, session_id: str) -> Any:
 # -- xhr-polling, byte for byte ----------------------------------------------------------------------------------------
 
 
-async def test_the_handshake_is_the_session_id_and_what_on_open_sent(serve):
+async def test_the_handshake_is_the_session_id_alone_and_the_next_poll_brings_what_on_open_sent(serve):
     served = serve()
     wire = await served.connect()
     await wire.send(b"GET /socket.io/xhr-polling//1290000000000 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     head = (await wire.read_until(b"\r\n\r\n")).split(b"\r\n")
     session_id = served.router.connections[0].session_id
-    body = f"~m~32~m~{session_id}~m~7~m~welcome".encode()
     assert head[0] == b"HTTP/1.1 200 OK"
     assert b"Content-Type: text/plain; charset=UTF-8" in head
-    assert b"Content-Length: 54" in head
-    assert await wire.read_exactly(54) == body
+    assert b"Content-Length: 40" in head
+    assert await wire.read_exactly(40) == f"~m~32~m~{session_id}".encode()
+    assert (await served.poll(session_id)).text == "~m~7~m~welcome"
     assert set(session_id) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -171,16 +172,95 @@ async def test_a_waiting_poll_keeps_its_session_alive_and_a_dead_one_does_not(se
 
 
 @pytest.mark.parametrize("transport", POLLING)
-async def test_a_second_get_takes_over_and_the_first_is_answered_409(serve, transport):
+async def test_a_second_get_takes_over_and_the_first_is_answered_without_a_payload(serve, transport):
+    """With 200, and as a script: the official client takes anything else for a disconnect."""
     served = serve()
     session_id, _ = await served.open(transport)
     first = await served.start_poll(session_id, transport)
     second = await served.start_poll(session_id, transport)
-    response = await first.read_response()
-    assert (response.status, response.text) == (409, "another request has taken over this session")
-    assert response.headers["content-type"] == "text/plain; charset=UTF-8"
+    assert payload_of(await first.read_response(), transport) == ""
     served.router.broadcast("news")
     assert payload_of(await second.read_response(), transport) == "~m~4~m~news"
+
+
+class Loop:
+    """A client that polls again as soon as it is answered with 200."""
+
+    def __init__(self, served: Served, session_id: str, transport: str) -> None:
+        self.polls = 0
+        self.payloads: list[str] = []
+        self.task = asyncio.ensure_future(self._run(served, session_id, transport))
+
+    async def _run(self, served: Served, session_id: str, transport: str) -> int:
+        while True:
+            self.polls += 1
+            response = await served.poll(session_id, transport)
+            if response.status != 200:
+                return response.status
+            self.payloads.append(payload_of(response, transport))
+
+
+@pytest.fixture
+async def loops():
+    """Clients that poll without end, until the test ends."""
+    running: list[Loop] = []
+    yield running
+    for loop in running:
+        loop.task.cancel()
+    await asyncio.gather(*(loop.task for loop in running), return_exceptions=True)
+
+
+async def start_loops(served, loops, count, transport):
+    session_id, _ = await served.open(transport)
+    for number in range(1, count + 1):
+        loops.append(Loop(served, session_id, transport))
+        await until(lambda: sum(loop.polls for loop in loops) >= number)
+        await served.barrier()
+    return connection_of(served, session_id)
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_two_clients_that_poll_one_session_do_not_keep_answering_each_other(serve, clock, loops, transport):
+    served = serve()
+    connection = await start_loops(served, loops, 2, transport)
+    for _ in range(20):
+        await served.barrier()
+    assert sum(loop.polls for loop in loops) == 3  # the first is answered at once, and has replaced the second
+    for _ in range(6):
+        await clock.advance(10)
+        await served.barrier()
+    assert 6 <= sum(loop.polls for loop in loops) < 20  # 60 seconds, each poll has 20
+    connection.send("news")
+    await until(lambda: any(loop.payloads[-1:] == ["~m~4~m~news"] for loop in loops))
+    connection.close()
+    assert [await loop.task for loop in loops] == [401, 401]
+
+
+async def test_of_many_clients_that_poll_one_session_the_oldest_are_refused(serve, clock, loops):
+    served = serve()
+    connection = await start_loops(served, loops, 9, "xhr-polling")
+    await until(lambda: sum(loop.task.done() for loop in loops) == 4)
+    for _ in range(20):
+        await served.barrier()
+    refused = [loop for loop in loops if loop.task.done()]
+    assert [loop.task.result() for loop in refused] == [409] * 4  # four wait, and one is the session's
+    assert sum(loop.polls for loop in loops) == 10
+    connection.close()
+    assert [await loop.task for loop in loops if loop not in refused] == [401] * 5
+
+
+async def test_a_replaced_poll_whose_client_leaves_is_forgotten(serve, clock):
+    served = serve()
+    session_id, _ = await served.open()
+    first, second, third = [await served.start_poll(session_id) for _ in range(3)]
+    assert (await first.read_response()).body == b""
+    [session] = sessions_of(served.router)
+    assert replaced_polls_of(session) == 1
+    await second.aclose()
+    await until(lambda: replaced_polls_of(session) == 0)
+    await clock.advance(21)
+    assert (await third.read_response()).body == b""
+    assert not connection_of(served, session_id).is_closed
 
 
 # -- Polls that don't wait: ;wait=0 behind the timestamp ---------------------------------------------------------------
@@ -358,7 +438,9 @@ async def test_one_connection_carries_many_requests(serve):
     served = serve()
     wire = await served.connect()
     await wire.send_request("GET", "/socket.io/xhr-polling//1290000000000")
-    (_, session_id), *_ = proto.decode((await wire.read_response()).text)
+    [(_, session_id)] = proto.decode((await wire.read_response()).text)
+    await wire.send_request("GET", f"/socket.io/xhr-polling/{session_id}/1290000000000")
+    assert (await wire.read_response()).text == "~m~7~m~welcome"
     for message in ["one", "two", "three"]:
         body = b"data=" + proto.encode(message).encode()
         await wire.send_request("POST", f"/socket.io/xhr-polling/{session_id}/send", FORM, body)
@@ -392,11 +474,12 @@ async def test_http_1_0_clients_are_served_and_their_connection_closed(serve, tr
     await wire.send(f"GET /socket.io/{transport}//1290000000000/0 HTTP/1.0\r\n{OWN_PAGE}\r\n".encode())
     response = await wire.read_response()
     payload = payload_of(response, transport)
-    (_, session_id), *_ = proto.decode(payload)
+    [(_, session_id)] = proto.decode(payload)
     assert response.headers["content-length"] == str(len(response.body))
     assert "transfer-encoding" not in response.headers
     assert await wire.read_to_end() == b""
 
+    await served.poll(session_id, transport)
     wire = await served.connect()
     await wire.send(f"GET /socket.io/{transport}/{session_id}/1290000000000/0 HTTP/1.0\r\n{OWN_PAGE}\r\n".encode())
     served.router.broadcast(LARGE)

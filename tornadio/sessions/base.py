@@ -10,7 +10,7 @@ A session has two sides. Towards the application it calls ``on_open``, ``on_mess
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from tornadio import proto
 from tornadio.closecodes import CONNECTION_BROKE, TOO_SLOW
@@ -21,7 +21,7 @@ from tornadio.net.throughput import write_timeout
 from tornadio.sessions.counters import Traffic
 from tornadio.sessions.dispatch import Dispatcher
 from tornadio.sessions.greeting import greet
-from tornadio.sessions.outbox import Outbox, Payload, max_payloads
+from tornadio.sessions.outbox import Outbox, Payload, SinglePayload, max_payloads
 from tornadio.sessions.posts import NO_POSTS, Post, check_capacity
 from tornadio.sessions.state import ENDED, TRANSITIONS, State
 
@@ -56,8 +56,6 @@ class BaseSession(Dispatcher):
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
     :ivar started: when the session was created, in the event loop's time.
     """
-
-    _first_payload: ClassVar[type[Payload]] = Payload  # carries the first frame
 
     __slots__ = (
         "__weakref__",
@@ -98,8 +96,9 @@ class BaseSession(Dispatcher):
         self._max_send_buffer = registry.settings.max_send_buffer
         self._channel: Channel | None = None
         self._outbox = Outbox()
-        self._outbox.put(self._first_payload(proto.encode(session_id), 0))
-        self._outbox.has_single = self._first_payload.is_alone
+        # Alone: the official client may connect anew as soon as it has the id, and takes what comes behind it for the next.
+        self._outbox.put(SinglePayload(proto.encode(session_id), 0))
+        self._outbox.has_single = True
         # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
         self._writing_channel: Channel | None = None
         self._write_future: asyncio.Future[None] | None = None
@@ -426,10 +425,14 @@ class BaseSession(Dispatcher):
         if writing is not None:
             writing.abort()
         if waiting is not None:
-            waiting.replaced()
+            self._replaced(waiting)
         self._attached()
         self.flush()
         self._finish_closing()
+
+    def _replaced(self, channel: "Channel") -> None:
+        """Hook: a channel that waited for a payload is no longer the session's. Ends it."""
+        channel.replaced()
 
     def _attached(self) -> None:
         """Hook: a channel was attached. Schedules the session's next timer."""

@@ -8,6 +8,7 @@ from tornadio import proto
 from tornadio.closecodes import GREETING_FAILED
 from tornadio.errors import CallerError, HandlerError
 from tornadio.logs import get_logger
+from tornadio.sessions.outbox import SinglePayload
 from tornadio.sessions.state import State
 from tornadio.settings import WEBSOCKETS
 
@@ -41,7 +42,7 @@ def greet(session: "BaseSession") -> None:
         session.abort(*GREETING_FAILED)
         raise
     if session.state is not State.CLOSED:  # by what greeting has sent
-        session._outbox.replace_head(session._first_payload(frame, 0) if frame else None)
+        session._outbox.replace_head(SinglePayload(frame, 0) if frame else None)
         if session.exceeds_limit():
             session.abort_too_slow()
 

@@ -27,9 +27,6 @@ _MAX_BATCHES_PER_TICK: Final = 8
 class PersistentSession(BaseSession):
     """A session that ends with its channel, and that sends heartbeats to its client."""
 
-    # Alone, as that of the official server 0.6: its client reads the first frame of the first payload as the id.
-    _first_payload = SinglePayload
-
     __slots__ = ("_heartbeat",)
 
     def __init__(

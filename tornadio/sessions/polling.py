@@ -11,6 +11,7 @@ from tornadio.logs import get_logger
 from tornadio.sessions.base import BaseSession
 from tornadio.sessions.posts import Post
 from tornadio.sessions.state import State
+from tornadio.sessions.takeovers import ReplacedPolls
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
@@ -32,7 +33,7 @@ _BATCH_SIZE: Final = 1 << 20
 class PollingSession(BaseSession):
     """A session whose channels are polls."""
 
-    __slots__ = ("_client_returned", "_handshake_deadline", "_last_request_ended", "_poll_deadline")
+    __slots__ = ("_client_returned", "_handshake_deadline", "_last_request_ended", "_poll_deadline", "_replaced_polls")
 
     def __init__(
         self, session_id: str, connection: "SocketConnection", traffic: "Traffic", registry: "SessionRegistry"
@@ -40,6 +41,7 @@ class PollingSession(BaseSession):
         super().__init__(session_id, connection, traffic, registry)
         self._client_returned = False  # with a request that names the session
         self._handshake_deadline = self._last_request_ended = self._poll_deadline = 0.0
+        self._replaced_polls: ReplacedPolls | None = None  # rarely needed
         self._request_ended()
 
     def _request_ended(self) -> None:
@@ -48,7 +50,7 @@ class PollingSession(BaseSession):
         registry = self.registry
         self._last_request_ended = registry.loop.time()
         registry.schedule_expiry(self, self._last_request_ended + registry.settings.session_expiry)
-        if self.state is State.OPEN and not self._client_returned:
+        if self.state is not State.OPENING and not self._client_returned:
             self._handshake_deadline = self._last_request_ended + min(
                 _HANDSHAKE_TIMEOUT, registry.settings.session_expiry
             )
@@ -74,10 +76,22 @@ class PollingSession(BaseSession):
         elif channel is writing:
             self._requeue_in_flight()
         else:
+            if self._replaced_polls is not None:
+                self._replaced_polls.discard(channel)
             return
         self._request_ended()
         self.flush()  # another poll may be waiting already
         self._finish_closing()
+
+    def _set_state(self, state: State, closed_by: str = "") -> None:
+        super()._set_state(state, closed_by)
+        if self.is_closed and self._replaced_polls is not None:
+            self._replaced_polls.answer_all()
+
+    def _replaced(self, channel: "Channel") -> None:
+        if self._replaced_polls is None:
+            self._replaced_polls = ReplacedPolls(self.registry.settings.xhr_polling_timeout)
+        self._replaced_polls.add(channel, self._poll_deadline, self.registry.loop)
 
     def _attached(self) -> None:
         self._poll_deadline = self.registry.loop.time() + self.registry.settings.xhr_polling_timeout

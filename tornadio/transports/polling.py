@@ -94,7 +94,7 @@ class PollingHandler(RequestTransport):
         self.write(Payload(""))
 
     def replaced(self) -> None:
-        """Respond 409: another GET has become the session's channel, of a client that changed networks, say."""
+        """Respond 409: other polls have taken over the session, more than a client has any use for."""
         self._session = None
         self.respond(409, TEXT_PLAIN, b"another request has taken over this session")
 
