@@ -80,12 +80,17 @@ class Served:
 
     async def open(self, transport: str = "xhr-polling", resource: str = "socket.io") -> tuple[str, str]:
         """Open a polling session: its id, and the frames that `on_open` has sent, if any, which a poll fetches."""
+        session_id = await self.shake_hands(transport, resource)
+        if not self.has_queued(session_id):
+            return session_id, ""
+        return session_id, payload_of(await self.poll(session_id, transport, resource=resource), transport)
+
+    async def shake_hands(self, transport: str = "xhr-polling", resource: str = "socket.io") -> str:
+        """Open a polling session, and poll nothing: its id, which is all that comes."""
         tail = "//1290000000000" + ("/0" if transport == "jsonp-polling" else "")
         response = await self.request("GET", f"/{resource}/{transport}{tail}")
         [(_, session_id)] = proto.decode(payload_of(response, transport))
-        if not self.has_queued(session_id):
-            return session_id, ""
-        return session_id, payload_of(await self.poll(session_id, transport), transport)
+        return str(session_id)
 
     def has_queued(self, session_id: str) -> bool:
         """Whether something waits for a session's next poll."""
@@ -102,9 +107,11 @@ class Served:
         headers = BARE_FORM if transport == "jsonp-polling" else FORM
         return await self.request("POST", f"/socket.io/{transport}/{session_id}/send", headers, body)
 
-    async def poll(self, session_id: str, transport: str = "xhr-polling", parameter: str = "") -> Response:
+    async def poll(
+        self, session_id: str, transport: str = "xhr-polling", parameter: str = "", resource: str = "socket.io"
+    ) -> Response:
         index = "/0" if transport == "jsonp-polling" else ""
-        return await self.request("GET", f"/socket.io/{transport}/{session_id}/1290000000000{parameter}{index}")
+        return await self.request("GET", f"/{resource}/{transport}/{session_id}/1290000000000{parameter}{index}")
 
     async def start_poll(
         self, session_id: str, transport: str = "xhr-polling", wire: ClientStream | None = None, parameter: str = ""

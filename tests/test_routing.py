@@ -187,7 +187,7 @@ async def test_polls_and_posts_carry_the_extra_too(serve):
     posted = await served.request("POST", f"/chat/123/xhr-polling/{session_id}/send", body=b"data=~m~5~m~hello")
     assert posted.text == "ok"
     polled = await served.request("GET", f"/chat/123/xhr-polling/{session_id}/1290000000000")
-    assert polled.text == "~m~5~m~hello"
+    assert polled.text == "~m~7~m~welcome~m~5~m~hello"
 
 
 @pytest.mark.parametrize("resource", ["chat", "a/b", "socket.io", "c++", "/chat/"])

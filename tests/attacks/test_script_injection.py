@@ -105,6 +105,8 @@ def test_a_victim_that_is_hit_shows_it(victim):
 def test_hostile_messages_over_jsonp_are_texts(victim, policy):
     victim.visit("/", policy)
     assert victim.load("script", "/socket.io/jsonp-polling//1290000000000/0") == "load"
+    [(_, session_id)] = proto.decode(victim.payloads())
+    assert victim.load("script", f"/socket.io/jsonp-polling/{session_id}/1290000000000/0") == "load"
     [_, *messages] = proto.decode(victim.payloads())
     assert [message for _, message in messages] == MESSAGES
     victim.assert_untouched()

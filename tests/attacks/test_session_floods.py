@@ -47,7 +47,7 @@ async def test_a_flood_of_handshakes_leaves_the_others_alone_and_is_over_soon(se
     clients = [await greeted(served, transport) for transport in PROTOCOLS]
     for client in clients:
         await exchange(client, "before")
-    left = [await served.open(flooding) for _ in range(MAX_SESSIONS - len(PROTOCOLS))]
+    left = [await served.shake_hands(flooding) for _ in range(MAX_SESSIONS - len(PROTOCOLS))]
     for transport in PROTOCOLS:
         response = await refusal(served, transport)
         assert (response.status, response.text) == (503, "too many sessions: try again later")
@@ -57,7 +57,7 @@ async def test_a_flood_of_handshakes_leaves_the_others_alone_and_is_over_soon(se
     await clock.advance(9.9)
     assert (await refusal(served, flooding)).status == 503
     await clock.advance(0.2)
-    assert {recorder.session_id for recorder in Recorder.opened if recorder.is_closed} == {each for each, _ in left}
+    assert {recorder.session_id for recorder in Recorder.opened if recorder.is_closed} == {*left}
     for client in clients:
         await exchange(client, "after them")
     for transport in PROTOCOLS:

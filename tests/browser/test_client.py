@@ -206,6 +206,15 @@ def test_a_long_queue_travels_in_payloads_that_the_server_takes(open_client: Ope
     assert client.wait_for_messages(6) == messages
 
 
+@decided_by_the_script
+@over_each_transport
+def test_a_queue_of_20_000_messages_arrives_in_order_and_once(open_client: OpenClient, transport: str) -> None:
+    client = open_client(transport)
+    client.run("{ for (let number = 0; number < 20000; number += 1) socket.send(`${number} ${'x'.repeat(60)}`); }")
+    client.connect()
+    assert client.wait_for_messages(20_000) == [f"{number} {'x' * 60}" for number in range(20_000)]
+
+
 @shows("messages wait for the connection", "stays connected while nothing is said")
 @over_each_transport_and_origin
 def test_messages_wait_and_then_silence_passes(

@@ -161,7 +161,9 @@ CLOSING: Final = "a WebSocket ends with a closing frame, and a code where the ve
 GONE: Final = "an ended or unknown session is answered 401"
 ANOTHER: Final = "a session belongs to the transport that made it"
 WITH_ITS_STREAM: Final = "a streaming session ends with its stream: what comes later is answered 401"
-TAKES_OVER: Final = "a second GET takes over: a first that waits is answered without a payload, a first that streams is ended"
+TAKES_OVER: Final = (
+    "a second GET takes over: a first that waits is answered without a payload, a first that streams is ended"
+)
 CLOSED: Final = "a session that the server has closed is gone; theirs takes messages for it, and answers"
 QUIET: Final = "heartbeats come when one side was silent for heartbeat_interval, not by a clock of their own"
 ENDS_DEAF: Final = "after heartbeat_timeout the connection is closed, once"
@@ -203,8 +205,8 @@ DIFFERENCES: Final = (
         FIRST_ANSWERS,
         "GET: [ID]",
         'GET: [ID, "welcome"]',
-        "the id comes alone, as the official server's: the official client may connect anew when it has the id, and takes "
-        "what is behind it for the next one",
+        "the id comes alone, as the official server's: the official client may connect anew once it has that, and "
+        "takes what is behind it for the next one",
     ),
     # Messages: their types, their lengths, and frames that are none
     Difference(NODE, WEBSOCKETS, ("h76 burst", "h75 burst"), "…json 3 json true", '…"3" "true"', TYPES),

@@ -48,6 +48,31 @@ class Connection(tornadio.SocketConnection):
             self.send(message)
 
 
+class Greeter(Connection):
+    """Greets each client with `greeting` and its session id."""
+
+    def on_open(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().on_open(request, *args, **kwargs)
+        self.send(f"greeting {self.session_id}")
+
+
+class Taker(Connection):
+    """Answers the message `end` alone, with the number of those that it has received."""
+
+    async def on_message(self, message: Any) -> None:
+        messages = received[self.session_id]
+        messages.append(message)
+        if message == "end":
+            self.send({"received": len(messages)})
+
+
+class Closer(Connection):
+    """Closes each connection as soon as it has a message."""
+
+    async def on_message(self, message: Any) -> None:
+        self.close()
+
+
 class ReceivedHandler(tornado.web.RequestHandler):
     def get(self, session_id: str) -> None:
         self.write({"messages": received[session_id]})
@@ -89,6 +114,9 @@ def main() -> None:
         (r"/say/(\w+)/(\w+)", SayHandler),
         tornadio.get_router(Connection, {"max_message_size": 4 << 20}).route(),
         tornadio.get_router(Connection, {"heartbeat_interval": 0.2}, resource="lively").route(),
+        tornadio.get_router(Greeter, resource="greeting").route(),
+        tornadio.get_router(Taker, resource="queue").route(),
+        tornadio.get_router(Closer, resource="closing").route(),
         tornadio.get_router(Connection, resource="chat", extra_re=r"\d+", extra_sep="/").route(),
         port=options.port,
         address="",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient
 
 import tornadio
 from tests.appserver import AppServer
@@ -111,6 +113,18 @@ async def test_200_rapid_messages(server: Served, transport: str) -> None:
     texts = [f"message {number}" for number in range(200)]
     async with server.connect(transport) as client:
         assert await exchange(client, *texts) == texts
+
+
+@pytest.mark.parametrize("server", ["TornadIO"], indirect=True)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_20_000_messages_at_once(server: Served, transport: str) -> None:
+    texts = [f"{number} {'x' * 60}" for number in range(20_000)]
+    async with server.connect(transport, resource="queue") as client, asyncio.timeout(4 * SECONDS):
+        for text in (*texts, "end"):
+            await client.send(text)
+        assert await client.recv() == {"received": 20_001}
+        response = await AsyncHTTPClient().fetch(f"{server.process.url}/received/{client.session_id}")
+        assert json.loads(response.body)["messages"] == [*texts, "end"]
 
 
 @each_transport

@@ -169,7 +169,8 @@ class Address(tornadio.SocketConnection):
 """
     served = start(connection + application + code)
     response = await served.request("GET", "/socket.io/xhr-polling//1", {"X-Real-Ip": "192.0.2.1"})
-    assert response.text.endswith("~m~9~m~192.0.2.1")
+    [(_, session_id)] = proto.decode(response.text)
+    assert (await served.poll(session_id)).text == "~m~9~m~192.0.2.1"
 
 
 # -- Before ------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 
 import tornadio
 from tests.clients import StreamClient, frame, greeted, opened_hybi
+from tests.internals import sessions_of
 from tests.support import FORM, PERSISTENT, POLLING, MovedLoop, Recorder, limit
 from tornadio import proto
 from tornadio.errors import RefusedError
@@ -193,15 +194,31 @@ async def test_a_poll_that_was_answered_keeps_the_session_alive_from_then_on(ser
 @every_polling_transport
 async def test_a_handshake_that_nobody_comes_back_for_ends_early(serve, clock, transport):
     served = serve(settings={"session_expiry": 600, "session_check_interval": 600})
-    returning, abandoned = await greeted(served, transport), await greeted(served, transport)
+    returning, abandoned = await greeted(served, transport), await served.shake_hands(transport)
     await returning.send("back")
     await clock.advance(9.9)
     assert not Recorder.opened[1].is_closed
     await clock.advance(0.2)
     assert Recorder.opened[1].events == [("open", ""), ("close",)]
-    assert (await served.poll(abandoned.session_id, transport)).status == 401
+    assert (await served.poll(abandoned, transport)).status == 401
     await clock.advance(500)
     assert not Recorder.opened[0].is_closed
+
+
+@every_polling_transport
+async def test_what_on_open_has_sent_before_it_closed_waits_no_longer_for_a_client(serve, clock, transport):
+    class Farewell(Recorder):
+        def on_open(self, request, *args, **kwargs):
+            super().on_open(request, *args, **kwargs)
+            self.close(4000, "full")
+
+    served = serve(Farewell, settings={"session_expiry": 600, "session_check_interval": 600})
+    session_id = await served.shake_hands(transport)
+    await clock.advance(9.9)
+    assert [session.session_id for session in sessions_of(served.router)] == [session_id]
+    await clock.advance(0.2)
+    assert sessions_of(served.router) == []
+    assert Recorder.opened[0].close_code == 4000
 
 
 @every_polling_transport
@@ -643,6 +660,8 @@ async def test_a_batch_that_another_poll_finds_written_wakes_who_waits_for_that(
 
     session = registry.create(PollingSession, Recorder(), "xhr-polling")
     assert session.open(None, "") is True
+    session.attach(Line())  # takes the session id and, as the next one, the welcome
+    session.attach(Line())
     first = Slow()
     session.send(Payload(proto.encode(100_000 * "x")))
     session.attach(first)

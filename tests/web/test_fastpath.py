@@ -913,7 +913,7 @@ async def test_log_function_gets_what_a_request_handler_would_tell(serve):
         logged.append((handler.get_status(), told.method, told.uri, told.remote_ip, told.headers["Host"]))
 
     served = serve(application={"log_function": log})
-    session_id, _ = await served.open()
+    session_id = await served.shake_hands()
     wire = await served.connect()
     await ask(wire, post(session_id, "one"))
     await ask(wire, request({}, UNKNOWN))

@@ -96,7 +96,7 @@ class BaseSession(Dispatcher):
         self._max_send_buffer = registry.settings.max_send_buffer
         self._channel: Channel | None = None
         self._outbox = Outbox()
-        # Alone: the official client may connect anew as soon as it has the id, and takes what comes behind it for the next.
+        # Alone: the official client may connect anew once it has it, and takes what is behind it for the next one.
         self._outbox.put(SinglePayload(proto.encode(session_id), 0))
         self._outbox.has_single = True
         # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
