@@ -2,12 +2,13 @@
 
 import { joined, left, name, onWritten, said, showState } from './room.js';
 
-const socket = new io.Socket(location.hostname, { maxReconnectionAttempts: Infinity });
-
-socket.on('connect', () => {
-  showState('on', 'Connected');
-  socket.send({ type: 'join', name });
+// What was written without a connection waits, and would come before a "join" that is sent in the listener below.
+const socket = new io.Socket(location.hostname, {
+  maxReconnectionAttempts: Infinity,
+  firstMessage: () => ({ type: 'join', name }),
 });
+
+socket.on('connect', () => showState('on', 'Connected'));
 socket.on('message', (message) => {
   switch (message.type) {
     case 'joined': joined(message); break;

@@ -73,7 +73,7 @@ application = tornado.web.Application(
 tornadio.SocketServer(application)
 """
 
-Serve = Callable[[str, str, str], AppServer]
+Serve = Callable[..., AppServer]
 
 pytestmark = pytest.mark.page_errors(*NETWORK_ERRORS)
 over_each_transport = pytest.mark.parametrize("transport", OF_BROWSERS)
@@ -83,15 +83,15 @@ over_each_transport = pytest.mark.parametrize("transport", OF_BROWSERS)
 def serve(app_server: Callable[..., AppServer], node_modules: Path) -> Serve:
     """Serves a page with a script of the documentation, over this transport."""
 
-    def serve(script: str, client: str, transport: str) -> AppServer:
-        options = f"transports: ['{transport}'], rememberTransport: false"
+    def serve(script: str, client: str, transport: str, token: str = TOKEN) -> AppServer:
+        options = f"transports: ['{transport}'], rememberTransport: false, reconnectionDelay: 50"
         head = "new io.Socket(location.hostname"
         assert script.count(head) == 1
         script = script.replace(f"{head}, {{", f"{head}, {{ {options},").replace(
             f"{head})", f"{head}, {{ {options} }})"
         )
         script = script.replace("const socket", "window.socket")
-        html = HTML.replace("TOKEN", repr(TOKEN)).replace("CLIENT", client).replace("SCRIPT", script)
+        html = HTML.replace("TOKEN", repr(token)).replace("CLIENT", client).replace("SCRIPT", script)
         constants = {"HTML": html, "EMULATION": str(EMULATION), "OFFICIAL": str(node_modules / CLIENT)}
         values = "".join(f"{name} = {value!r}\n" for name, value in constants.items())
         return app_server(on_given_port(f"{SO_FAR.partition('MyRouter')[0]}{SERVER}{values}{REST}"))
@@ -135,6 +135,23 @@ def test_with_the_official_client_the_page_waits_until_it_is_let_in(
         page.evaluate("() => { say('while offline'); }")
         server.start()
         wait_for_messages(page, "hello", "later", "while offline")
+
+
+@pytest.mark.engines("chromium", because="what a browser does with it, the tests above show")
+@pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
+@pytest.mark.parametrize(("script", "client"), [(OWN, "/socket.io/socket.io.js"), (OFFICIAL, "/client.js")])
+def test_a_page_with_a_wrong_token_does_not_come_back_with_it(
+    page: BrowserPage, serve: Serve, script: str, client: str, transport: str
+) -> None:
+    server = serve(script, client, transport, "outdated")
+    page.goto(server.url)
+    page.wait_for_function("logged.length > 0")
+    page.evaluate("""async () => {
+        const started = performance.now();  // ten times as long as it takes to be back
+        while (performance.now() < started + 500) await new Promise((resolve) => setTimeout(resolve, 50));
+    }""")
+    assert page.evaluate("logged") == [{"refused": "This is not the token."}]
+    assert page.evaluate("[socket.connected, socket.connecting]") == [False, False]
 
 
 @pytest.mark.engines("chromium", because="what a browser does with it, the tests above show")

@@ -38,6 +38,9 @@ def test_an_old_and_a_new_page_are_in_one_room_and_come_back_to_it(
             assert server.terminate() == 0
             for page in (old, new):
                 expect(page.get_by_role("status")).not_to_have_text("Connected")  # it may have tried again in vain
+            old.get_by_label("Message", exact=True).fill("while offline")
+            old.get_by_role("button", name="Send").click()
             server.start()
             for page in (old, new):
                 expect(page.get_by_role("status")).to_have_text("Connected")
+            expect(old.get_by_text("Otter: while offline")).to_have_count(1)

@@ -74,6 +74,7 @@ async def test_a_token_as_the_first_message_lets_in(serve_program, code):
         await ann.send("for members")
         assert await ann.receive() == await bob.receive() == "for members"
         await stranger.send("1234")
+        assert await stranger.receive() == {"refused": "This is not the token."}
         await stranger.close_code()
         with pytest.raises(websockets.ConnectionClosed):
             await stranger.receive()  # nothing of what the members said
@@ -81,6 +82,21 @@ async def test_a_token_as_the_first_message_lets_in(serve_program, code):
         await ann.send("end")
         assert await ann.receive() == "Come in!"
         assert await ann.receive() == await bob.receive() == "end"
+
+
+@PAGE.runs("A token as the first message")
+async def test_who_says_nothing_is_refused_and_a_member_may_be_silent(serve_program, code):
+    assert "call_later(10," in code
+    server = serve_program(SO_FAR + code.replace("call_later(10,", "call_later(1,") + start_with("MembersRouter"))
+    async with connected(server) as ann, connected(server) as stranger:
+        await ann.send("correct horse battery staple")
+        assert await ann.receive() == "Come in!"
+        assert await stranger.receive() == {"refused": "This is not the token."}
+        await stranger.close_code()
+        for useless in ({"refused": "by a member"}, 5):
+            await ann.send(useless)
+        await ann.send("still here")
+        assert await ann.receive() == "still here"
 
 
 @pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
