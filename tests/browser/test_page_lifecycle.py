@@ -17,7 +17,7 @@ from tests.browser_fixtures import engine_of
 from tests.engines import Context, Page, webkit
 from tests.support import OF_BROWSERS
 
-# Within a second where the machine is idle. Without a page's own word, polls take 30 to 45 seconds to be missed.
+# Within a second where the machine is idle. Without a page's own word, polls take 30 seconds to be missed.
 LEFT_SECONDS = 20
 
 pytestmark = pytest.mark.page_errors()  # requests that were under way, in some engines
