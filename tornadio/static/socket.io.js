@@ -64,6 +64,16 @@
   /** What has arrived while timers waited is read within so many milliseconds. */
   const MOMENT = 1000;
 
+  /** Requests that wait for what a server sends, of all tabs together: to each server a browser has six connections over
+   *  HTTP/1.1, and two are left to POSTs and to the pages of the site. Of the waiting ones so many may be streams, which
+   *  stay where they are: a page that comes to the front can wait, too. */
+  const LONG_REQUESTS = 4;
+  const STREAMS = 3;
+
+  /** Milliseconds between polls that may not wait, of a page that is seen and of a hidden one. */
+  const PAUSE = 1000;
+  const HIDDEN_PAUSE = 3000;
+
   /** Characters of a refusal's text that a page is told. */
   const LONGEST_REFUSAL_TEXT = 500;
 
@@ -384,6 +394,99 @@
     }
   }
 
+  /** Calls what a browser may refuse: a page in a sandbox has neither cookies nor storage, and may not even ask. */
+  function ifAllowed(action) {
+    try {
+      return action();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether this page shares one connection for all requests to a server: its own, over HTTP/2 or newer. */
+  function isMultiplexed(origin) {
+    const [navigation] = performance.getEntriesByType('navigation');
+    return origin === location.origin && /^h[23]/.test(navigation?.nextHopProtocol);
+  }
+
+  /**
+   * A transport's place among the long requests to a server.
+   *
+   * Tabs of one origin see each other's entries in localStorage. An entry lapses unless it is kept, as that of a tab that
+   * has crashed. Places go to the pages that are seen, then to who has been there longest; who has a place keeps it until
+   * he takes it anew, with each poll.
+   */
+  class Place {
+    isTaken = false;
+
+    constructor(url, isStream, lease) {
+      const { origin } = new URL(url);
+      this.isLimited = !isMultiplexed(origin);
+      this.isStream = isStream;
+      this.lease = lease;
+      this.since = `${Date.now()} ${Math.random()}`;
+      this.prefix = `socketio ${origin} `;
+      this.key = this.prefix + this.since;
+    }
+
+    /** Ranks in the order of the alphabet come first. */
+    get rank() {
+      return `${document.hidden ? 'hidden' : 'front'} ${this.since}`;
+    }
+
+    get isFree() {
+      const { rank } = this;
+      const first = this.others.filter((each) => each.isTaken || each.rank < rank);
+      const streams = first.filter((each) => each.isStream);
+      return !this.isLimited || (first.length < LONG_REQUESTS && !(this.isStream && streams.length >= STREAMS));
+    }
+
+    /** The entries of the others. Those that have lapsed are removed, also where the clock was set back meanwhile. */
+    get others() {
+      const keys = ifAllowed(() => Object.keys(localStorage)) ?? [];
+      const others = [];
+      for (const key of keys.filter((each) => each.startsWith(this.prefix) && each !== this.key)) {
+        const entry = JSON.parse(localStorage.getItem(key));
+        if (Math.abs(Date.now() - entry?.keptAt) < entry?.lease) {
+          others.push(entry);
+        } else {
+          localStorage.removeItem(key);
+        }
+      }
+      return others;
+    }
+
+    /** Takes the place if it is free, else leaves it. */
+    take() {
+      this.isTaken = this.isFree;
+      this.keep();
+      return this.isTaken;
+    }
+
+    keep() {
+      const { rank, isTaken, isStream, lease } = this;
+      const entry = JSON.stringify({ rank, isTaken, isStream, lease, keptAt: Date.now() });
+      ifAllowed(() => localStorage.setItem(this.key, entry));
+    }
+
+    leave() {
+      ifAllowed(() => localStorage.removeItem(this.key));
+    }
+  }
+
+  /** Waits so many milliseconds, or until the page is shown or hidden. */
+  function pause(delay) {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        document.removeEventListener('visibilitychange', end);
+        resolve();
+      };
+      const timer = setTimeout(end, delay);
+      document.addEventListener('visibilitychange', end);
+    });
+  }
+
   let lastStamp = 0;
 
   /** The time in milliseconds, but never twice the same: it keeps caches from answering a request. */
@@ -394,10 +497,23 @@
 
   /** A transport that writes by POST, one at a time; what is queued meanwhile is the next one's batch. */
   class PostingTransport extends Transport {
+    static isStream = false;
+
     posting = false;
     leaving = false;
     sessionEnded = false;
     aborter = new AbortController();
+    place = new Place(this.baseUrl, this.constructor.isStream, this.longestSilence);
+
+    start() {
+      this.place.keep();
+      super.start();
+    }
+
+    watchSilence() {
+      super.watchSilence();
+      this.place.keep();
+    }
 
     open() {
       this.read().then(this.onReadEnd, this.onReadEnd);
@@ -414,8 +530,8 @@
     };
 
     /** Where to GET a new session or, when there is one, to read from it. */
-    get readUrl() {
-      return `${this.baseUrl}/${encodeURIComponent(this.sessionid ?? '')}/${stamp()}`;
+    readUrl(parameter = '') {
+      return `${this.baseUrl}/${encodeURIComponent(this.sessionid ?? '')}/${stamp()}${parameter}`;
     }
 
     get postUrl() {
@@ -504,6 +620,7 @@
     release() {
       this.aborter.abort();
       this.frame?.remove();
+      this.place.leave();
     }
   }
 
@@ -558,6 +675,15 @@
   class PollingTransport extends PostingTransport {
     static patience = LONGEST_REQUEST;
 
+    /** Where to read next, once it is time to. For a poll without a place that is later, and it must not wait there. */
+    async nextUrl() {
+      if (this.sessionid === null || this.place.take()) {
+        return this.readUrl();
+      }
+      await pause(document.hidden ? HIDDEN_PAUSE : PAUSE);
+      return this.readUrl(';wait=0');
+    }
+
     release() {
       // Before what is under way is broken off: Chromium freezes a page that it keeps as soon as it can, and what such a
       // page has asked for last may never be sent.
@@ -571,7 +697,7 @@
 
     async read() {
       do {
-        const response = await this.request(this.readUrl);
+        const response = await this.request(await this.nextUrl());
         this.receive(await response.text());
       } while (this.sessionid !== null && !this.ended);
     }
@@ -579,16 +705,36 @@
 
   /** Reads one response without end. A subclass's `startParser(response)` gives a function that takes its text. */
   class StreamingTransport extends PostingTransport {
+    static isStream = true;
+
     /** The media types asked for. It is a value that needs no preflight request (CORS-safelisted). */
     static accept = '*/*';
 
+    lacksPlace = false;
+
     async read() {
-      const response = await this.request(this.readUrl, { headers: { Accept: this.constructor.accept } });
+      this.requirePlace(this.place.isFree);
+      const response = await this.request(this.readUrl(), { headers: { Accept: this.constructor.accept } });
       const parse = this.startParser(response);
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
       for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
         parse(decoder.decode(chunk.value, { stream: true }));
+      }
+    }
+
+    /** The place is taken only now. Of tabs that began at the same time none knew of the others; by now all do. */
+    receiveFrame(text) {
+      if (this.sessionid === null) {
+        this.requirePlace(this.place.take());
+      }
+      super.receiveFrame(text);
+    }
+
+    requirePlace(isThere) {
+      this.lacksPlace = !isThere;
+      if (this.lacksPlace) {
+        throw new Error('too many long requests');
       }
     }
   }
@@ -703,11 +849,15 @@
       }
     };
 
-    poll() {
+    async poll() {
       this.answer = null;
+      const url = await this.nextUrl();
+      if (this.closed) {
+        return;
+      }
       const script = this.frame.contentDocument.createElement('script');
       script.referrerPolicy = 'origin';
-      script.src = `${this.readUrl}/${this.index}`;
+      script.src = url;
       script.onerror = this.onReadEnd;
       script.onload = () => {
         script.remove();
@@ -732,8 +882,12 @@
       }
     }
 
+    readUrl(parameter) {
+      return `${super.readUrl(parameter)}/${this.index}`;
+    }
+
     get postUrl() {
-      return `${this.readUrl}/${this.index}`;
+      return this.readUrl();
     }
 
     /** As open to other origins as a form in a frame, but without a form's turning LF into CRLF. What such a POST was
@@ -802,27 +956,18 @@
 
   // -- The transport that worked, remembered in a cookie --------------------------------------------------------------
 
-  /** A page in a sandbox has no cookies and may not even ask. */
-  function withCookies(action) {
-    try {
-      return action();
-    } catch {
-      return undefined;
-    }
-  }
-
   function isRemembered(type) {
-    return withCookies(() => document.cookie.split('; ').includes('socketio=' + encodeURIComponent(type)));
+    return ifAllowed(() => document.cookie.split('; ').includes('socketio=' + encodeURIComponent(type)));
   }
 
   function remember(type) {
-    withCookies(() => {
+    ifAllowed(() => {
       document.cookie = `socketio=${encodeURIComponent(type)}; path=/; SameSite=Lax`;
     });
   }
 
   function forgetRemembered() {
-    withCookies(() => {
+    ifAllowed(() => {
       document.cookie = 'socketio=; path=/; SameSite=Lax; max-age=0';
     });
   }
@@ -853,6 +998,7 @@
     #untried = [];
     #worked = null;
     #refusal = null;
+    #isCrowded = false;
     #attempts = 0;
     #delay = 0;
     #connectedAt = 0;
@@ -872,7 +1018,8 @@
      * @param {number|string} [options.port]  by default the page's
      * @param {boolean} [options.secure]  by default whether the page is
      * @param {string} [options.resource]  'socket.io', or one with extra parameters such as 'chat/123'
-     * @param {string[]} [options.transports]  those to try, in this order; what can't work here is left out
+     * @param {string[]} [options.transports]  those to try, in this order; what can't work here is left out. Where other
+     *     tabs have all streams that a browser has connections for, `xhr-polling` is tried instead of one
      * @param {Object} [options.transportOptions]  by type: `{'websocket': {timeout: 30000}}`
      * @param {number} [options.timeout]  15000 ms of silence after which a transport is dead; polls get longer
      * @param {number} [options.connectTimeout]  5000 ms for each transport
@@ -996,6 +1143,7 @@
     #startAttempt() {
       this.connecting = true;
       this.#refusal = null;
+      this.#isCrowded = false;
       this.#untried = this.#candidates();
       if (this.#untried.length > 0) {
         this.#tryNext();
@@ -1033,7 +1181,7 @@
       this.#connectedAt = performance.now();
       if (!this.reconnecting) {
         this.#worked = transport.type;
-        if (this.options.rememberTransport) {
+        if (this.options.rememberTransport && !this.#isCrowded) {
           remember(transport.type);
         }
       }
@@ -1076,16 +1224,25 @@
 
     /** What is remembered stays so while reconnecting: it is for the server, or the network, that attempts fail then. */
     #onAttemptFailed() {
-      const { type, refusal } = this.transport;
+      const { type, refusal, lacksPlace } = this.transport;
       this.#refusal = refusal ?? this.#refusal;
-      if (this.options.rememberTransport && !this.reconnecting && isRemembered(type)) {
+      if (lacksPlace) {
+        this.#leaveOutStreams();
+      } else if (this.options.rememberTransport && !this.reconnecting && isRemembered(type)) {
         forgetRemembered();
       }
-      if (this.options.tryTransportsOnConnectTimeout && this.#untried.length > 0 && !this.#refusal?.isFinal) {
+      if ((lacksPlace || this.options.tryTransportsOnConnectTimeout) && this.#untried.length > 0 && !this.#refusal?.isFinal) {
         this.#tryNext();
       } else {
         this.#giveUp();
       }
+    }
+
+    /** Other tabs have the streams. Polls have to do, also where the page has named none: they need no place. */
+    #leaveOutStreams() {
+      this.#isCrowded = true;
+      const others = this.#untried.filter((type) => !TRANSPORTS.get(type).isStream);
+      this.#untried = [...new Set([...others, XhrPolling.type])];
     }
 
     #giveUp() {
