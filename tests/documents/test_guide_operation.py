@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.appserver import Daemon, free_port
+from tests.clients import KEYS, UPGRADE, connect, request
 from tests.deployment.fleet import daemon_of, with_own_places
 from tests.documents.pages import Page
 from tests.documents.programs import ServeProgram, connected, status_of
+from tests.support import ClientStream, Elsewhere
+from tornadio import proto
 
 PAGE = Page("docs/guide/operation.rst")
 LOCATION = PAGE.code("Behind a proxy", language="nginx")
@@ -58,3 +61,35 @@ async def test_nginx_with_these_lines_passes_all_on(nginx: Daemon) -> None:
     own = f"http://localhost:{nginx.port}"
     assert await status_of(nginx, "/socket.io/xhr-polling/", Origin=own) == 200
     assert await status_of(nginx, "/socket.io/xhr-polling/", Origin="http://www.example.com") == 403
+
+
+@pytest.mark.needs("nginx")
+@pytest.mark.parametrize(
+    ("transport", "version", "header"),
+    [
+        ("websocket", "76", "Sec-WebSocket-Location"),
+        ("websocket", "75", "WebSocket-Location"),
+        ("flashsocket", "76", "Sec-WebSocket-Location"),
+    ],
+)
+async def test_drafts_are_told_the_address_that_they_have_asked_for(
+    nginx: Daemon, transport: str, version: str, header: str
+) -> None:
+    """The proxy's port is none that goes without saying: a client of these drafts fails at another one."""
+    path = f"/socket.io/{transport}"
+    wire = await ClientStream.connect(nginx.port)
+    origin, host = f"http://localhost:{nginx.port}", f"localhost:{nginx.port}"
+    keys = KEYS if version == "76" else {}
+    await wire.send(request({**UPGRADE, "Host": host, "Origin": origin, **keys}, path))
+    head = await wire.read_head()
+    await wire.aclose()
+    assert head.status == 101
+    assert head.headers[header.lower()] == f"ws://{host}{path}"
+    assert head.headers[header.lower().replace("location", "origin")] == origin
+    served = Elsewhere.of(nginx)  # type: ignore[arg-type]
+    peer = await connect(served, version, path, {"Host": host, "Origin": origin})
+    await peer.receive()
+    assert await peer.receive() == proto.encode({"address": "127.0.0.1"})
+    await peer.send(proto.encode("hello"))
+    assert await peer.receive() == proto.encode("hello")
+    await served.aclose()
