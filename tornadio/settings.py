@@ -232,7 +232,8 @@ class Settings:
         told 503, or WebSocket close code 1013.
     :ivar xhr_polling_timeout: how long a poll waits for news before it is answered empty.
     :ivar origins: who may connect, as ``'host:port'`` (either may be ``*``) or full origins, in both with
-        ``*.example.com`` for the hosts below one; ``None`` stands for pages of the requested hostname, on any port.
+        ``*.example.com`` for the hosts below one; those of apps, such as ``'capacitor://localhost'``; ``'null'`` for
+        files and sandboxed frames. ``None`` stands for pages of the requested hostname, on any port.
     :ivar hosts: names that clients may ask for this server by, ``'*.example.com'`` for those below one, ``'*'`` for
         any; ``None`` for the hosts of ``origins``; without these, too, clients of a local network may ask for names of
         one alone, others for any.

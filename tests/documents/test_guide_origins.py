@@ -22,3 +22,16 @@ async def test_a_list_of_origins_is_all_that_there_is(serve_program, code):
     # The hosts in the list are the names that the server may be asked for by.
     assert await status("https://www.example.com", "www.example.com") == 200
     assert await status("https://www.example.com", "www.example.net") == 403
+
+
+@PAGE.runs("Apps, extensions and files")
+async def test_an_app_is_let_in_beside_the_sites_own_pages(serve_program, code):
+    server = serve_program(SO_FAR + code + start_with("AppRouter"))
+
+    async def status(**headers: str) -> int:
+        return await status_of(server, "/socket.io/xhr-polling/", **headers)
+
+    for origin in ("http://www.example.com", "capacitor://localhost", "ionic://localhost"):
+        assert await status(Origin=origin) == 200
+    for origin in ("null", "capacitor://elsewhere", "app://.", "http://localhost:1"):
+        assert await status(Origin=origin) == 403

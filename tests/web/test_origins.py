@@ -168,7 +168,7 @@ def test_an_entry_is_a_host_and_a_port_or_an_origin(entry, origin):
         " good.com:80",
         "good.com:80\n",
         "::1:80",
-        "null",
+        "Null",
         "//good.com",
         "http://",
         "https://good.com:",

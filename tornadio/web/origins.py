@@ -5,6 +5,7 @@ header, which browsers set and pages can't forge (RFC 6454), names the page. GET
 none, whatever page they are in: for these ``Sec-Fetch-Site`` (W3C Fetch Metadata) and ``Referer`` are read.
 """
 
+import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,11 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|(?:\*\.)?[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
 # What may stand behind "*.": a name, in ASCII; no part of it is empty.
 _DOMAIN: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
+
+# The origin of a page that no web server has: of an app or an extension. In a Referer the rest of a URL may follow.
+_APP = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@\\]*)(?:[/?#].*)?")
+_NO_APPS: Final = frozenset({*_DEFAULT_PORTS, "about", "blob", "data", "ftp", "javascript"})
+_UNNAMED: Final = "null"  # what browsers say for a page without an origin: a sandboxed frame, a file
 
 # Sec-Fetch-Site of requests by pages of this origin, and by no page: a URL typed, a bookmark.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
@@ -55,14 +61,28 @@ def parse_origin(text: str) -> Origin | None:
 def _parsed(text: str) -> Origin | None:
     try:
         parts = urlsplit(_decoded(text))
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        default_port = _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or default_port
     except ValueError:
         return None
     host = ascii_name(parts.hostname or "")
     # No origin has credentials, or an empty port (RFC 6454, section 6.2): a text that does was not made by a browser.
-    if not host or port is None or "@" in parts.netloc or parts.netloc.endswith(":"):
+    if not host or port is None or default_port is None or "@" in parts.netloc or parts.netloc.endswith(":"):
         return None
     return Origin(parts.scheme, host, port)
+
+
+def _app_origin(text: str) -> str | None:
+    """Return the origin of an app, such as ``capacitor://localhost``, or ``null``; ``None`` if the text is neither.
+
+    :param text: an ``Origin`` header, a ``Referer`` or an entry of the setting.
+    """
+    if text == _UNNAMED:
+        return text
+    parts = _APP.fullmatch(text.lower())
+    if parts is None or parts[1] in _NO_APPS or bool(parts[2]) is (parts[1] == "file"):
+        return None
+    return f"{parts[1]}://{parts[2]}"
 
 
 def host_of(header: str) -> str:
@@ -164,13 +184,17 @@ class OriginRule:
     """The setting ``origins``, parsed.
 
     :param origins: ``'host:port'`` entries (either side may be ``*``) and full origins such as
-        ``'https://example.com'``; in both the host may be ``*.example.com``, for all names below that one. ``None`` for
-        pages of the requested hostname, on any port.
-    :raises SettingsError: an entry that is neither.
+        ``'https://example.com'``; in both the host may be ``*.example.com``, for all names below that one. Origins of
+        apps, such as ``'capacitor://localhost'``, ``'moz-extension://*'`` for all of a scheme, and ``'null'``. ``None``
+        for pages of the requested hostname, on any port.
+    :raises SettingsError: an entry that is none of these.
     """
 
     def __init__(self, origins: Iterable[str] | None) -> None:
-        self._patterns = None if origins is None else tuple(_parse_pattern(entry) for entry in origins)
+        entries = () if origins is None else tuple(origins)
+        self._apps = frozenset(filter(None, map(_parse_app, entries)))
+        patterns = tuple(_parse_pattern(entry) for entry in entries if _parse_app(entry) is None)
+        self._patterns = None if origins is None else patterns
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 
     def refusal(self, headers: Mapping[str, str], host: str, is_script: bool) -> str | None:
@@ -183,13 +207,18 @@ class OriginRule:
         """
         told = page_header(headers)
         if told is None:
-            return _UNTOLD_SCRIPT if is_script and not self._anyone else None
+            return _UNTOLD_SCRIPT if is_script and not self._lets_unnamed_in else None
         name, value = told
         if name == "Sec-Fetch-Site":
-            return None if value in _OWN_SITES or self._anyone else _UNTOLD_PAGE
+            return None if value in _OWN_SITES or self._lets_unnamed_in else _UNTOLD_PAGE
         if "," in value:
             return self.refusal_of(name, value, host)
         return None if self.allows(value, host) else REFUSED
+
+    @property
+    def _lets_unnamed_in(self) -> bool:
+        """Whether pages may connect that do not say which: any site can make such a page, whose origin is ``null``."""
+        return self._anyone or _UNNAMED in self._apps
 
     def refusal_of(self, name: str, value: str, host: str) -> str | None:
         """Return why a request that names its page in a header must be refused; ``None`` if the page may connect.
@@ -207,7 +236,7 @@ class OriginRule:
         :param origin: an ``Origin`` header, or a ``Referer``.
         :param host: the request's ``Host`` header.
         """
-        if self._anyone:
+        if self._anyone or (self._apps and self._allows_app(origin)):
             return True
         page = parse_origin(origin)
         if page is None:
@@ -217,16 +246,35 @@ class OriginRule:
             return page.host == host_of(host)
         return any(pattern.matches(page) for pattern in self._patterns)
 
+    def _allows_app(self, origin: str) -> bool:
+        app = _app_origin(origin)
+        return app is not None and (app in self._apps or f"{app.partition('://')[0]}://*" in self._apps)
+
     @property
     def hosts(self) -> list[str] | None:
-        """The host names of the entries, ``'*'`` for any; ``None`` for the default rule."""
-        return None if self._patterns is None else [pattern.host or "*" for pattern in self._patterns]
+        """The host names of the entries, ``'*'`` for any; ``None`` for the default rule, and where all are of apps."""
+        if self._patterns is None or (self._apps and not self._patterns):
+            return None
+        return [pattern.host or "*" for pattern in self._patterns]
+
+
+def _parse_app(entry: str) -> str | None:
+    """Return an entry that is the origin of an app, ``scheme://*`` for all of a scheme; ``None`` for other entries."""
+    app = _app_origin(entry) if isinstance(entry, str) else None
+    if app is None or entry.lower() not in (app, f"{app}/"):
+        return None
+    scheme, _, host = app.partition("://")
+    # A scheme that resembles those of the web is a mistake.
+    if ("*" in host and host != "*") or difflib.get_close_matches(scheme, ("http", "https"), n=1, cutoff=0.7):
+        return None
+    return app
 
 
 def _parse_pattern(entry: str) -> _Pattern:
     mistake = SettingsError(
         f"origins: {entry!r} is no origin: write 'host:port' ('*' for any), '*.example.com:port' for names below one, "
-        "or 'https://example.com' without a path; an internationalized name may need its ASCII form, 'xn--...'"
+        "or 'https://example.com' without a path, 'capacitor://localhost' for an app, 'null' for pages that have no "
+        "origin; an internationalized name may need its ASCII form, 'xn--...'"
     )
     if not isinstance(entry, str):
         raise mistake
