@@ -26,6 +26,12 @@ class Certificate:
         self.client = ssl.create_default_context()
         authority.configure_trust(self.client)
 
+    def give_to_client(self, name: str) -> None:
+        """A certificate of the client's own, which the server asks for, and takes none without."""
+        self.server.verify_mode = ssl.CERT_OPTIONAL
+        self._authority.configure_trust(self.server)
+        self._authority.issue_cert(name).configure_cert(self.client)
+
     def write(self, path: Path) -> None:
         """Into a file, with its key, for a server in a process of its own."""
         self._certificate.private_key_and_cert_chain_pem.write_to_path(path)

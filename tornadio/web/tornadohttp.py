@@ -10,7 +10,9 @@ which replace the target of a rule, where it is a list, by a router with the att
 
 import asyncio
 import contextlib
+import functools
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -77,6 +79,9 @@ class ContextRequest(HTTPServerRequest):
 
     def request_time(self) -> float:
         return time.time() - self._started
+
+    def get_ssl_certificate(self, binary_form: bool = False) -> None:
+        """Return ``None``: such a request came without TLS."""
 
 
 class ServedRequest(NamedTuple):
@@ -168,6 +173,18 @@ def _check_request(start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         raise HTTPInputError(f"no request can be made of this: {error}") from None
 
 
+def _client_certificate(sock: socket.socket | None, binary_form: bool = False) -> Any:
+    """Return what ``HTTPServerRequest.get_ssl_certificate`` promises: a client's certificate, as a dict or in DER;
+    ``None`` without one, without TLS, and when the connection is closed.
+    """
+    if not isinstance(sock, ssl.SSLSocket) or sock.fileno() < 0:
+        return None
+    try:
+        return sock.getpeercert(binary_form)
+    except ssl.SSLError:
+        return None
+
+
 class TornadoExchange:
     """An :class:`tornadio.web.exchange.Exchange` on Tornado's ``HTTP1Connection``: a request, and its response.
 
@@ -198,6 +215,9 @@ class TornadoExchange:
         self.host, self.protocol = request.host, request.protocol
         self.headers: Mapping[str, str] = request.headers
         self._connection = cast(HTTP1Connection, request.connection)
+        # Tornado's asks the connection, which a WebSocket or a stream has left, and the socket as if there were TLS.
+        certificate = functools.partial(_client_certificate, self._connection.stream.socket)
+        request.get_ssl_certificate = certificate  # type: ignore[method-assign]
         self._response_sent = False
         self._lingering_close: LingeringClose | None = None
         self._close_callback: Callable[[], None] | None = None
