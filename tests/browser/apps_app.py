@@ -42,7 +42,6 @@ options = parser.parse_args()
 routes = [
     tornadio.get_router(Echo, {"origins": ["null"]}, resource="null").route(),
     tornadio.get_router(Echo, {"origins": ["localhost:*"]}, resource="listed").route(),
-    tornadio.get_router(Echo, {"origins": ["null", "localhost:*"]}, resource="both").route(),
     (r"/framed", Framed),
     (r"/page", Plain),
 ]
