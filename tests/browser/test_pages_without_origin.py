@@ -17,8 +17,8 @@ from tests.engines import Page
 
 APP = Path(__file__).with_name("apps_app.py")
 FILE = Path(__file__).with_name("apps_page.html")
-# htmlfile is for pages of the server's own origin alone; jsonp-polling needs frames within the page, which are strangers
-# to it in a sandbox.
+# htmlfile is for pages of the server's own origin alone; jsonp-polling needs frames within the page, which in a sandbox
+# are strangers to it.
 PLACES = [(place, name) for place in ("file", "frame") for name in ("websocket", "xhr-multipart", "xhr-polling")]
 
 pytestmark = [pytest.mark.engines, pytest.mark.page_errors("^console: ", *NETWORK_ERRORS)]
