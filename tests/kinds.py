@@ -48,6 +48,7 @@ EXTERNAL: Final = (
     "test_engines.py",
     "test_examples.py",
     "test_packaging.py",
+    "test_reloading.py",
     "test_types.py",
     "testing/test_plugin.py",
 )

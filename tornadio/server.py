@@ -22,6 +22,7 @@ from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from tornadio.errors import SettingsError
 from tornadio.logs import LINE_FILTER, TRACEBACK_FILTER, get_logger
@@ -29,7 +30,8 @@ from tornadio.monitor.route import mount_monitors
 from tornadio.net.descriptors import Descriptors, count_open_descriptors
 from tornadio.net.listening import bind, checked_sockets, name_of, port_of
 from tornadio.net.looplag import LoopLag
-from tornadio.net.running import checked_loop, run_loop
+from tornadio.net.reloading import call_before_reload
+from tornadio.net.running import checked_loop, run_loop, running_loop
 from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
@@ -200,6 +202,7 @@ class SocketServer(TornadoServer):
             for monitor in self._monitors:
                 monitor.start(loop, self)
             loop.add_callback(self._start_lag)
+            call_before_reload(self._close_now)
             if auto_start:
                 run_loop(loop, self._on_signal)
                 self._stop_listening(sockets)  # the loop may have been stopped without a shutdown
@@ -391,6 +394,18 @@ class SocketServer(TornadoServer):
         self._closing_tasks.cancel()
         await self.close_all_connections()
         self._forget_server()
+
+    def _close_now(self) -> None:
+        """Close every connection, as far as it goes without waiting: Tornado's autoreload is about to replace the
+        process.
+        """
+        if not isinstance(self._loop, BaseAsyncIOLoop) or running_loop() is not self._loop.asyncio_loop:
+            return  # of another thread: its connections are not this one's to close
+        self.is_draining = True
+        routers = (*self.routers, *(monitor.router for monitor in self._monitors))
+        cut_off = sum(router._sessions.close_now() for router in routers)
+        if cut_off:
+            logger.warning("the program is started anew: %d on_close had to wait, and went no further", cut_off)
 
     async def _call_on_shutdown(self, timeout: float) -> float:
         """Call the application's ``on_shutdown``, once, wait for it, and return the seconds that it took."""

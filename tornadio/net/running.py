@@ -27,7 +27,7 @@ def checked_loop(io_loop: IOLoop | None, will_run: bool) -> IOLoop:
     :param will_run: whether the caller is going to run the loop.
     :raises CallerError: the loop is closed, or another one runs in this thread, or it runs in another one.
     """
-    running = _running_loop()
+    running = running_loop()
     if running is not None and will_run:
         raise CallerError("the loop runs already: use SocketServer(application, auto_start=False)")
     loop = io_loop or IOLoop.current()
@@ -48,7 +48,8 @@ def checked_loop(io_loop: IOLoop | None, will_run: bool) -> IOLoop:
     return loop
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
     with contextlib.suppress(RuntimeError):
         return asyncio.get_running_loop()
     return None

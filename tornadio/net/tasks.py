@@ -1,6 +1,7 @@
 """The tasks in which a router's handlers run, and predicates for tasks and futures."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Coroutine
@@ -30,10 +31,14 @@ class Tasks:
     """Strong references to running tasks (asyncio keeps weak ones alone), and their ends at a shutdown.
 
     :param on_task_done: called each time a task has ended.
+    :ivar is_last_moment: whether nothing will be waited for any more, as the process is about to be replaced.
+    :ivar cut_off: how many ``on_close`` had to wait in that moment, and went no further.
     """
 
     def __init__(self, on_task_done: Callable[[], None]) -> None:
         self._on_task_done = on_task_done
+        self.is_last_moment = False
+        self.cut_off = 0
         self._context = contextvars.copy_context()
         self._handlers: set[asyncio.Task[Any]] = set()
         self._on_closes: set[asyncio.Task[Any]] = set()
@@ -59,9 +64,20 @@ class Tasks:
         """Start a task for ``on_open`` or ``on_message``. A shutdown waits for it, and cancels it at its deadline."""
         return self._run(work, self._handlers)
 
-    def spawn_on_close(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Start a task for ``on_close``. A shutdown cancels it :data:`GRACE_SECONDS` after its deadline."""
-        return self._run(work, self._on_closes)
+    def spawn_on_close(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task for ``on_close``. A shutdown cancels it :data:`GRACE_SECONDS` after its deadline. In the last
+        moment it runs at once, until it has to wait.
+        """
+        if not self.is_last_moment:
+            self._run(work, self._on_closes)
+            return
+        try:
+            self.call(work.send, None)
+        except StopIteration:
+            return
+        self.cut_off += 1
+        with contextlib.suppress(RuntimeError):  # of a coroutine that awaits in its "finally"
+            work.close()
 
     def _run(self, work: Coroutine[Any, Any, R], tasks: "set[asyncio.Task[Any]]") -> "asyncio.Task[R]":
         task = self.call(start_task, work)

@@ -328,7 +328,7 @@ class Dispatcher:
     async def _run_on_close(self) -> None:
         waiter = self._handler_lock.acquire()
         try:
-            if waiter is not None:
+            if waiter is not None and not self._tasks.is_last_moment:
                 await waiter
             await self._result_of(self._call_on_close(), "on_close")
         except Exception:
