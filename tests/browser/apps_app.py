@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import tornado.web
 
@@ -39,7 +40,7 @@ class Plain(tornado.web.RequestHandler):
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int)
 options = parser.parse_args()
-routes = [
+routes: list[Any] = [
     tornadio.get_router(Echo, {"origins": ["null"]}, resource="null").route(),
     tornadio.get_router(Echo, {"origins": ["localhost:*"]}, resource="listed").route(),
     (r"/framed", Framed),
