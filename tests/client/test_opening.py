@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import socket
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tornado.iostream import IOStream
 from websockets.asyncio.server import ServerConnection
 
 import tornadio
+from tests.leaks import without_collector
 from tests.peers import Request, connect_proxy, http_peer, response, tcp_peer, websocket_peer
 from tests.support import MovedLoop, Recorder, Serve, Served, limit
 from tests.tls import Certificate
-from tornadio import ConnectError
+from tornadio import ConnectError, proto
 
 TRANSPORTS = ("websocket", "xhr-polling", "jsonp-polling", "xhr-multipart", "htmlfile")
 POLLING = ["xhr-polling"]
@@ -195,6 +198,18 @@ async def test_other_answers_than_a_session_are_told(answer, status, text, is_pe
     assert error.is_permanent == is_permanent
     with pytest.raises(ConnectError, match=text):
         raise error
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+async def test_a_status_line_needs_no_reason_phrase(blank):
+    async def respond(request: Request) -> bytes:
+        if len(server.requests) > 2:
+            await asyncio.Event().wait()
+        payload = proto.encode("0123abcd" if len(server.requests) == 1 else "hello")
+        return f"HTTP/1.1 200{blank}\r\nContent-Length: {len(payload)}\r\n\r\n{payload}".encode()
+
+    async with http_peer(respond) as server, limit(), tornadio.connect(server.url, transports=POLLING) as client:
+        assert await client.recv() == "hello"
 
 
 async def test_responses_that_precede_the_response_are_passed_over():
@@ -388,6 +403,13 @@ async def test_tls_to_a_server_without_it_is_told():
         error = await failure(peer.url.replace("ws", "wss"))
     assert f"TLS with 127.0.0.1:{peer.port} failed: " in str(error)
     assert str(error).endswith("; the URL of a server without TLS begins with ws:// or http://")
+
+
+async def test_a_tls_handshake_that_fails_leaves_nothing_to_the_collector(serve: Serve):
+    served = serve()
+    with without_collector():
+        await failure(url_of(served, "wss"))
+        assert [each for each in gc.get_objects() if isinstance(each, IOStream)] == []
 
 
 async def test_no_tls_to_a_server_with_it_is_told(serve: Serve):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
+import socket
 import sys
 import threading
 import time
@@ -350,6 +352,32 @@ async def test_reconnecting(serve):
         await server.wait_closed()
     assert [server.close_code for server in Recorder.opened] == [1011, 1000, 1000]
     assert ("message", "last") in Recorder.opened[2].events
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_reconnecting_ends_when_another_thread_closes_it(serve, is_away):
+    def program() -> None:
+        for connection in connections:
+            began.set()
+            with contextlib.suppress(tornadio.ConnectionClosed):
+                connection.recv()
+                connection.recv()
+        assert list(connections) == []
+
+    began = threading.Event()
+    url = url_of(serve())
+    if is_away:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"ws://127.0.0.1:{listener.getsockname()[1]}/socket.io"
+    connections = tornadio.sync.reconnecting(url, min_delay=3600, max_delay=3600)
+    running = asyncio.ensure_future(in_thread(program))
+    await (until(lambda: connections._opening is not None) if is_away else asyncio.to_thread(began.wait))
+    await asyncio.to_thread(connections.close)
+    async with limit():
+        await running
+    for server in Recorder.opened:
+        await server.wait_closed()
+        assert server.close_code == 1000
 
 
 @pytest.mark.parametrize("function", [tornadio.sync.connect, tornadio.sync.reconnecting])

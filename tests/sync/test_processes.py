@@ -182,6 +182,24 @@ threading.Thread(target=work).start()
     assert await run(program, url.replace("127.0.0.1", "localhost")) == "welcome\nwelcome\n"
 
 
+async def test_a_program_that_ends_while_a_thread_waits_to_connect_again_leaves_no_word():
+    program = """
+connections = tornadio.sync.reconnecting(url, min_delay=3600, max_delay=3600)
+threading.Thread(target=list, args=(connections,), daemon=True).start()
+while not any("trying again" in line for line in lines):
+    time.sleep(0.01)
+"""
+    begin = """
+lines = []
+class Noting(logging.Handler):
+    def emit(self, record):
+        lines.append(record.getMessage())
+logging.getLogger("tornadio").addHandler(Noting())
+logging.getLogger("tornadio").setLevel(logging.INFO)
+"""
+    assert await run(begin + program, "ws://127.0.0.1:1/socket.io") == ""
+
+
 async def test_daemon_threads_do_not_keep_a_program_from_ending_and_end_without_a_word(url, silent):
     program = """
 def start(function, *arguments):

@@ -1,5 +1,6 @@
 """One HTTP request on a stream, and its response."""
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
@@ -18,6 +19,10 @@ _READ_SIZE: Final = 1 << 16
 _PARAMETERS: Final = HTTP1ConnectionParameters(max_body_size=1 << 62)  # _Reader has limits of its own
 
 Receive = Callable[[bytes], Awaitable[None] | None]
+
+
+# A status line without a reason phrase, and without the blank before it, which some servers and proxies leave out.
+_NO_REASON: Final = re.compile(r"HTTP/1\.[0-9] [0-9]{3}")
 
 
 class ResponseLostError(Exception):
@@ -76,7 +81,7 @@ async def exchange(
     :raises ResponseLostError: there is no whole response. The request may have been received.
     :raises TooLargeError: the body of a response 200 is larger than ``max_body_size``.
     """
-    connection = HTTP1Connection(stream, True, _PARAMETERS)
+    connection = _Connection(stream, True, _PARAMETERS)
     reader = _Reader(connection, max_body_size, detached, stream_body)
     fields = HTTPHeaders()
     for name, value in headers:
@@ -92,7 +97,7 @@ async def exchange(
             if not reader.is_interim:
                 break
             # Tornado 6.5 would wait for the end of the connection after the response that follows.
-            reader.connection = connection = HTTP1Connection(stream, True, _PARAMETERS)
+            reader.connection = connection = _Connection(stream, True, _PARAMETERS)
             connection.finish()
             await connection.read_response(reader)
         if reader.undelimited_body is not None:
@@ -130,6 +135,16 @@ async def _read_to_end(stream: IOStream, receive: Receive) -> None:
         waiting = receive(data)
         if waiting is not None:
             await waiting
+
+
+class _Connection(HTTP1Connection):
+    """Tornado's connection, which also reads a status line without a reason phrase."""
+
+    def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
+        start_line, headers = super()._parse_headers(data)
+        if _NO_REASON.fullmatch(start_line):
+            start_line += " "  # which RFC 9112, section 4, asks for
+        return start_line, headers
 
 
 class _Reader(HTTPMessageDelegate):

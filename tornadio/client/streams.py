@@ -175,6 +175,8 @@ async def _start_tls(sock: socket.socket, context: ssl.SSLContext, target: Targe
         await stream.wait_for_handshake()
     except BaseException as error:
         stream.close()
+        if stream.error is not None:
+            stream.error.with_traceback(None)  # which refers to the stream: break the reference cycle
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"the certificate of {target.authority} was not accepted: {error.verify_message.removesuffix('.')}"
             if error.verify_code in _UNKNOWN_ISSUER:

@@ -12,6 +12,6 @@ does something else. Messages cross between the threads in queues: one that wait
 that are sent wake it once.
 """
 
-from tornadio.sync.connection import Connection, connect, reconnecting
+from tornadio.sync.connection import Connection, Reconnecting, connect, reconnecting
 
-__all__ = ["Connection", "connect", "reconnecting"]
+__all__ = ["Connection", "Reconnecting", "connect", "reconnecting"]

@@ -1,9 +1,11 @@
 """What threads have: ``connect``, ``reconnecting``, and the connections that they give."""
 
+import asyncio
 import inspect
 import queue
+import threading
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -203,34 +205,82 @@ def connect(url: str, **options: Any) -> Connection:
 
 
 @_with_parameters_of(connect_async)
-def reconnecting(url: str, **options: Any) -> Iterator[Connection]:
+def reconnecting(url: str, **options: Any) -> "Reconnecting":
     """Iterate over connections to a Socket.IO 0.6 server: each time that the body of the loop is left the connection is
-    closed, and after a pause there is the next one, for ever.
+    closed, and after a pause there is the next one, until the loop is left, or ``close`` of the iterator is called.
 
     Parameters, pauses and errors are those of :func:`tornadio.connect` and its ``async for``.
 
     :raises SettingsError: an argument that can't be used; says what is right. At once, not when it is iterated over.
     """
-    return _reconnect(connect_async(url, **options), options)
+    return Reconnecting(connect_async(url, **options), options)
 
 
-def _reconnect(connector: Connector, options: dict[str, Any]) -> Generator[Connection]:
-    async def open_client() -> ClientConnection:
-        return await anext(clients)
+class Reconnecting(Iterator[Connection]):
+    """What :func:`reconnecting` returns: an iterator over connections, one at a time."""
 
-    thread = shared_thread()
-    clients = connector.__aiter__()
-    try:
-        while True:
-            connection = _open(thread, open_client, options)
-            try:
-                yield connection
-            finally:
-                connection.close()
-            del connection
-    finally:
-        if thread.is_usable:
-            thread.call(clients.aclose)
+    def __init__(self, connector: Connector, options: dict[str, Any]) -> None:
+        self._thread = shared_thread()
+        self._clients = connector.__aiter__()
+        self._options = options
+        self._opening: asyncio.Task[Any] | None = None  # on the event loop: the pause, or the attempt
+        self._connection: Connection | None = None
+        self._closed = threading.Event()
+
+    def __next__(self) -> Connection:
+        self._close_connection()
+        if self._closed.is_set():
+            raise StopIteration
+        try:
+            self._connection = connection = _open(self._thread, self._open_client, self._options)
+        except BaseException as error:
+            was_closed = self._closed.is_set()
+            self._closed.set()
+            if was_closed and isinstance(error, asyncio.CancelledError):
+                raise StopIteration from None
+            raise
+        if self._closed.is_set():  # by another thread, just now
+            self._close_connection()
+            raise StopIteration
+        return connection
+
+    async def _open_client(self) -> ClientConnection:
+        self._opening = asyncio.current_task()
+        try:
+            if self._closed.is_set():
+                raise asyncio.CancelledError
+            return await anext(self._clients)
+        finally:
+            self._opening = None
+
+    def close(self) -> None:
+        """End the iteration, from any thread: close the connection, or give up the pause or the attempt to connect that
+        is under way. The thread that iterates goes on behind its loop.
+        """
+        self._closed.set()
+        if self._thread.is_usable:
+            self._thread.loop.call_soon_threadsafe(self._end)
+        self._close_connection()
+
+    def _end(self) -> None:
+        """End the connections of the event loop's side, on its thread."""
+        if self._opening is not None:
+            self._opening.cancel()
+        else:
+            self._thread.create_task(_close(self._clients))
+
+    def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __del__(self) -> None:
+        if not self._closed.is_set():
+            self.close()
+
+
+async def _close(clients: AsyncGenerator[ClientConnection, None]) -> None:
+    await clients.aclose()
 
 
 def _open(

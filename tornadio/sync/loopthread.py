@@ -115,11 +115,11 @@ class LoopThread:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
                 await asyncio.gather(*(client.close() for client in self.clients), return_exceptions=True)
-        await self.loop.shutdown_asyncgens()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()  # after the tasks, in which some of them run
         self.loop.stop()
 
 
