@@ -258,6 +258,24 @@ async def test_silence_is_an_end(serve: Serve, clock: MovedLoop, transport):
         await client.wait_closed()
 
 
+async def test_a_response_to_a_poll_that_comes_slowly_is_no_silence(clock: MovedLoop):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response("200 OK", proto.encode("0123abcd")))
+        await reader.readuntil(b"\r\n\r\n")
+        head, _, body = response("200 OK", proto.encode("x" * 100)).partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        for position in range(0, len(body), 30):
+            await asyncio.sleep(20)
+            writer.write(body[position : position + 30])
+        await reader.read()
+
+    async with tcp_peer(handle) as peer:
+        client = await tornadio.connect(peer.url, transports=["xhr-polling"], silence_timeout=30)
+        assert await clock.wait_for(client.recv()) == "x" * 100
+        await clock.wait_for(client.close())
+
+
 async def test_what_is_not_read_is_no_silence(serve: Serve, clock: MovedLoop):
     served = serve(Flooding, {"heartbeat_timeout": 1000})  # its heartbeats are not read either
     url = f"ws://127.0.0.1:{served.port}/socket.io"

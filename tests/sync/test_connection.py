@@ -20,6 +20,7 @@ import pytest
 import tornadio
 import tornadio.sync
 from tests.support import LARGE, Recorder, Served, limit, until
+from tornadio.sync.loopthread import LoopThread
 
 TRANSPORTS = ("websocket", "xhr-polling", "jsonp-polling", "xhr-multipart", "htmlfile")
 
@@ -297,6 +298,18 @@ async def test_a_thread_with_an_event_loop_is_told_what_to_use(serve):
                 call()
         gc.collect()
     await in_thread(connection.close)
+
+
+def test_who_has_no_threads_is_told(monkeypatch):
+    """As with gevent and eventlet, whose threads are greenlets of the one that there is."""
+    monkeypatch.setattr(threading, "get_native_id", lambda: 5)
+    monkeypatch.setattr(threading.Thread, "native_id", 5)
+    thread = LoopThread()
+    try:
+        with pytest.raises(tornadio.CallerError, match="needs threads of the system, which gevent or eventlet"):
+            thread.check_caller()
+    finally:
+        thread.stop()
 
 
 async def test_no_connection_is_an_error(serve):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support import LARGE, STREAMING, Recorder, Served, Stream, until
+from tests.support import FORM, LARGE, STREAMING, Recorder, Served, Stream, until
 from tornadio import proto
 
 pytestmark = [pytest.mark.parametrize("transport", STREAMING), pytest.mark.usefixtures("each_way")]
@@ -253,3 +253,20 @@ async def test_streams_that_take_over_from_each_other_lose_nothing(serve, transp
     while not received.endswith("~m~3~m~end"):
         received += await stream.read_payload()
     assert received == proto.encode([*map(str, range(20)), "end"])
+
+
+async def test_a_client_whose_post_comes_slowly_is_alive(serve, clock, transport):
+    """It sends one POST after the other: no echo of a heartbeat before the end of this one."""
+    served = serve(server={"body_timeout": 300})
+    _, session_id = await served.open_stream(transport)
+    body = b"data=" + proto.encode("x" * 1000).encode()
+    wire = await served.connect()
+    path = f"/socket.io/{transport}/{session_id}/send"
+    await wire.send_request("POST", path, {**FORM, "Content-Length": str(len(body))})
+    for position in range(0, len(body), 100):
+        await clock.advance(7)
+        await wire.send(body[position : position + 100])
+        await served.barrier()
+    assert (await wire.read_response()).status == 200
+    [connection] = Recorder.opened
+    assert connection.events == [("open", ""), ("message", "x" * 1000)]

@@ -89,7 +89,14 @@ class PollingChannel(HTTPChannel):
 
     async def _poll(self) -> Response:
         max_body_size = self.max_growth * self.options.max_payload_size + 64
-        return await self.requests.request("GET", self.path("GET"), self.headers, max_body_size=max_body_size)
+        return await self.requests.request(
+            "GET", self.path("GET"), self.headers, max_body_size=max_body_size, on_progress=self._heard
+        )
+
+    def _heard(self) -> None:
+        # Of this object, not the session's own: the frames of a request that was cancelled refer to it.
+        if self._session is not None:
+            self._session.heard()
 
     def payload_of(self, response: Response) -> str:
         """Return the payload of a response.

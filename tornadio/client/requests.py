@@ -87,6 +87,7 @@ class Requests:
         *,
         max_body_size: int = MAX_REFUSAL_SIZE,
         stream_body: Callable[[HTTPHeaders], Receive] | None = None,
+        on_progress: Callable[[], None] | None = None,
     ) -> Response:
         """Make a request; parameters and errors are those of :func:`tornadio.client.response.exchange`.
 
@@ -107,6 +108,7 @@ class Requests:
                 body,
                 max_body_size=max_body_size,
                 stream_body=stream_body,
+                on_progress=on_progress,
             )
             is_kept = response.is_kept_alive and not self._is_closed
         finally:

@@ -71,6 +71,7 @@ async def exchange(
     max_body_size: int = MAX_REFUSAL_SIZE,
     detached: Collection[int] = (),
     stream_body: Callable[[HTTPHeaders], Receive] | None = None,
+    on_progress: Callable[[], None] | None = None,
 ) -> Response:
     """Send a request, and read the response. The caller closes the stream, at an error or a cancellation, too.
 
@@ -78,11 +79,12 @@ async def exchange(
     :param detached: statuses after whose headers nothing more is read: what follows on the stream is no HTTP.
     :param stream_body: called with the headers of a response 200, returns what is called with each piece of its body;
         an awaitable that this returns is awaited before more is read.
+    :param on_progress: called with each piece of a body that is not streamed.
     :raises ResponseLostError: there is no whole response. The request may have been received.
     :raises TooLargeError: the body of a response 200 is larger than ``max_body_size``.
     """
     connection = _Connection(stream, True, _PARAMETERS)
-    reader = _Reader(connection, max_body_size, detached, stream_body)
+    reader = _Reader(connection, max_body_size, detached, stream_body, on_progress)
     fields = HTTPHeaders()
     for name, value in headers:
         fields.add(name, value)
@@ -163,7 +165,9 @@ class _Reader(HTTPMessageDelegate):
         max_body_size: int,
         detached: Collection[int],
         stream_body: Callable[[HTTPHeaders], Receive] | None,
+        on_progress: Callable[[], None] | None,
     ) -> None:
+        self._on_progress = on_progress
         self.connection = connection
         self._max_body_size = max_body_size
         self._detached = detached
@@ -195,6 +199,8 @@ class _Reader(HTTPMessageDelegate):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         if self._receive is not None:
             return self._receive(chunk)
+        if self._on_progress is not None:
+            self._on_progress()
         self.body += chunk
         is_wanted = self.start_line is not None and self.start_line.code == 200
         if len(self.body) > (self._max_body_size if is_wanted else MAX_REFUSAL_SIZE):

@@ -34,6 +34,8 @@ class LoopThread:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="tornadio.sync", daemon=True)
         self._thread.start()
+        # gevent and eventlet replace threads by greenlets of this one, where asyncio knows one running loop for all.
+        self._is_greenlet = self._thread.native_id == threading.get_native_id()
 
     def _run(self) -> None:
         try:
@@ -46,6 +48,11 @@ class LoopThread:
 
         :raises CallerError: it may not; says what to do.
         """
+        if self._is_greenlet:
+            raise CallerError(
+                "tornadio.sync needs threads of the system, which gevent or eventlet has replaced here: run it in a "
+                "process without them"
+            )
         if asyncio._get_running_loop() is not None:
             raise CallerError(
                 "tornadio.sync would block the event loop that runs in this thread: use tornadio.connect there, or "

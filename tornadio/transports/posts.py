@@ -91,6 +91,7 @@ class PostHandler(Responder):
             decoder = bodies.make_decoder(self.request_content_type, self.endpoint.settings.max_payload_size)
             self._body_decoder = decoder
         decoder.feed(data)
+        post.session.touch()  # the client is alive, and can't echo a heartbeat before this POST is answered
         post.session.bytes_in += len(data)
         if decoder.size > post.size:
             post.session.reserve_post(post, decoder.size)
