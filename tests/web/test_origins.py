@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from tests.support import brief
 from tornadio.errors import SettingsError
 from tornadio.web.hosts import make_host_rule
-from tornadio.web.origins import REFUSED, OriginRule, cors_headers, flash_policy, host_of, parse_origin
+from tornadio.web.origins import (
+    REFUSED,
+    OriginRule,
+    cors_headers,
+    flash_policy,
+    host_of,
+    parse_origin,
+    preflight_headers,
+)
 
 HOST = "good.com:8001"
 LISTED = ["good.com:8001", "pages.example:*", "https://secure.example", "*:8080", "[::1]:80"]
@@ -355,6 +363,21 @@ def test_cors_headers_name_the_one_origin():
         "Access-Control-Allow-Origin": "http://good.com",
         "Access-Control-Allow-Credentials": "true",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "allowed"),
+    [
+        ("", "Content-Type"),
+        ("content-type", "Content-Type"),
+        ("traceparent, content-type,x-app-version", "Content-Type, traceparent, x-app-version"),
+        ("Authorization", "Content-Type, Authorization"),
+        ("a b, *, c\r\nX: 1, é, d:", "Content-Type, *"),
+        (",,", "Content-Type"),
+    ],
+)
+def test_a_preflight_is_allowed_the_headers_that_it_asks_for(asked_for, allowed):
+    assert preflight_headers(asked_for)["Access-Control-Allow-Headers"] == allowed
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tornadio.errors import PeerError, RefusedError, TooLargeError
 from tornadio.net.linger import close_after
 from tornadio.transports.posts import PostHandler
 from tornadio.transports.responses import TEXT_PLAIN
-from tornadio.web.origins import PREFLIGHT_HEADERS, REFUSED, page_header
+from tornadio.web.origins import REFUSED, page_header, preflight_headers
 
 
 class TransportHandler(PostHandler):
@@ -106,7 +106,8 @@ class TransportHandler(PostHandler):
 
         :raises PeerError: the response.
         """
-        self.respond(200, TEXT_PLAIN, b"", PREFLIGHT_HEADERS)
+        asked_for = self.exchange.headers.get("Access-Control-Request-Headers", "")
+        self.respond(200, TEXT_PLAIN, b"", preflight_headers(asked_for))
 
     def on_connection_close(self) -> None:
         """Hook: the client has disconnected before its response was sent."""

@@ -18,6 +18,7 @@ from tornadio.net.addresses import parse_address
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(\*|\[[0-9a-fA-F:.]+\]|(?:\*\.)?[^\s/@:\[\]*]+):(\*|[0-9]{1,5})")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field's name (RFC 9110, section 5.1)
 # What may stand behind "*.": a name, in ASCII; no part of it is empty.
 _DOMAIN: Final = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 
@@ -308,11 +309,19 @@ def cors_headers(origin: str) -> dict[str, str]:
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
 
 
-PREFLIGHT_HEADERS: Final = {
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type",
-    "Access-Control-Max-Age": "3600",  # seconds; Chromium caps it at 7200
-}
+def preflight_headers(asked_for: str) -> dict[str, str]:
+    """Return the headers with which a page that was allowed may send its request.
+
+    :param asked_for: the preflight's ``Access-Control-Request-Headers``. All are allowed, since none means anything
+        here: scripts for tracing and the like add theirs to every request of a page.
+    """
+    names = [name.strip() for name in asked_for.split(",")]
+    added = [name for name in names if _TOKEN.fullmatch(name) and name.lower() != "content-type"]
+    return {
+        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Headers": ", ".join(["Content-Type", *added]),
+        "Access-Control-Max-Age": "3600",  # seconds; Chromium caps it at 7200
+    }
 
 
 def flash_policy(domains: Iterable[str], port: int) -> bytes:
