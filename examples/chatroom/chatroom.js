@@ -8,7 +8,7 @@ const hasKeyboard = matchMedia('(pointer: fine)').matches;
 
 let socket = null;
 const formers = []; // sockets with another transport, until the present one has taken over
-let name = sessionStorage.getItem('name') || localStorage.getItem('name') || '';
+let name = recall('sessionStorage', 'name') || recall('localStorage', 'name') || '';
 let asking = false; // at the door, writing a name
 let joined = false;
 let wasLost = false;
@@ -20,8 +20,26 @@ const people = new Set();
 const seen = new Set(); // ids of the messages on the page: a newer history brings old ones again
 const outbox = new Map(); // id -> text and list item of what the server has not yet said
 
-const tab = sessionStorage.getItem('tab') || randomId();
-sessionStorage.setItem('tab', tab);
+const tab = recall('sessionStorage', 'tab') || randomId();
+keep('sessionStorage', 'tab', tab);
+
+// Where the browser keeps nothing for the site, as cookies are blocked, it throws. Then a reload asks for the name again.
+
+function recall(storage, key) {
+  try {
+    return window[storage].getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function keep(storage, key, value) {
+  try {
+    window[storage].setItem(key, value);
+  } catch {
+    // see above
+  }
+}
 
 function randomId() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('');
@@ -101,7 +119,7 @@ function welcome(message) {
   endFormers();
   name = message.name;
   limit = message.limit;
-  sessionStorage.setItem('name', name);
+  keep('sessionStorage', 'name', name);
   people.clear();
   message.people.forEach((person) => people.add(person));
   showPeople();
@@ -296,8 +314,10 @@ element('text').addEventListener('input', () => {
   showHint();
 });
 
+// An Enter that ends a composition, say of Japanese, is none to send with. Safari's comes when the composition has ended,
+// but still with the code 229.
 element('text').addEventListener('keydown', (event) => {
-  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   element('send').click();
 });
@@ -306,7 +326,7 @@ element('join').addEventListener('submit', (event) => {
   event.preventDefault();
   asking = false;
   name = element('name').value;
-  localStorage.setItem('name', name);
+  keep('localStorage', 'name', name);
   if (socket && socket.connected) join();
   else if (socket) socket.connect();
   else connect();
