@@ -109,11 +109,23 @@ class SessionHandler(tornado.web.RequestHandler):
 
 class PageHandler(tornado.web.RequestHandler):
     def get(self) -> None:
-        """The page; with the argument `policy` it has that Content-Security-Policy, and tells nobody where it is."""
+        """The page; with the argument `policy` it has that Content-Security-Policy, and tells nobody where it is. Each
+        argument `header` is one more header of the response."""
+        for header in self.get_arguments("header"):
+            name, value = header.split(": ")
+            self.set_header(name, value)
         if policy := self.get_argument("policy", ""):
             self.set_header("Content-Security-Policy", policy)
             self.set_header("Referrer-Policy", "no-referrer")
         self.write(PAGE.read_text(encoding="utf-8"))
+
+
+class ScriptHandler(tornado.web.RequestHandler):
+    """A script, which is the argument `text`."""
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/javascript")
+        self.write(self.get_argument("text"))
 
 
 class EarlyPageHandler(tornado.web.RequestHandler):
@@ -170,6 +182,7 @@ def main() -> None:
         router("compressed", {"compression": {"threshold": 0}}),
         router("takeover", {"compression": {"threshold": 0, "context_takeover": True}}),
         router("plain", {"enabled_protocols": ["xhr-polling"]}),
+        router("everybody", {"origins": ["*:*"]}),
         tornadio.get_router(SilentConnection, resource="silent").route(),
         tornadio.get_router(TickingConnection, resource="ticking").route(),
         tornadio.get_router(ClosingConnection, resource="closing").route(),
@@ -180,6 +193,7 @@ def main() -> None:
         (r"/trickle-mixed/xhr-multipart/.*", TrickleHandler, {"subtype": "mixed"}),
         (r"/odd/(binary|malformed)/websocket", OddSocketHandler),
         (r"/sessions/(\w+)", SessionHandler),
+        (r"/script.js", ScriptHandler),
         (r"/early/(.*)", EarlyPageHandler),
         (r"/", PageHandler),
         port=options_of().port,

@@ -12,7 +12,7 @@ SCRIPT = (STATIC / "socket.io.js").read_bytes()
 PATH = "/socket.io/socket.io.js"
 FILES = {
     "socket.io.js": SCRIPT,
-    "socket.io.mjs": SCRIPT + b"\nconst { io } = window;\nexport default io;\nexport const { Socket } = io;\n",
+    "socket.io.mjs": SCRIPT + b"\nconst { io } = globalThis;\nexport default io;\nexport const { Socket } = io;\n",
     "socket.io.d.ts": (STATIC / "socket.io.d.ts").read_bytes(),
     "socket.io.d.mts": (STATIC / "socket.io.d.mts").read_bytes(),
 }
@@ -41,6 +41,7 @@ async def test_every_page_may_load_it(serve, name):
     assert response.status == 200
     assert response.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in response.headers
+    assert response.headers["cross-origin-resource-policy"] == "cross-origin"
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}?v=1"])

@@ -95,7 +95,7 @@ declare namespace io {
    * @typeParam Outgoing  what the page may send
    */
   class Socket<Incoming = unknown, Outgoing = unknown> {
-    /** @param host  by default the page's */
+    /** @param host  a name or an address, without scheme and port; by default the page's */
     constructor(host?: string | null, options?: SocketOptions | null);
 
     readonly host: string;

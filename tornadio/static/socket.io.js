@@ -61,6 +61,9 @@
   /** So many milliseconds late, a timer tells that the page was frozen or asleep, or that timers of hidden pages wait. */
   const LATE = 1000;
 
+  /** Timers have no longer delays: what is more, even Infinity, would be none at all. */
+  const LONGEST_DELAY = 2 ** 31 - 1;
+
   /** What has arrived while timers waited is read within so many milliseconds. */
   const MOMENT = 1000;
 
@@ -84,6 +87,9 @@
   /** UTF-16 units of queued frames that travel in one payload. Servers limit payloads, TornadIO to 1 MiB by default, and
    *  a unit is at most three bytes of UTF-8. A longer single frame travels alone. */
   const BATCH_UNITS = 256 * 1024;
+
+  /** WebSocket.OPEN, which a page or a content blocker may have replaced by a WebSocket without constants. */
+  const OPEN = 1;
 
   /** For frames. The document's type keeps it out of quirks mode. */
   const EMPTY_PAGE = '<!DOCTYPE html><body>';
@@ -116,10 +122,19 @@
   /** JSON.stringify escapes unmatched surrogates, which many readers refuse. The pattern meets every escape: a backslash
    *  that is escaped itself begins none. */
   function json(message) {
-    return (JSON.stringify(message) ?? 'null').replace(
+    return (JSON.stringify(message, plainValues()) ?? 'null').replace(
       /\\(?:ud[89ab]..\\ud[c-f]..|(ud[89a-f]..)|.)/gi,
       (escape, unmatched) => (unmatched ? '\uFFFD' : escape),
     );
+  }
+
+  /** Gives a replacer that undoes the `toJSON` of arrays, texts and numbers, where the page has one: Prototype.js before
+   *  1.7 makes a text of each, which JSON.stringify quotes once more. */
+  function plainValues() {
+    const added = [Array, String, Number].map(({ prototype }) => prototype.toJSON).filter((each) => each !== undefined);
+    return added.length === 0 ? null : function plainValue(key, value) {
+      return added.includes(this[key]?.toJSON) ? this[key] : value;
+    };
   }
 
   /** In unicode mode the pattern meets unmatched surrogates only; they have no UTF-8, encodeURIComponent throws. */
@@ -153,7 +168,8 @@
    * before it reads what has arrived meanwhile. Then that gets a moment more: it may lift the limit.
    */
   class Limit {
-    constructor(delay, action) {
+    constructor(wanted, action) {
+      const delay = Math.min(wanted, LONGEST_DELAY);
       const due = performance.now() + delay;
       this.timer = setTimeout(() => {
         if (performance.now() > due + LATE) {
@@ -178,14 +194,18 @@
 
     /** Reads its text, unless that is a page, say of a proxy, or something else that was not made to be read as it is. */
     static async from(response) {
-      const isText = response.body !== null && /^text\/plain\b/i.test(response.headers.get('Content-Type'));
+      const isText = /^text\/plain\b/i.test(response.headers.get('Content-Type'));
       const text = isText ? await beginningOf(response) : undefined;
       return new Refusal(response.status, text, response.headers.get('Socket-IO-Refusal') === 'every-transport');
     }
   }
 
-  /** The text of a response, as far as a page is told it. */
+  /** The text of a response, as far as a page is told it. That of a `fetch` which the page has put in the browser's place
+   *  may have no `body`. */
   async function beginningOf(response) {
+    if (!response.body) {
+      return (await response.text()).slice(0, LONGEST_REFUSAL_TEXT);
+    }
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let text = '';
@@ -220,7 +240,7 @@
       this.type = this.constructor.type;
       this.sessionid = null;
       this.baseUrl = `${url}/${this.type}`;
-      this.timeout = timeout;
+      this.timeout = Number(timeout);
       this.queue = queue;
       this.owner = owner;
       this.getFirst = getFirst;
@@ -431,7 +451,7 @@
 
     /** Ranks in the order of the alphabet come first. */
     get rank() {
-      return `${document.hidden ? 'hidden' : 'front'} ${this.since}`;
+      return `${globalThis.document?.hidden ? 'hidden' : 'front'} ${this.since}`;
     }
 
     get isFree() {
@@ -479,11 +499,11 @@
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
-        document.removeEventListener('visibilitychange', end);
+        globalThis.document?.removeEventListener('visibilitychange', end);
         resolve();
       };
       const timer = setTimeout(end, delay);
-      document.addEventListener('visibilitychange', end);
+      globalThis.document?.addEventListener('visibilitychange', end);
     });
   }
 
@@ -625,11 +645,36 @@
   }
 
   /** A frame that nobody sees. It has a window of its own, for scripts that need globals and for requests that end with
-   *  the frame. */
+   *  the frame. Its place is beside the body, which pages replace (Turbo does with each link). */
   function createHiddenFrame(parentDocument) {
     const element = parentDocument.createElement('iframe');
     element.style.display = 'none';
     return element;
+  }
+
+  // -- Where the script runs: a page, a frame, a worker ---------------------------------------------------------------
+
+  /** Workers have none. */
+  function isDocument() {
+    return globalThis.document !== undefined;
+  }
+
+  /** The page's URL or, for what has no host in its URL (`about:srcdoc`, `about:blank`, a blob), its origin's. */
+  function pageUrl() {
+    try {
+      return location.host ? location : new URL(globalThis.origin);
+    } catch {
+      return location;
+    }
+  }
+
+  /** The host of a URL. Of IPv6 addresses programs have them without brackets, too. */
+  function hostOf(text) {
+    const host = /^[\da-f]*:[\da-f]*:[\da-f:.]*$/i.test(text) ? `[${text}]` : text;
+    if (!/^(\[[\da-f:.]+\]|[^\s:/?#@[\]\\]+)$/i.test(host)) {
+      throw new TypeError(`io.Socket takes a host such as 'example.com', and the port as an option, not '${text}'`);
+    }
+    return host;
   }
 
   // -- The transports -------------------------------------------------------------------------------------------------
@@ -655,7 +700,7 @@
 
     /** A socket that is closing already would swallow messages; they stay queued for the next connection. */
     get writable() {
-      return super.writable && this.native.readyState === WebSocket.OPEN;
+      return super.writable && this.native.readyState === OPEN;
     }
 
     write(payload) {
@@ -680,7 +725,7 @@
       if (this.sessionid === null || this.place.take()) {
         return this.readUrl();
       }
-      await pause(document.hidden ? HIDDEN_PAUSE : PAUSE);
+      await pause(globalThis.document?.hidden ? HIDDEN_PAUSE : PAUSE);
       return this.readUrl(';wait=0');
     }
 
@@ -792,7 +837,7 @@
   /** An empty frame that can be used at once: only a document that was opened stays. */
   function openHiddenFrame(parentDocument) {
     const element = createHiddenFrame(parentDocument);
-    parentDocument.body.append(element);
+    parentDocument.documentElement.append(element);
     element.contentDocument.open();
     element.contentDocument.write(EMPTY_PAGE);
     element.contentDocument.close();
@@ -807,7 +852,7 @@
     static usesFrame = true;
 
     static available(url) {
-      return new URL(url).origin === location.origin;
+      return isDocument() && new URL(url).origin === pageUrl().origin;
     }
 
     startParser() {
@@ -831,30 +876,34 @@
     static type = 'jsonp-polling';
     static usesFrame = true;
 
+    static available() {
+      return isDocument();
+    }
+
     open() {
       this.index = io.JSONP.push(this) - 1;
       this.frame = createHiddenFrame(document);
       this.frame.srcdoc = EMPTY_PAGE;
-      this.frame.addEventListener('load', this.onFrameLoad, { once: true });
-      document.body.append(this.frame);
+      this.frame.addEventListener('load', () => this.poll(), { once: true });
+      document.documentElement.append(this.frame);
     }
 
-    /** In a page that is sandboxed the frame is out of reach. */
-    onFrameLoad = () => {
-      try {
-        this.frame.contentWindow.io = io;
-        this.poll();
-      } catch {
-        this.fail();
-      }
-    };
-
+    /** In a page that is sandboxed the frame is out of reach, and so is one that the page has removed. */
     async poll() {
       this.answer = null;
       const url = await this.nextUrl();
       if (this.closed) {
         return;
       }
+      try {
+        this.loadScript(url);
+      } catch {
+        this.fail();
+      }
+    }
+
+    loadScript(url) {
+      this.frame.contentWindow.io = io;
       const script = this.frame.contentDocument.createElement('script');
       script.referrerPolicy = 'origin';
       script.src = url;
@@ -1013,7 +1062,7 @@
     };
 
     /**
-     * @param {string} [host]  by default the page's
+     * @param {string} [host]  a name or an address, without scheme and port; by default the page's
      * @param {Object} [options]
      * @param {number|string} [options.port]  by default the page's
      * @param {boolean} [options.secure]  by default whether the page is
@@ -1035,10 +1084,11 @@
      */
     constructor(host, options) {
       const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && value !== null);
-      const secure = location.protocol === 'https:';
+      const page = pageUrl();
+      const secure = page.protocol === 'https:';
       this.options = { secure, ...DEFAULTS, ...Object.fromEntries(given) };
-      this.options.port ??= location.port || (this.options.secure ? 443 : 80);
-      this.host = host || location.hostname;
+      this.options.port ??= page.port || (this.options.secure ? 443 : 80);
+      this.host = hostOf(host || page.hostname);
       this.#url = `${this.options.secure ? 'https' : 'http'}://${this.host}:${this.options.port}/`
         + this.options.resource.replace(/^\/+|\/+$/g, '');
       this.connected = false;
@@ -1098,8 +1148,12 @@
       return this;
     }
 
+    /** Each listener has an event target of its own, as browsers' events have: then libraries that keep track of what
+     *  runs, such as Angular's zone.js, see who has added it, whatever tells the client of a message. */
     #addListener(name, listener, once) {
-      this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), { listener, once }]);
+      const target = new EventTarget();
+      target.addEventListener(name, ({ detail }) => listener.apply(this, detail));
+      this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), { listener, once, target }]);
       return this;
     }
 
@@ -1107,17 +1161,13 @@
       this.#listeners.set(name, (this.#listeners.get(name) ?? []).filter((each) => !isMeant(each)));
     }
 
-    /** An exception in one listener stops neither the others nor the transport. */
-    #emit(name, ...args) {
+    /** An exception in one listener is the browser's to report; it stops neither the others nor the transport. */
+    #emit(name, ...detail) {
       for (const entry of this.#listeners.get(name) ?? []) {
         if (entry.once) {
           this.#removeListeners(name, (each) => each === entry);
         }
-        try {
-          entry.listener.apply(this, args);
-        } catch (error) {
-          report(error);
-        }
+        entry.target.dispatchEvent(new CustomEvent(name, { detail }));
       }
     }
 
@@ -1339,11 +1389,11 @@
 
     #watchPage(watches = true) {
       const change = watches ? 'addEventListener' : 'removeEventListener';
-      window[change]('pagehide', this.#suspend);
-      window[change]('pageshow', this.#wake);
-      window[change]('online', this.#wake);
-      document[change]('visibilitychange', this.#wake);
-      document[change]('resume', this.#wake);
+      globalThis[change]('pagehide', this.#suspend);
+      globalThis[change]('pageshow', this.#wake);
+      globalThis[change]('online', this.#wake);
+      globalThis.document?.[change]('visibilitychange', this.#wake);
+      globalThis.document?.[change]('resume', this.#wake);
     }
 
     /** The page is left. Should the browser keep it and show it again, timers go on: the socket begins its attempt anew,
@@ -1380,5 +1430,5 @@
   /** `JSONP` holds the transports that a server's `io.JSONP[INDEX]._("...");` may call, each at its index. */
   const io = { Socket, JSONP: [] };
 
-  window.io = io;
+  globalThis.io = io;
 })();

@@ -19,7 +19,7 @@ _TEXT: Final = "text/plain; charset=UTF-8"
 FILES: Final = {_SCRIPT: _JAVASCRIPT, _MODULE: _JAVASCRIPT, "socket.io.d.ts": _TEXT, "socket.io.d.mts": _TEXT}
 # What makes a module of the script, which sets the global `io`.
 _EXPORTS: Final = b"""
-const { io } = window;
+const { io } = globalThis;
 export default io;
 export const { Socket } = io;
 """
@@ -55,6 +55,9 @@ class ClientScriptHandler(BodilessHandler):
         self.set_header("Cache-Control", "public, max-age=3600")
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")  # the script is public, and pages of other origins load it
+        self.set_header(
+            "Cross-Origin-Resource-Policy", "cross-origin"
+        )  # in pages with a Cross-Origin-Embedder-Policy, too
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def get(self, **kwargs: str) -> None:
