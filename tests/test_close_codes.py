@@ -154,7 +154,6 @@ CAUSES: list[tuple[tuple[str, ...], Ending, tuple[int, str]]] = [
     (STREAMING, the_client_leaves, CLIENT_CLOSED),
     (HTTP_TRANSPORTS, the_client_posts_nothing, CLIENT_CLOSED),
     (PERSISTENT, the_client_never_returns, NO_HEARTBEAT),
-    (POLLING, the_client_never_returns, NO_RETURN),
     (PERSISTENT, the_client_falls_silent, NO_HEARTBEAT),
     (POLLING, the_client_falls_silent, NO_REQUEST),
     (POLLING, the_poll_breaks, NO_REQUEST),
@@ -198,6 +197,13 @@ async def test_a_reset_is_told_from_a_client_that_leaves(serve, each_way, transp
     await client.leave(reset=True)
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].told == [CONNECTION_BROKE]
+
+
+@pytest.mark.parametrize("transport", POLLING)
+async def test_a_client_that_never_polls_has_not_returned(serve, clock, transport):
+    await serve(Telling).shake_hands(transport)
+    await clock.advance(11)
+    assert Recorder.opened[0].told == [NO_RETURN]
 
 
 @every_persistent

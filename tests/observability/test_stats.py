@@ -246,9 +246,10 @@ async def test_an_end_is_counted_by_its_reason(serve, reason, end):
 )
 async def test_silence_is_counted_as_such(serve, clock, reason, transport, seconds, returns):
     served = serve()
-    client = await open_client(served, transport)
     if returns:
-        await client.send("hello")
+        await (await open_client(served, transport)).send("hello")
+    else:
+        await served.shake_hands(transport)
     await clock.advance(seconds)
     assert {name: count for name, count in served.router.stats().closed.items() if count} == {reason: 1}
 
