@@ -130,7 +130,7 @@ async def test_a_polling_session_ends_when_no_request_has_come_for_session_expir
     await greeted(served, transport)
     await clock.advance(9.9)
     assert not Recorder.opened[0].is_closed
-    await clock.advance(1)
+    await clock.advance(1.2)
     assert Recorder.opened[0].events == [("open", ""), ("close",)]
     assert served.router.connections == ()
     assert (await served.poll(Recorder.opened[0].session_id, transport)).status == 401
