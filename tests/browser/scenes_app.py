@@ -37,6 +37,13 @@ class PageHandler(tornado.web.RequestHandler):
         self.write(PAGE.read_text(encoding="utf-8"))
 
 
+class NoUnloadPageHandler(PageHandler):
+    """The page, with a policy of Chromium's: nothing in it hears of `unload`."""
+
+    def set_default_headers(self) -> None:
+        self.set_header("Permissions-Policy", "unload=()")
+
+
 class OtherPageHandler(tornado.web.RequestHandler):
     def get(self) -> None:
         self.write("<!DOCTYPE html><title>Another page</title><link rel=icon href=data:,><p>Another page")
@@ -77,6 +84,7 @@ def main() -> None:
                 "asked": asked,
             },
         ),
+        (r"/no-unload", NoUnloadPageHandler),
         (r"/other", OtherPageHandler),
         (r"/download", DownloadHandler),
         (r"/nothing", NothingHandler),

@@ -91,6 +91,9 @@
   /** WebSocket.OPEN, which a page or a content blocker may have replaced by a WebSocket without constants. */
   const OPEN = 1;
 
+  /** Bytes that requests which outlive their page may hold together (Fetch Standard, 4.6). */
+  const LONGEST_LAST_POST = 65536;
+
   /** For frames. The document's type keeps it out of quirks mode. */
   const EMPTY_PAGE = '<!DOCTYPE html><body>';
 
@@ -392,6 +395,14 @@
       }
     }
 
+    /** The page is about to be unloaded. */
+    prepareToUnload() {}
+
+    /** Ends the connection together with its page. What the page has sent last still goes out. */
+    unload() {
+      this.close();
+    }
+
     /** Whether something is still on its way out, or about to be. */
     get isWriting() {
       return this.waitsForFirst && this.sessionid !== null;
@@ -521,6 +532,7 @@
 
     posting = false;
     leaving = false;
+    isUnloading = false;
     sessionEnded = false;
     aborter = new AbortController();
     place = new Place(this.baseUrl, this.constructor.isStream, this.longestSilence);
@@ -574,7 +586,21 @@
     }
 
     get writable() {
-      return super.writable && !this.posting && !this.leaving;
+      return super.writable && !this.posting && !this.leaving && !this.isUnloading;
+    }
+
+    post(options) {
+      return this.request(this.postUrl, { method: 'POST', mode: this.postMode, ...options });
+    }
+
+    /** Sends a POST that arrives even if the page is left just now. Where `fetch` can't do that yet (Firefox before 133),
+     *  a beacon can, if the page's policy lets it have an Origin. */
+    postLast(body) {
+      if ('keepalive' in Request.prototype) {
+        this.post({ body, keepalive: `${body ?? ''}`.length <= LONGEST_LAST_POST, signal: null }).catch(() => {});
+      } else {
+        navigator.sendBeacon(this.postUrl, body);
+      }
     }
 
     /** A POST that failed may have arrived all the same, so it ends the connection and is not sent again. */
@@ -582,9 +608,7 @@
       this.posting = true;
       const limit = new Limit(this.timeout + LONGEST_REQUEST, () => this.fail());
       try {
-        const response = await this.request(this.postUrl, {
-          method: 'POST',
-          mode: this.postMode,
+        const response = await this.post({
           headers: { 'Content-Type': 'application/x-www-form-urlencoded; charset=utf-8' },
           body: 'data=' + encodeURIComponent(payload),
         });
@@ -614,17 +638,34 @@
       }
     }
 
-    /** Tells the server that the session has ended, by an empty POST, which is sent even if the page is left just now.
-     *  Where `fetch` can't do that yet (Firefox before 133), a beacon can, if the page's policy lets it have an Origin. */
+    /** Tells the server that the session has ended, by an empty POST. */
     endSession() {
-      if (this.sessionEnded || !this.canBeLeft) {
-        return;
+      if (!this.sessionEnded && this.canBeLeft) {
+        this.sessionEnded = true;
+        this.postLast();
       }
-      this.sessionEnded = true;
-      if ('keepalive' in Request.prototype) {
-        this.request(this.postUrl, { method: 'POST', mode: this.postMode, keepalive: true, signal: null }).catch(() => {});
+    }
+
+    prepareToUnload() {
+      this.isUnloading = true;
+    }
+
+    close() {
+      if (this.isUnloading) {
+        this.unload();
       } else {
-        navigator.sendBeacon(this.postUrl);
+        super.close();
+      }
+    }
+
+    /** Nobody would see a POST answered, to send another. So one has all that waits, and none ends the session: it could
+     *  overtake that one. */
+    unload() {
+      if (this.ended || this.sessionid === null || !this.hasMessages) {
+        this.stop();
+      } else {
+        this.ended = true;
+        this.postLast(new URLSearchParams({ data: this.takeMessages() }));
       }
     }
 
@@ -1021,6 +1062,12 @@
     });
   }
 
+  /** Whether the end of the page is told to its listeners for `unload`: Chromium lets pages, and in time all but those
+   *  that ask for it, have none. */
+  function canHearUnload() {
+    return document.featurePolicy?.allowsFeature('unload') ?? true;
+  }
+
   // -- The socket -----------------------------------------------------------------------------------------------------
 
   /**
@@ -1122,10 +1169,7 @@
     /** Ends the connection and all attempts at one. What was sent before still goes out if it was connected. */
     disconnect() {
       const wasConnected = this.connected;
-      if (this.#upgrade?.isReady) {
-        this.transport.close();
-        this.transport = this.#takeUpgrade().better;
-      }
+      this.#finishUpgrade();
       this.#rest();
       this.transport?.close();
       this.#queue = [];
@@ -1367,6 +1411,16 @@
       return upgrade;
     }
 
+    /** Ends an upgrade before its time, so that what waits for the better transport can go out. */
+    #finishUpgrade() {
+      if (this.#upgrade?.isReady) {
+        this.transport.close();
+        this.transport = this.#takeUpgrade().better;
+      } else {
+        this.#stopUpgrade();
+      }
+    }
+
     #stopUpgrade() {
       this.#upgrade?.stop(this.#queue);
       this.#upgrade = null;
@@ -1398,7 +1452,12 @@
 
     /** The page is left. Should the browser keep it and show it again, timers go on: the socket begins its attempt anew,
      *  or waits for its reconnection, until it wakes. */
-    #suspend = () => {
+    #suspend = (event) => {
+      if (!event.persisted && canHearUnload()) {
+        this.transport?.prepareToUnload();
+        window.addEventListener('unload', this.#unload);
+        return;
+      }
       this.#stopUpgrade();
       this.transport?.stop();
       if (this.connected) {
@@ -1407,6 +1466,13 @@
         this.#clearTimers();
         this.#timer = setTimeout(() => this.#startAttempt());
       }
+    };
+
+    /** Ends with the page, behind all its own listeners: this one was added last. Had it been there before, the browser
+     *  would not keep any page with a socket. */
+    #unload = () => {
+      this.#finishUpgrade();
+      this.transport?.unload();
     };
 
     /** The page is shown again or is no longer frozen, or the network is back: the computer may have slept. */
