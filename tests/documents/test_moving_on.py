@@ -30,9 +30,13 @@ StartServer = Callable[..., AppServer]
 
 
 class NewClient:
-    """python-socketio's client, and what it has heard, as an old page would have."""
+    """python-socketio's client, and what it has heard, as an old page would have.
 
-    def __init__(self) -> None:
+    :param earlier: who has joined before: over the bus, its process may be told of that only later.
+    """
+
+    def __init__(self, earlier: list[str]) -> None:
+        self.earlier = earlier
         self.sio = socketio.AsyncClient(reconnection=False)
         self.heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         for event in EVENTS:
@@ -40,6 +44,9 @@ class NewClient:
 
     def _listener(self, event: str) -> Callable[[dict[str, str]], None]:
         return lambda data: self.heard.put_nowait({"type": event, **data})
+
+    def _is_earlier(self, said: dict[str, str]) -> bool:
+        return said["type"] == "joined" and said["name"] in self.earlier
 
     async def join(self, server: AppServer, name: str, transport: str) -> None:
         await self.sio.connect(server.url, auth={"name": name}, transports=[transport], wait_timeout=30)
@@ -49,7 +56,9 @@ class NewClient:
 
     async def hear(self) -> dict[str, str]:
         async with limit():
-            return await self.heard.get()
+            while self._is_earlier(said := await self.heard.get()):
+                pass
+        return said
 
     async def aclose(self) -> None:
         await self.sio.disconnect()
@@ -87,10 +96,12 @@ Join = Callable[..., Any]
 async def join() -> AsyncIterator[Join]:
     """`await join(server, name, transport)`: a client of the protocol that has this transport, in the room."""
     clients: list[Client] = []
+    names: list[str] = []
 
     async def join(server: AppServer, name: str, transport: str) -> Client:
         is_new = transport in ("polling", "new websocket")
-        clients.append(NewClient() if is_new else OldClient())
+        clients.append(NewClient(names.copy()) if is_new else OldClient())
+        names.append(name)
         await clients[-1].join(server, name, transport.removeprefix("new "))
         for client in clients:
             assert await client.hear() == {"type": "joined", "name": name}
