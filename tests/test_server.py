@@ -552,7 +552,7 @@ async def test_it_listens_on_the_sockets_that_it_is_given_and_on_no_port(serve, 
             writer.write(b"GET /socket.io/xhr-polling/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with limit():
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-                await reader.readuntil(b"~m~7~m~welcome")
+                assert (await reader.readexactly(len("~m~32~m~") + 32)).startswith(b"~m~32~m~")
         writer.close()
         await writer.wait_closed()
     await served.server.shutdown()

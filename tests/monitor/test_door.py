@@ -100,7 +100,9 @@ async def test_without_authorize_this_machine_may_read(site: Serve) -> None:
         **others,
     }
     assert found["POST xhr-polling"].status == 401  # no such session
-    assert '"rights": "read"' in found["GET xhr-polling"].text
+    session_id = proto.decode(found["GET xhr-polling"].text)[0][1]
+    greeting = await served.request("GET", f"/monitor/socket/xhr-polling/{session_id}/2")
+    assert '"rights": "read"' in greeting.text
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ class Tasks:
     """Strong references to running tasks (asyncio keeps weak ones alone), and their ends at a shutdown.
 
     :param on_task_done: called each time a task has ended.
+    :ivar context: the context variables with which handlers start. Each has a copy: else it saw what the handler of
+        another client has set, whose message came before over the same connection, which a proxy keeps for all of its
+        clients, or whose handler had a timer set.
     :ivar is_last_moment: whether nothing will be waited for any more, as the process is about to be replaced.
     :ivar cut_off: how many ``on_close`` had to wait in that moment, and went no further.
     """
@@ -39,21 +42,17 @@ class Tasks:
         self._on_task_done = on_task_done
         self.is_last_moment = False
         self.cut_off = 0
-        self._context = contextvars.copy_context()
+        self.context = contextvars.copy_context()
         self._handlers: set[asyncio.Task[Any]] = set()
         self._on_closes: set[asyncio.Task[Any]] = set()
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function that calls handlers, with the context variables of :meth:`use_context`'s caller.
-
-        Otherwise these were whatever the handler of another client has set: whose message came before over the same
-        connection, which a proxy keeps for all of its clients, or whose handler had a timer set.
-        """
-        return self._context.copy().run(function, *args, **kwargs)
+        """Call a function that calls a handler in a copy of :attr:`context`."""
+        return self.context.copy().run(function, *args, **kwargs)
 
     def use_context(self) -> None:
         """Start every handler from now on with the context variables that are set now."""
-        self._context = contextvars.copy_context()
+        self.context = contextvars.copy_context()
 
     @property
     def running_handlers(self) -> int:

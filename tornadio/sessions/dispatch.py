@@ -207,7 +207,7 @@ class Dispatcher:
         remaining = iter(frames)
         awaitable = None
         if not self._handler_lock.locked:
-            done = self._tasks.call(self._handle_frames, remaining)
+            done = self._tasks.context.copy().run(self._handle_frames, remaining)  # as call(), without a call
             if isinstance(done, bool):
                 return done
             awaitable = done
