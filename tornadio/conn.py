@@ -204,7 +204,8 @@ class SocketConnection:
     @property
     def close_code(self) -> int | None:
         """Why the connection has ended, as a WebSocket close code (RFC 6455, section 7.4.1), on every transport.
-        ``None`` while it is open; set before :meth:`on_close`. What came first stays.
+        ``None`` while it is open; set before :meth:`on_close`. What came first stays, but for a client that
+        has left while messages wait that it has sent before: what ends the connection in these replaces it.
 
         With :attr:`close_reason` it tells these causes apart:
 

@@ -246,6 +246,76 @@ async def test_what_comes_during_a_handler_is_read_within_a_limit(site, go_on, v
     assert [event[1] for event in recorder.events[3:]] == messages
 
 
+class Mixed(Busy):
+    """Its handler is a coroutine for "work" alone."""
+
+    def on_message(self, message: Any) -> Any:
+        return super().on_message(message) if message == "work" else self.events.append(("message", message))
+
+
+async def test_what_came_during_handlers_that_have_ended_is_no_reason_to_stop_reading(site, go_on):
+    served = site(Mixed)
+    peer = await connect(served)
+    assert isinstance(peer, HybiPeer)
+    await peer.receive()
+    assert await peer.receive() == proto.encode("welcome")
+    recorder = Recorder.opened[-1]
+    for _ in range(3):
+        await peer.send(proto.encode("work"))
+        await at_work(("message", "work"))
+        await peer.send(proto.encode("x" * 30_000))
+        await peer.wire.send(frame(9, b"are you there"))
+        assert (await peer.next_frame()).opcode == 10
+        go_on.set()
+        assert await peer.receive() == proto.encode("work")
+        await until(lambda: recorder.events[-1] == ("message", "x" * 30_000))
+        go_on.clear()
+
+
+@every_version
+async def test_what_came_before_a_reset_is_handled_although_answers_break(site, go_on, version):
+    served = site(Busy)
+    peer = await connect(served, version)
+    await peer.send(*map(proto.encode, ["work", "one", "two", "three"]))
+    recorder = await at_work(("message", "work"))
+    [session] = sessions_of(served.router)
+    await until(lambda: session.bytes_in > len("workonetwothree") + 4 * len("~m~3~m~"))
+    peer.wire.reset()
+    await until(lambda: recorder.is_closed)
+    go_on.set()
+    await recorder.wait_closed()
+    assert [event[1] for event in recorder.events if event[0] == "message"] == ["work", "one", "two", "three"]
+
+
+class Producer(Busy):
+    """Its answer to "work" is 30 MB, at the pace of its client."""
+
+    async def on_message(self, message: Any) -> None:
+        self.events.append(("message", message))
+        await self.go_on.wait()
+        for _ in range(30 if message == "work" else 0):
+            self.send("x" * 1_000_000)
+            await self.drain()
+
+
+@every_version
+async def test_a_client_that_has_closed_and_still_reads_is_sent_what_it_has_asked_for(site, go_on, version):
+    served = site(Producer)
+    peer = await connect(served, version)
+    await peer.send(*map(proto.encode, ["work", "one"]))
+    recorder = await at_work(("message", "work"))
+    await closes(peer)
+    await until(lambda: recorder.is_closed)
+    go_on.set()
+    received = 0
+    while (data := await peer.wire.reader.read(1 << 16)) != b"":
+        received += len(data)
+    await recorder.wait_closed()
+    assert received > 30_000_000
+    assert recorder.events[1:] == [("message", "work"), ("message", "one"), ("close",)]
+    assert recorder.close_code == (1005 if version == "76" else 1000)
+
+
 class Echo(Busy):
     """Answers each message, in turns of its own."""
 

@@ -85,7 +85,6 @@ class SocketWire:
         if data:
             receiver.data_received(data)
         elif self._write_buffer is None:
-            self._eof_received = True
             self._connection_lost(None)
         else:  # the peer may have half-closed (shutdown(2)), and still read what waits to be written
             self._remove_reader()
@@ -136,6 +135,7 @@ class SocketWire:
 
     def _connection_lost(self, error: OSError | None) -> None:
         receiver = self._receiver
+        self._eof_received = True
         self.close()
         if receiver is not None:
             receiver.connection_lost(error)

@@ -189,7 +189,8 @@ class BaseSession(Dispatcher):
 
     def client_left(self, code: int, reason: str) -> None:
         """Note that the client has gone, although messages that it has sent before are still to be handled. A handler
-        that is at work sees so at once.
+        that is at work sees so at once, also in :meth:`drain`. What is sent from here on is written as long as the
+        client reads, and counts as written where its connection is lost.
 
         :param code: why, as for :meth:`close`; what those messages do may end the session for another reason.
         :param reason: to that code.
@@ -197,7 +198,7 @@ class BaseSession(Dispatcher):
         if not self.is_closed:
             self.close_code, self.close_reason = code, reason
             self.client_has_gone = True
-            self._wake_drain_waiters()
+            self._release_drain_waiters()
 
     def _finish_closing(self) -> None:
         """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
@@ -327,7 +328,7 @@ class BaseSession(Dispatcher):
         succeeded = has_succeeded(future)  # also of a replaced channel: asyncio logs errors that were never retrieved
         if self._writing_channel is not channel:
             return  # replaced meanwhile, and the batch was requeued then
-        if not succeeded:
+        if not succeeded and not self.client_has_gone:  # else its messages are still handled
             self.channel_lost(channel, *CONNECTION_BROKE)
             return
         self._batch_written()
@@ -377,7 +378,7 @@ class BaseSession(Dispatcher):
                 "drain() runs on the connection's event loop: in another thread, call "
                 "asyncio.run_coroutine_threadsafe(connection.drain(), loop).result()"
             )
-        if self.is_closed or self.client_has_gone or self._is_in_on_open():
+        if self.is_closed or self._is_in_on_open():
             # In a producer's loop that does not look at is_closed nobody else would get a turn of the event loop.
             await asyncio.sleep(0)
         elif self._outbox.size > self._mark(_HIGH_WATER):
@@ -394,13 +395,14 @@ class BaseSession(Dispatcher):
         return min(size, self._max_send_buffer >> 5)
 
     def _wake_drain_waiters(self) -> None:
-        waiters = self._drain_waiters
-        has_ended = self.is_closed or self.client_has_gone
-        if waiters is not None and (has_ended or self._outbox.size <= self._mark(_LOW_WATER)):
-            self._drain_waiters = None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self.is_closed or self._outbox.size <= self._mark(_LOW_WATER):
+            self._release_drain_waiters()
+
+    def _release_drain_waiters(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     # -- The channel ---------------------------------------------------------------------------------------------
 

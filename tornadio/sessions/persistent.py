@@ -94,7 +94,7 @@ class PersistentSession(BaseSession):
         if self.state is not State.OPEN:
             return None
         if self._handler_lock.locked:
-            # A WebSocket is not read while a handler runs: an echo may be waiting unread.
+            # A WebSocket may not be read while a handler runs, if much waits already: an echo may be waiting unread.
             self._heartbeat.restart_timeout(now)
         deadline = self._heartbeat.next_deadline()
         if self._write_future is not None and now >= self._write_deadline:

@@ -68,6 +68,7 @@ class WebSocketChannel:
 
     __slots__ = (
         "__weakref__",
+        "_bytes_ahead",
         "_cause",
         "_continue_scheduled",
         "_current_message",
@@ -79,9 +80,9 @@ class WebSocketChannel:
         "_is_released",
         "_json",
         "_max_message_size",
+        "_messages_ahead",
         "_pending_messages",
         "_pong_pending",
-        "_read_ahead",
         "_session",
         "_timer",
         "_transport",
@@ -106,9 +107,10 @@ class WebSocketChannel:
         self._is_released = False  # the connection is lost, or a lingering close has taken it over
         self._continue_scheduled = False
         self._pong_pending = False
-        self._read_ahead = 0  # bytes that came while a handler was at work, until their messages were handled
+        self._bytes_ahead = 0  # that came while a handler was at work, until their messages were handled
         self._current_message = ""  # while its handler runs in a task
         self._pending_messages: Iterator[str | bytes] | None = None  # behind that one, or behind on_open
+        self._messages_ahead: list[str | bytes] | None = None  # behind those
 
     def __str__(self) -> str:
         return str(self._session or self._transport)
@@ -196,7 +198,7 @@ class WebSocketChannel:
         if self._handshake is not None:
             self._handshake_data_received(self._handshake, data)
         elif self._pending_messages is not None and self._session is not None:
-            self._receive_ahead(self._session, self._pending_messages, data)
+            self._receive_ahead(self._session, data)
         else:
             self._receive(data)
 
@@ -225,6 +227,7 @@ class WebSocketChannel:
         return (  # length_hint() of a list's iterator is the exact rest, and of None it is 0
             self._framer.has_more
             or operator.length_hint(self._pending_messages) > 0
+            or bool(self._messages_ahead)
             or _has_several(self._current_message)
         )
 
@@ -240,7 +243,7 @@ class WebSocketChannel:
             self._send_pongs()
         self._dispatch(iter(messages))
 
-    def _receive_ahead(self, session: PersistentSession, pending: Iterator[str | bytes], data: bytes) -> None:
+    def _receive_ahead(self, session: PersistentSession, data: bytes) -> None:
         """Parse bytes that come while a handler is at work; their messages wait behind those that wait already."""
         framer = self._framer
         messages = framer.feed(data)
@@ -248,8 +251,11 @@ class WebSocketChannel:
         session.touch()
         if framer.has_data_to_send and not framer.closed and not self._is_released:
             self._send_pongs()
-        self._read_ahead += max(len(data), sum(map(len, messages)))  # the latter if they were compressed
-        self._pending_messages = iter([*pending, *messages])
+        self._bytes_ahead += max(len(data), sum(map(len, messages)))  # the latter if they were compressed
+        if self._messages_ahead is None:
+            self._messages_ahead = messages
+        else:
+            self._messages_ahead += messages
         self._limit_reading(session)
 
     def _limit_reading(self, session: PersistentSession) -> None:
@@ -257,7 +263,7 @@ class WebSocketChannel:
         framer = self._framer
         if framer.peer_close is not None:
             session.client_left(*self._lost_by())
-        if framer.closed or framer.has_more or self._read_ahead > _READ_AHEAD:
+        if framer.closed or framer.has_more or self._bytes_ahead > _READ_AHEAD:
             self._wire.pause_reading()
 
     def _dispatch(self, messages: Iterator[str | bytes]) -> None:
@@ -274,7 +280,7 @@ class WebSocketChannel:
                     self._current_message, self._pending_messages = message, messages
                     handling.add_done_callback(self._on_dispatched)
                     framer = self._framer
-                    if framer.closed or framer.has_more or self._read_ahead:
+                    if framer.closed or framer.has_more or self._bytes_ahead:
                         self._limit_reading(session)
                     return
         except HandlerError:
@@ -304,10 +310,12 @@ class WebSocketChannel:
         """Dispatch the messages that waited for the end of a handler, and read on."""
         messages, self._pending_messages = self._pending_messages, None
         assert messages is not None
-        if self._read_ahead and not operator.length_hint(messages):
-            self._read_ahead = 0
+        if self._messages_ahead is not None:
+            messages, self._messages_ahead = iter([*messages, *self._messages_ahead]), None
         self._wire.resume_reading()
         self._dispatch(messages)
+        if self._pending_messages is None:
+            self._bytes_ahead = 0
         self._close_if_lost()
 
     def _continue_soon(self) -> None:
@@ -462,7 +470,7 @@ class WebSocketChannel:
             return
         self._write_head()
         self._wire.write(self._framer.close(code, reason))
-        self._wire.resume_reading()  # for the peer's close frame: a handler that still runs had reading paused
+        self._wire.resume_reading()  # for the peer's close frame: a handler that still runs may have had reading paused
         self._start_timeout(_CLOSE_TIMEOUT)
         self._endpoint.sessions.lingering.add(self)
 
