@@ -29,6 +29,10 @@ class Connection(tornadio.SocketConnection):
         if message == "hang":
             print("hanging", flush=True)
             await asyncio.sleep(1000)
+        if message == "leave":
+            self.close()
+            print("leaving", flush=True)
+            await asyncio.sleep(1000)
         self.send(message)
 
 {on_close}
@@ -156,4 +160,21 @@ async def test_on_close_runs_beside_a_handler_that_is_at_work(run: Run, tmp_path
     await until(lambda: "hanging" in process.output())
     await touch(tmp_path, process)
     assert process.output().splitlines() == ["start", "hanging", "close websocket", "start"]
+    await served.aclose()
+
+
+async def test_an_on_close_that_waits_already_for_a_handler_is_counted(run: Run, tmp_path: Path):
+    process = run(PLAIN)
+    served = Elsewhere.of(process)
+    client = await open_client(served, "websocket")
+    await client.receive()
+    await client.send("leave")
+    await until(lambda: "leaving" in process.output())
+    await touch(tmp_path, process)
+    assert process.output().splitlines() == [
+        "start",
+        "leaving",
+        "WARNING the program is started anew: 1 on_close had to wait, and went no further",
+        "start",
+    ]
     await served.aclose()

@@ -66,8 +66,6 @@ async def test_it_listens_on_all_addresses_where_none_is_set():
     await shut_down(server)
 
 
-# Tornado leaves the socket that it can't bind to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
 async def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(caplog):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -798,7 +796,8 @@ async def test_a_signal_ends_the_program_gracefully(run, number):
     program, served = run(AUTO_START)
     socket_client = await open_client(served, "websocket")
     stream_client = await open_client(served, "xhr-multipart")
-    session_id, _ = await served.open("xhr-polling")
+    session_id = await served.shake_hands("xhr-polling")
+    assert (await served.poll(session_id)).text == "~m~7~m~welcome"
     for client in (socket_client, stream_client):
         assert await client.receive() == ["welcome"]
     poll = asyncio.ensure_future(served.poll(session_id))

@@ -32,7 +32,7 @@ from tornadio.net.listening import bind, checked_sockets, name_of, port_of
 from tornadio.net.looplag import LoopLag
 from tornadio.net.reloading import call_before_reload
 from tornadio.net.running import checked_loop, run_loop, running_loop
-from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled
+from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled, start_task
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
 from tornadio.observability.metrics import MetricsHandler
@@ -70,7 +70,8 @@ class SocketServer(TornadoServer):
 
     :param application: with one or more routers' ``route()``.
     :param no_keep_alive: close each HTTP connection after one request. Tornado's HTTP then serves all of them.
-    :param io_loop: the loop to run on, that of this thread by default, which is made where there is none.
+    :param io_loop: the loop to run on, that of this thread by default, which is made where there is none. It is left
+        open: a thread that ends before the program does closes it then, by ``IOLoop.current().close()``.
     :param xheaders: the proxies that are trusted to name their clients: a list of addresses and networks, such as
         ``['127.0.0.1', '10.0.0.0/8']`` (a Unix socket's peer is ``0.0.0.0``), or ``True`` for every peer, where nobody
         but proxies can connect. A client's address and protocol are what they say in ``X-Real-Ip``, else
@@ -268,7 +269,7 @@ class SocketServer(TornadoServer):
             self._loop.stop()
             return
         logger.info("%s: shutting down", number.name)
-        self._stopping = asyncio.get_running_loop().create_task(self.shutdown())
+        self._stopping = start_task(self.shutdown())
         self._stopping.add_done_callback(lambda task: self._loop.stop())
 
     # -- Connections ---------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 import tornadio
-from tests.support import until
+from tests.support import SECONDS, until
 from tornadio import ConnectError
 from tornadio.client.lookups import LookupThreads
 
@@ -79,5 +80,20 @@ def test_no_thread_is_an_error_and_the_next_lookup_is_made(monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError("can't start")))
         with pytest.raises(OSError, match="can't start"):
-            threads.submit(str, 5)
+            threads.submit(str, 5).result()
     assert threads.submit(str, 5).result() == "5"
+
+
+def test_no_thread_is_an_error_for_those_that_ask_the_same_meanwhile(monkeypatch: pytest.MonkeyPatch):
+    threads = LookupThreads()
+    others: list[Future[Any]] = []
+
+    def start(thread: threading.Thread) -> None:
+        others.append(threads.submit(str, 5))
+        raise RuntimeError("can't start")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="can't start"):
+        threads.submit(str, 5).result(SECONDS)
+    with pytest.raises(OSError, match="can't start"):
+        others[0].result(SECONDS)

@@ -393,6 +393,21 @@ async def test_reconnecting_ends_when_another_thread_closes_it(serve, is_away):
         assert server.close_code == 1000
 
 
+async def test_several_threads_may_close_reconnecting_at_the_same_time(serve, caplog):
+    connections = tornadio.sync.reconnecting(url_of(serve()))
+    assert (await in_thread(next, connections)).is_closed is False
+    barrier = threading.Barrier(4)
+
+    def close() -> None:
+        barrier.wait()
+        connections.close()
+
+    await asyncio.gather(*(in_thread(close) for _ in range(4)))
+    await until(lambda: not connections._thread._tasks)
+    gc.collect()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("function", [tornadio.sync.connect, tornadio.sync.reconnecting])
 def test_the_parameters_are_those_of_connect(function):
     assert inspect.signature(function).parameters == inspect.signature(tornadio.connect).parameters

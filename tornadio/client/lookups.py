@@ -26,7 +26,7 @@ class LookupThreads(Executor):
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Call a function in a thread; see :class:`concurrent.futures.Executor`.
 
-        :raises OSError: no thread can be started.
+        :returns: a future of its result; of an :exc:`OSError` if no thread can be started.
         """
         key = (os.getpid(), function, *args, *kwargs.items())  # a forked process has none of its parent's threads
         future: Future[Any] = Future()
@@ -40,7 +40,7 @@ class LookupThreads(Executor):
                 work.start()
             except RuntimeError as error:
                 del self._running[key]
-                raise OSError(errno.EAGAIN, str(error)) from None
+                future.set_exception(OSError(errno.EAGAIN, str(error)))  # for all that wait for it
         return running
 
     def _run(

@@ -18,11 +18,10 @@ _MAX_INTERIM: Final = 10  # responses 1xx before the response itself
 _READ_SIZE: Final = 1 << 16
 _PARAMETERS: Final = HTTP1ConnectionParameters(max_body_size=1 << 62)  # _Reader has limits of its own
 
-Receive = Callable[[bytes], Awaitable[None] | None]
-
-
 # A status line without a reason phrase, and without the blank before it, which some servers and proxies leave out.
 _NO_REASON: Final = re.compile(r"HTTP/1\.[0-9] [0-9]{3}")
+
+Receive = Callable[[bytes], Awaitable[None] | None]
 
 
 class ResponseLostError(Exception):

@@ -23,8 +23,7 @@ def bind(port: int, address: str) -> list[socket.socket]:
     try:
         return bind_sockets(port, address)
     except OSError as error:
-        # Tornado leaves the sockets to its frame, also one that listens already: it would as long as the error is held.
-        traceback.clear_frames(error.__traceback__)
+        _close_sockets(error)
         logger.error(
             "can't listen on port %d (%s): stop what does, or choose another port or address: the application's "
             "settings socket_io_port and socket_io_address, or these arguments of SocketServer",
@@ -32,6 +31,15 @@ def bind(port: int, address: str) -> list[socket.socket]:
             error,
         )
         raise
+
+
+def _close_sockets(error: OSError) -> None:
+    """Close the sockets that Tornado has left to its frame, one that listens already among them."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for local in frame.f_locals.values():
+            for each in local if isinstance(local, list) else [local]:
+                if isinstance(each, socket.socket):
+                    each.close()
 
 
 def checked_sockets(sockets: Any) -> list[socket.socket]:

@@ -35,13 +35,12 @@ class Tasks:
         another client has set, whose message came before over the same connection, which a proxy keeps for all of its
         clients, or whose handler had a timer set.
     :ivar is_last_moment: whether nothing will be waited for any more, as the process is about to be replaced.
-    :ivar cut_off: how many ``on_close`` had to wait in that moment, and went no further.
     """
 
     def __init__(self, on_task_done: Callable[[], None]) -> None:
         self._on_task_done = on_task_done
         self.is_last_moment = False
-        self.cut_off = 0
+        self._cut_off = 0
         self.context = contextvars.copy_context()
         self._handlers: set[asyncio.Task[Any]] = set()
         self._on_closes: set[asyncio.Task[Any]] = set()
@@ -59,6 +58,11 @@ class Tasks:
         """The number of tasks that have not ended."""
         return len(self._handlers) + len(self._on_closes)
 
+    @property
+    def cut_off(self) -> int:
+        """How many ``on_close`` had to wait in the last moment, or waited already, and went no further."""
+        return self._cut_off + sum(not task.done() for task in self._on_closes)
+
     def spawn(self, work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
         """Start a task for ``on_open`` or ``on_message``. A shutdown waits for it, and cancels it at its deadline."""
         return self._run(work, self._handlers)
@@ -74,7 +78,7 @@ class Tasks:
             self.call(work.send, None)
         except StopIteration:
             return
-        self.cut_off += 1
+        self._cut_off += 1
         with contextlib.suppress(RuntimeError):  # of a coroutine that awaits in its "finally"
             work.close()
 

@@ -374,7 +374,8 @@ class SessionRegistry:
 
     def close_now(self) -> int:
         """Close all sessions in this moment: write what the kernel accepts of what is queued, and run each ``on_close``
-        as far as it comes without waiting, beside a handler that is at work. The process is about to be replaced.
+        as far as it comes without waiting, beside a handler that is at work. One that waits already, as its session has
+        ended before, goes no further. The process is about to be replaced.
 
         :returns: how many ``on_close`` had to wait, and went no further.
         """

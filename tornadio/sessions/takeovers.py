@@ -19,7 +19,7 @@ class ReplacedPolls:
     session's end. A client that has changed networks leaves one such poll behind, which is answered at once. Two
     clients that poll one session, as two loops of the official client do after ``disconnect(); connect()`` over
     jsonp-polling, would replace each other's polls without end, as fast as the network allows. So a poll that is
-    replaced within ``interval`` of another one waits for its own deadline.
+    replaced within ``interval`` of the last one that was answered at once waits for its own deadline.
 
     :param interval: seconds.
     """

@@ -226,6 +226,7 @@ class Reconnecting(Iterator[Connection]):
         self._opening: asyncio.Task[Any] | None = None  # on the event loop: the pause, or the attempt
         self._connection: Connection | None = None
         self._closed = threading.Event()
+        self._is_ending = False  # on the event loop
 
     def __next__(self) -> Connection:
         self._close_connection()
@@ -263,7 +264,10 @@ class Reconnecting(Iterator[Connection]):
         self._close_connection()
 
     def _end(self) -> None:
-        """End the connections of the event loop's side, on its thread."""
+        """End the connections of the event loop's side, on its thread, at the first call: several threads may close."""
+        if self._is_ending:
+            return
+        self._is_ending = True
         if self._opening is not None:
             self._opening.cancel()
         else:

@@ -193,8 +193,9 @@ class OriginRule:
 
     def __init__(self, origins: Iterable[str] | None) -> None:
         entries = () if origins is None else tuple(origins)
-        self._apps = frozenset(filter(None, map(_parse_app, entries)))
-        patterns = tuple(_parse_pattern(entry) for entry in entries if _parse_app(entry) is None)
+        apps = [_parse_app(entry) for entry in entries]
+        self._apps = frozenset(filter(None, apps))
+        patterns = tuple(_parse_pattern(entry) for entry, app in zip(entries, apps, strict=True) if app is None)
         self._patterns = None if origins is None else patterns
         self._anyone = self._patterns is not None and _Pattern(None, None, None) in self._patterns
 

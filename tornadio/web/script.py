@@ -55,9 +55,8 @@ class ClientScriptHandler(BodilessHandler):
         self.set_header("Cache-Control", "public, max-age=3600")
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")  # the script is public, and pages of other origins load it
-        self.set_header(
-            "Cross-Origin-Resource-Policy", "cross-origin"
-        )  # in pages with a Cross-Origin-Embedder-Policy, too
+        # In pages with a Cross-Origin-Embedder-Policy, too.
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def get(self, **kwargs: str) -> None:
