@@ -90,6 +90,7 @@ def test_it_may_be_several_messages_or_none(page: Page, server: AppServer) -> No
         "() => ''": [""],
         "() => false": [False],
         "null": [],
+        "false": [],
     }
     for function, messages in cases.items():
         client = with_first(Client(page, server.port, "websocket", resource="silent"), function)
@@ -134,6 +135,18 @@ def test_what_was_sent_before_a_disconnect_waits_for_it_too(page: Page, server: 
     eventually(lambda: session(server, client.session_id)["ended"], True)
 
 
+@over_each_transport
+def test_a_disconnect_does_not_wait_for_it_where_nothing_was_sent(
+    page: Page, server: AppServer, transport: str
+) -> None:
+    page.goto(server.url)
+    client = with_first(Client(page, server.port, transport, resource="silent"), "() => new Promise(() => {})")
+    client.connect().wait_for("connect")
+    client.disconnect()
+    assert client.run("socket.transport.closed")
+    eventually(lambda: session(server, client.session_id)["ended"], True)
+
+
 @pytest.mark.page_errors("^exception: no token")
 @over_each_transport
 def test_without_it_the_connection_ends_and_sends_nothing(page: Page, server: AppServer, transport: str) -> None:
@@ -170,3 +183,27 @@ def test_it_goes_first_over_the_better_transport_of_a_change(page: Page, app_ser
         assert first == "token 3"
         assert numbers == [*range(numbers[0], numbers[0] + len(numbers))]
         assert client.type == "websocket"
+
+
+@pytest.mark.page_errors("^exception: no token", *NETWORK_ERRORS)
+def test_a_lesser_transport_goes_on_until_the_better_one_has_it(
+    page: Page, app_server: Callable[..., AppServer]
+) -> None:
+    server = app_server(APP)
+    with Intermediary(server.port) as intermediary:
+        page.goto(intermediary.url)
+        client = Client(page, intermediary.port, "websocket", "xhr-polling", reconnectionDelay=10)
+        client.connect().wait_for("connect")
+        intermediary.drop("/websocket")
+        client.send("close")
+        client.wait_for("reconnect")
+        session_id = client.session_id
+        intermediary.pass_on()
+        with_first(client, "() => new Promise((resolve, reject) => { socket.reject = reject; })")
+        page.wait_for_function("(socket) => socket.reject", arg=client.socket)
+        client.send("one")
+        eventually(lambda: client.messages[-1:], ["one"])
+        client.run("{ socket.reject(new Error('no token')); }")
+        client.send("two")
+        eventually(lambda: client.messages[-1:], ["two"])
+        assert (client.type, client.session_id) == ("xhr-polling", session_id)

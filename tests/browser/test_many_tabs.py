@@ -121,6 +121,32 @@ def test_a_tab_that_is_closed_leaves_its_place_to_another(
     talk(last)
 
 
+def test_what_others_keep_under_such_a_name_is_removed(context: PlaywrightContext, open_tab: OpenTab) -> None:
+    """Also where it is none of ours, and can't be read."""
+    first, second = (open_tab(context.new_page(), ["xhr-polling"]) for _ in range(2))
+    first.wait_until_connected()
+    second.wait_until_connected()
+    second.page.evaluate(
+        "{ localStorage[`socketio ${origin} 1`] = 'mine'; localStorage[`socketio ${origin} 2`] = 'null'; }"
+    )
+    for scene in (first, second):
+        talk(scene)
+    entries = "Object.keys(localStorage).filter((each) => each.startsWith('socketio')).length"
+    eventually(lambda: first.page.evaluate(entries), 2)
+    assert [scene.logs[0][-1][1] for scene in (first, second)] == ["message"] * 2
+
+
+def test_not_each_message_is_a_write_that_the_other_tabs_hear(context: PlaywrightContext, open_tab: OpenTab) -> None:
+    streaming, other = (open_tab(context.new_page(), ["xhr-multipart"]) for _ in range(2))
+    streaming.wait_until_connected()
+    other.wait_until_connected()
+    other.page.evaluate("{ window.heard = []; addEventListener('storage', ({ key }) => heard.push(key)); }")
+    for number in range(20):
+        talk(streaming, f"{number}")
+    seconds = seconds_of(lambda: talk(other))
+    assert len(other.page.evaluate("heard")) < 10, seconds
+
+
 @pytest.mark.page_errors
 def test_a_tab_that_crashed_leaves_its_place_to_another(context: PlaywrightContext, open_tab: OpenTab) -> None:
     options: dict[str, Any] = {

@@ -12,6 +12,7 @@ from playwright.sync_api import Page as PlaywrightPage
 
 from tests.appserver import AppServer
 from tests.browser.client_pages import shows
+from tests.browser.intermediary import Intermediary
 from tests.browser.scenes import APP, Scene, eventually, report_of
 from tests.browser_fixtures import engine_of
 from tests.engines import Context, Page, webkit
@@ -129,6 +130,28 @@ def test_a_page_that_comes_out_of_the_cache_talks_again(page: Page, app_server: 
     assert not {session_id for session_id, _ in received} & set(ids)
     page.wait_for_url(scene.other_url)
     scene.wait_for_connections(0)
+    assert server.output() == ""
+
+
+@pytest.mark.engines("chromium", because="Firefox keeps no page with connections, WebKit's driver can't wait for one")
+def test_a_page_that_is_kept_begins_nothing_even_if_it_connects_when_it_is_disconnected(
+    page: Page, app_server: StartServer
+) -> None:
+    server = app_server(APP, "--logging=warning")
+    with Intermediary(server.port) as line:
+        scene = Scene(page, server, {"transports": ["xhr-polling"]}, through=line).open()
+        scene.wait_until_connected()
+        page.evaluate("{ sockets[0].on('disconnect', () => sockets[0].connect()); }")
+        page.evaluate("(url) => { location.href = url; }", scene.other_url)
+        page.wait_for_url(scene.other_url)
+        scene.wait_for_connections(0)
+        assert page.evaluate("Object.keys(localStorage)") == []
+        assert len(line.seen("^GET .*/xhr-polling//")) == 1
+        go_back_to(scene)
+        scene.wait_until_connected()
+        scene.send("after")
+        scene.wait_for_messages("after")
+        assert page.evaluate("shown.kept") == 1
     assert server.output() == ""
 
 

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page as PlaywrightPage
 
 from tests.appserver import AppServer
+from tests.browser.intermediary import Intermediary
 from tests.browser.scenes import APP, Scene, eventually, report_of
 from tests.browser.test_page_lifecycle import close
 from tests.engines import Context
@@ -71,6 +72,25 @@ def test_what_a_page_sends_as_it_goes_elsewhere_arrives(
     for origin in (server, other):
         assert_all_arrive(context, server, origin, transport, OTHER_WAYS[way])
     assert (server.output(), other.output()) == ("", "")
+
+
+@pytest.mark.engines("chromium", because="the others may keep it, or cut its connections before they tell it")
+@pytest.mark.parametrize("transport", ["xhr-polling", "jsonp-polling"])
+def test_what_a_page_sends_before_it_disconnects_there_is_not_overtaken(
+    page: PlaywrightPage, app_server: Callable[..., AppServer], transport: str
+) -> None:
+    """One POST has the message. None that ends the session goes out beside it, and the tab's place is free."""
+    server = app_server(APP, "--logging=warning")
+    with Intermediary(server.port) as line:
+        scene = Scene(page, server, {"transports": [transport], "rememberTransport": False}, through=line).open()
+        scene.wait_until_connected()
+        (session_id,) = scene.ids
+        page.evaluate("addEventListener('unload', () => { sockets[0].send('bye'); sockets[0].disconnect(); })")
+        page.goto(scene.other_url)
+        eventually(lambda: [each for sender, each in report_of(server)["received"] if sender == session_id], ["bye"])
+        assert len(line.seen("^POST ")) == 1
+        assert page.evaluate("Object.keys(localStorage)") == []
+    assert server.output() == ""
 
 
 @pytest.mark.engines("chromium", because="the other engines have no such policy")

@@ -37,7 +37,7 @@ declare namespace io {
     rememberTransport?: boolean | null | undefined;
     /** Called for each connection: returns what is sent over it before all else, such as a token, in the form that `send`
      *  takes, or a promise of that; nothing for `undefined` and `null`. */
-    firstMessage?: (() => unknown) | null | undefined;
+    firstMessage?: (() => unknown) | false | null | undefined;
   }
 
   interface TransportOptions {
@@ -58,7 +58,7 @@ declare namespace io {
     reconnectionDelay: number;
     maxReconnectionAttempts: number;
     rememberTransport: boolean;
-    firstMessage: (() => unknown) | null;
+    firstMessage: (() => unknown) | false | null;
   }
 
   interface Transport {

@@ -64,7 +64,7 @@
   /** Timers have no longer delays: what is more, even Infinity, would be none at all. */
   const LONGEST_DELAY = 2 ** 31 - 1;
 
-  /** What has arrived while timers waited is read within so many milliseconds. */
+  /** What has arrived while timers waited is read within so many milliseconds, and a page that is kept is frozen. */
   const MOMENT = 1000;
 
   /** Requests that wait for what a server sends, of all tabs together: to each server a browser has six connections over
@@ -76,6 +76,10 @@
   /** Milliseconds between polls that may not wait, of a page that is seen and of a hidden one. */
   const PAUSE = 1000;
   const HIDDEN_PAUSE = 3000;
+
+  /** Milliseconds that a tab's entry for its place lasts at most, and between two writes of it. */
+  const LONGEST_LEASE = 60000;
+  const RENEWAL = 1000;
 
   /** Characters of a refusal's text that a page is told. */
   const LONGEST_REFUSAL_TEXT = 500;
@@ -228,7 +232,8 @@
    * when the connection broke. The owner is told of `onConnect()`, `onMessage(message)` and `onClose()`; of the last once
    * and only for an end that it did not ask for. A `refusal` tells why an attempt failed, where a page can see that.
    *
-   * `getFirst`, where it isn't null, returns what has to be sent before all that is queued, or a promise of it.
+   * `getFirst`, where there is one, returns what has to be sent before all that is queued, or a promise of it. Once that
+   * is there the owner is told of `onFirst()`.
    */
   class Transport {
     /** How much longer than its timeout it may be silent. */
@@ -247,7 +252,7 @@
       this.queue = queue;
       this.owner = owner;
       this.getFirst = getFirst;
-      this.waitsForFirst = getFirst !== null;
+      this.waitsForFirst = Boolean(getFirst);
       this.first = [];
       this.echoes = [];
       this.refusal = null;
@@ -342,6 +347,8 @@
       this.flush();
       if (this.ended) {
         this.stopIfDone();
+      } else {
+        this.owner.onFirst();
       }
     }
 
@@ -405,7 +412,7 @@
 
     /** Whether something is still on its way out, or about to be. */
     get isWriting() {
-      return this.waitsForFirst && this.sessionid !== null;
+      return this.waitsForFirst && this.sessionid !== null && this.queue.length > 0;
     }
 
     /** Whether the server can be asked to end the connection, by `leave`: what it has sent before still arrives, then the
@@ -425,7 +432,7 @@
     }
   }
 
-  /** Calls what a browser may refuse: a page in a sandbox has neither cookies nor storage, and may not even ask. */
+  /** Calls what may throw: a page in a sandbox has neither cookies nor storage, and may not even ask. */
   function ifAllowed(action) {
     try {
       return action();
@@ -454,7 +461,7 @@
       const { origin } = new URL(url);
       this.isLimited = !isMultiplexed(origin);
       this.isStream = isStream;
-      this.lease = lease;
+      this.lease = Math.min(lease, LONGEST_LEASE) + RENEWAL;
       this.since = `${Date.now()} ${Math.random()}`;
       this.prefix = `socketio ${origin} `;
       this.key = this.prefix + this.since;
@@ -466,18 +473,22 @@
     }
 
     get isFree() {
+      if (!this.isLimited) {
+        return true;
+      }
       const { rank } = this;
       const first = this.others.filter((each) => each.isTaken || each.rank < rank);
       const streams = first.filter((each) => each.isStream);
-      return !this.isLimited || (first.length < LONG_REQUESTS && !(this.isStream && streams.length >= STREAMS));
+      return first.length < LONG_REQUESTS && !(this.isStream && streams.length >= STREAMS);
     }
 
-    /** The entries of the others. Those that have lapsed are removed, also where the clock was set back meanwhile. */
+    /** The entries of the others. Those that have lapsed are removed, also where the clock was set back meanwhile, and so
+     *  is what can't be read. */
     get others() {
       const keys = ifAllowed(() => Object.keys(localStorage)) ?? [];
       const others = [];
       for (const key of keys.filter((each) => each.startsWith(this.prefix) && each !== this.key)) {
-        const entry = JSON.parse(localStorage.getItem(key));
+        const entry = ifAllowed(() => JSON.parse(localStorage.getItem(key)));
         if (Math.abs(Date.now() - entry?.keptAt) < entry?.lease) {
           others.push(entry);
         } else {
@@ -495,9 +506,20 @@
     }
 
     keep() {
-      const { rank, isTaken, isStream, lease } = this;
-      const entry = JSON.stringify({ rank, isTaken, isStream, lease, keptAt: Date.now() });
+      if (!this.isLimited) {
+        return;
+      }
+      this.keptAt = Date.now();
+      const { rank, isTaken, isStream, lease, keptAt } = this;
+      const entry = JSON.stringify({ rank, isTaken, isStream, lease, keptAt });
       ifAllowed(() => localStorage.setItem(this.key, entry));
+    }
+
+    /** Keeps the entry from lapsing. Not with each message: every write is an event in each of the other tabs. */
+    renew() {
+      if (Math.abs(Date.now() - this.keptAt) >= RENEWAL) {
+        this.keep();
+      }
     }
 
     leave() {
@@ -544,7 +566,7 @@
 
     watchSilence() {
       super.watchSilence();
-      this.place.keep();
+      this.place.renew();
     }
 
     open() {
@@ -594,9 +616,9 @@
     }
 
     /** Sends a POST that arrives even if the page is left just now. Where `fetch` can't do that yet (Firefox before 133),
-     *  a beacon can, if the page's policy lets it have an Origin. */
+     *  a beacon can, if the page's policy lets it have an Origin. Workers have no beacons. */
     postLast(body) {
-      if ('keepalive' in Request.prototype) {
+      if ('keepalive' in Request.prototype || !navigator.sendBeacon) {
         this.post({ body, keepalive: `${body ?? ''}`.length <= LONGEST_LAST_POST, signal: null }).catch(() => {});
       } else {
         navigator.sendBeacon(this.postUrl, body);
@@ -661,12 +683,16 @@
     /** Nobody would see a POST answered, to send another. So one has all that waits, and none ends the session: it could
      *  overtake that one. */
     unload() {
-      if (this.ended || this.sessionid === null || !this.hasMessages) {
-        this.stop();
-      } else {
-        this.ended = true;
-        this.postLast(new URLSearchParams({ data: this.takeMessages() }));
+      if (this.ended) {
+        return;
       }
+      if (this.sessionid === null || !this.hasMessages) {
+        this.stop();
+        return;
+      }
+      this.ended = true;
+      this.place.leave();
+      this.postLast(new URLSearchParams({ data: this.takeMessages() }));
     }
 
     get postMode() {
@@ -999,7 +1025,7 @@
   /**
    * The change from a lesser transport, which connects a socket, to a better one.
    *
-   * The better one is opened beside it. Once that has its session, the lesser one is left: until the server has ended its
+   * The better one is opened beside it. Once that has its session, and what goes first, the lesser one is left: until the server has ended its
    * session, what it sends there still arrives, and all that is sent waits. So nothing is lost, either way. What arrives
    * over the better one meanwhile waits as well: it belongs to a connection that the page does not know of yet.
    */
@@ -1013,7 +1039,8 @@
       Object.assign(better, {
         queue: [],
         owner: {
-          onConnect: () => this.leaveLesser(),
+          onConnect: () => better.waitsForFirst || this.leaveLesser(),
+          onFirst: () => this.leaveLesser(),
           onMessage: (message) => this.messages.push(message),
           onClose: onFailed,
         },
@@ -1036,9 +1063,11 @@
       Object.assign(this.better, { queue, owner });
     }
 
-    /** Leaves the socket to the lesser transport. */
+    /** Leaves the socket to the lesser transport. One that was left already can't write any more, and has to end. */
     stop(queue) {
-      this.limit.lift();
+      if (!this.isReady) {
+        this.limit.lift();
+      }
       this.better.stop();
       this.lesser.queue = queue;
     }
@@ -1104,6 +1133,7 @@
     #upgrade = null;
     #owner = {
       onConnect: () => this.#onConnect(),
+      onFirst: () => {},
       onMessage: (message) => this.#emit('message', message),
       onClose: () => this.#onClose(),
     };
@@ -1462,9 +1492,12 @@
       this.transport?.stop();
       if (this.connected) {
         this.#onClose();
-      } else if (this.connecting) {
+      }
+      // Perhaps only since a listener for `disconnect` has called connect(). The page still runs until it is frozen.
+      if (this.connecting) {
+        this.transport?.stop();
         this.#clearTimers();
-        this.#timer = setTimeout(() => this.#startAttempt());
+        this.#timer = setTimeout(() => this.#startAttempt(), MOMENT);
       }
     };
 
