@@ -103,7 +103,12 @@ class FailingHandler(tornado.web.RequestHandler):
 
 class SessionHandler(tornado.web.RequestHandler):
     def get(self, session_id: str) -> None:
-        known = {"received": received[session_id], "ended": session_id in ended, "ticks": ticks.get(session_id, 0)}
+        """What is known of a session. Of one that a client is just asking for, that is nothing."""
+        known = {
+            "received": received.get(session_id, []),
+            "ended": session_id in ended,
+            "ticks": ticks.get(session_id, 0),
+        }
         self.write(known)
 
 
