@@ -15,7 +15,8 @@ declare namespace io {
     /** `'socket.io'` by default, or one with extra parameters such as `'chat/123'`. */
     resource?: string | null | undefined;
     /** Those to try, in this order; what can't work here is left out, `flashsocket` always. Where other tabs have all
-     *  streams that a browser has connections for, `xhr-polling` is tried instead of one. */
+     *  streams that a browser has connections for, the others are tried instead of one, and in the end `xhr-polling`,
+     *  even if it is not named. */
     transports?: readonly (TransportType | 'flashsocket')[] | null | undefined;
     /** By type: `{ websocket: { timeout: 30000 } }`. */
     transportOptions?: { readonly [type in TransportType]?: TransportOptions } | null | undefined;

@@ -7,7 +7,8 @@
  *     socket.connect();
  *
  * Its interface is that of the official 0.6 client, so a page written for that one runs unchanged. Reads from the top:
- * the protocol's frames, what all transports share, the five transports, the socket that a page sees, the global `io`.
+ * the protocol's frames, where the script runs, the tabs' places, what all transports share, the five transports, the
+ * change to a better one, the transport that worked, the socket that a page sees, the global `io`.
  */
 (() => {
   'use strict';
@@ -61,7 +62,7 @@
   /** So many milliseconds late, a timer tells that the page was frozen or asleep, or that timers of hidden pages wait. */
   const LATE = 1000;
 
-  /** Timers have no longer delays: what is more, even Infinity, would be none at all. */
+  /** Longer delays, even Infinity, count for timers as none. */
   const LONGEST_DELAY = 2 ** 31 - 1;
 
   /** What has arrived while timers waited is read within so many milliseconds, and a page that is kept is frozen. */
@@ -88,7 +89,7 @@
    *  numbers for ids. */
   const ENDED_BY_EMPTY_POST = /[0-9a-f]{32}$/;
 
-  /** UTF-16 units of queued frames that travel in one payload. Servers limit payloads, TornadIO to 1 MiB by default, and
+  /** UTF-16 units of queued frames that travel in one payload. Servers limit payloads, TornadIO to 8 MiB by default, and
    *  a unit is at most three bytes of UTF-8. A longer single frame travels alone. */
   const BATCH_UNITS = 256 * 1024;
 
@@ -166,6 +167,151 @@
     }
   }
 
+  // -- Where the script runs: a page, a frame, a worker ---------------------------------------------------------------
+
+  /** Workers have none. */
+  function isDocument() {
+    return globalThis.document !== undefined;
+  }
+
+  /** Whether the page is one that nobody sees. A worker isn't. */
+  function isHidden() {
+    return Boolean(globalThis.document?.hidden);
+  }
+
+  /** Whether `unload` will fire: Chromium lets pages forbid it, and will in time for all that don't ask for it. */
+  function canHearUnload() {
+    return document.featurePolicy?.allowsFeature('unload') ?? true;
+  }
+
+  /** The page's URL or, for what has no host in its URL (`about:srcdoc`, `about:blank`, a blob), its origin's. */
+  function pageUrl() {
+    try {
+      return location.host ? location : new URL(globalThis.origin);
+    } catch {
+      return location;
+    }
+  }
+
+  /** A host as URLs have it, IPv6 addresses in brackets; they may be given without. */
+  function hostOf(text) {
+    const host = /^[\da-f]*:[\da-f]*:[\da-f:.]*$/i.test(text) ? `[${text}]` : text;
+    if (!/^(\[[\da-f:.]+\]|[^\s:/?#@[\]\\]+)$/i.test(host)) {
+      throw new TypeError(`io.Socket takes a host such as 'example.com', and the port as an option, not '${text}'`);
+    }
+    return host;
+  }
+
+  /** Calls what may throw: a page in a sandbox has neither cookies nor storage, and may not even ask. */
+  function ifAllowed(action) {
+    try {
+      return action();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether this page shares one connection for all requests to a server: its own, over HTTP/2 or newer. */
+  function isMultiplexed(origin) {
+    const [navigation] = performance.getEntriesByType('navigation');
+    return origin === location.origin && /^h[23]/.test(navigation?.nextHopProtocol);
+  }
+
+  // -- The tabs' places -----------------------------------------------------------------------------------------------
+
+  /**
+   * A transport's place among the long requests to a server.
+   *
+   * Tabs of one origin see each other's entries in localStorage. An entry lapses unless it is kept, as that of a tab that
+   * has crashed. Places go to the pages that are seen, then to who has been there longest. A stream keeps its place until
+   * it ends; a poll asks for it anew each time.
+   */
+  class Place {
+    isTaken = false;
+
+    constructor(url, isStream, lease) {
+      const { origin } = new URL(url);
+      this.isLimited = !isMultiplexed(origin);
+      this.isStream = isStream;
+      this.lease = Math.min(lease, LONGEST_LEASE) + RENEWAL;
+      this.since = `${Date.now()} ${Math.random()}`;
+      this.prefix = `socketio ${origin} `;
+      this.key = this.prefix + this.since;
+    }
+
+    /** Compared as text, the lower comes first. */
+    get rank() {
+      return `${isHidden() ? 'hidden' : 'front'} ${this.since}`;
+    }
+
+    get isFree() {
+      if (!this.isLimited) {
+        return true;
+      }
+      const { rank } = this;
+      const first = this.others.filter((each) => each.isTaken || each.rank < rank);
+      const streams = first.filter((each) => each.isStream);
+      return first.length < LONG_REQUESTS && !(this.isStream && streams.length >= STREAMS);
+    }
+
+    /** The entries of the others. Those that have lapsed are removed, also where the clock was set back meanwhile, and so
+     *  is what can't be read. */
+    get others() {
+      const keys = ifAllowed(() => Object.keys(localStorage)) ?? [];
+      const others = [];
+      for (const key of keys.filter((each) => each.startsWith(this.prefix) && each !== this.key)) {
+        const entry = ifAllowed(() => JSON.parse(localStorage.getItem(key)));
+        if (Math.abs(Date.now() - entry?.keptAt) < entry?.lease) {
+          others.push(entry);
+        } else {
+          localStorage.removeItem(key);
+        }
+      }
+      return others;
+    }
+
+    /** Takes the place if it is free, else leaves it. */
+    take() {
+      this.isTaken = this.isFree;
+      this.keep();
+      return this.isTaken;
+    }
+
+    keep() {
+      if (!this.isLimited) {
+        return;
+      }
+      this.keptAt = Date.now();
+      const { rank, isTaken, isStream, lease, keptAt } = this;
+      const entry = JSON.stringify({ rank, isTaken, isStream, lease, keptAt });
+      ifAllowed(() => localStorage.setItem(this.key, entry));
+    }
+
+    /** Keeps the entry from lapsing. Not with each message: every write is an event in each of the other tabs. */
+    renew() {
+      if (Math.abs(Date.now() - this.keptAt) >= RENEWAL) {
+        this.keep();
+      }
+    }
+
+    leave() {
+      ifAllowed(() => localStorage.removeItem(this.key));
+    }
+  }
+
+  /** Waits so many milliseconds, or until the page is shown or hidden. */
+  function pause(delay) {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        globalThis.document?.removeEventListener('visibilitychange', end);
+        resolve();
+      };
+      const timer = setTimeout(end, delay);
+      globalThis.document?.addEventListener('visibilitychange', end);
+    });
+  }
+
   // -- What all transports share --------------------------------------------------------------------------------------
 
   /**
@@ -238,6 +384,9 @@
   class Transport {
     /** How much longer than its timeout it may be silent. */
     static patience = 0;
+
+    /** Whether it reads one response without end. */
+    static isStream = false;
 
     /** Whether this transport can be used here, with a server at that URL. */
     static available(url) {
@@ -335,7 +484,8 @@
       }
     }
 
-    /** What goes first belongs to this connection: it is never queued for another one. Without it there is none. */
+    /** What goes first belongs to this connection: it is never queued for another one. Without it the connection
+     *  fails. */
     async prepareFirst() {
       try {
         this.first = encodeEach((await this.getFirst()) ?? []);
@@ -432,114 +582,6 @@
     }
   }
 
-  /** Calls what may throw: a page in a sandbox has neither cookies nor storage, and may not even ask. */
-  function ifAllowed(action) {
-    try {
-      return action();
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** Whether this page shares one connection for all requests to a server: its own, over HTTP/2 or newer. */
-  function isMultiplexed(origin) {
-    const [navigation] = performance.getEntriesByType('navigation');
-    return origin === location.origin && /^h[23]/.test(navigation?.nextHopProtocol);
-  }
-
-  /**
-   * A transport's place among the long requests to a server.
-   *
-   * Tabs of one origin see each other's entries in localStorage. An entry lapses unless it is kept, as that of a tab that
-   * has crashed. Places go to the pages that are seen, then to who has been there longest; who has a place keeps it until
-   * he takes it anew, with each poll.
-   */
-  class Place {
-    isTaken = false;
-
-    constructor(url, isStream, lease) {
-      const { origin } = new URL(url);
-      this.isLimited = !isMultiplexed(origin);
-      this.isStream = isStream;
-      this.lease = Math.min(lease, LONGEST_LEASE) + RENEWAL;
-      this.since = `${Date.now()} ${Math.random()}`;
-      this.prefix = `socketio ${origin} `;
-      this.key = this.prefix + this.since;
-    }
-
-    /** Ranks in the order of the alphabet come first. */
-    get rank() {
-      return `${globalThis.document?.hidden ? 'hidden' : 'front'} ${this.since}`;
-    }
-
-    get isFree() {
-      if (!this.isLimited) {
-        return true;
-      }
-      const { rank } = this;
-      const first = this.others.filter((each) => each.isTaken || each.rank < rank);
-      const streams = first.filter((each) => each.isStream);
-      return first.length < LONG_REQUESTS && !(this.isStream && streams.length >= STREAMS);
-    }
-
-    /** The entries of the others. Those that have lapsed are removed, also where the clock was set back meanwhile, and so
-     *  is what can't be read. */
-    get others() {
-      const keys = ifAllowed(() => Object.keys(localStorage)) ?? [];
-      const others = [];
-      for (const key of keys.filter((each) => each.startsWith(this.prefix) && each !== this.key)) {
-        const entry = ifAllowed(() => JSON.parse(localStorage.getItem(key)));
-        if (Math.abs(Date.now() - entry?.keptAt) < entry?.lease) {
-          others.push(entry);
-        } else {
-          localStorage.removeItem(key);
-        }
-      }
-      return others;
-    }
-
-    /** Takes the place if it is free, else leaves it. */
-    take() {
-      this.isTaken = this.isFree;
-      this.keep();
-      return this.isTaken;
-    }
-
-    keep() {
-      if (!this.isLimited) {
-        return;
-      }
-      this.keptAt = Date.now();
-      const { rank, isTaken, isStream, lease, keptAt } = this;
-      const entry = JSON.stringify({ rank, isTaken, isStream, lease, keptAt });
-      ifAllowed(() => localStorage.setItem(this.key, entry));
-    }
-
-    /** Keeps the entry from lapsing. Not with each message: every write is an event in each of the other tabs. */
-    renew() {
-      if (Math.abs(Date.now() - this.keptAt) >= RENEWAL) {
-        this.keep();
-      }
-    }
-
-    leave() {
-      ifAllowed(() => localStorage.removeItem(this.key));
-    }
-  }
-
-  /** Waits so many milliseconds, or until the page is shown or hidden. */
-  function pause(delay) {
-    return new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        globalThis.document?.removeEventListener('visibilitychange', end);
-        resolve();
-      };
-      const timer = setTimeout(end, delay);
-      globalThis.document?.addEventListener('visibilitychange', end);
-    });
-  }
-
   let lastStamp = 0;
 
   /** The time in milliseconds, but never twice the same: it keeps caches from answering a request. */
@@ -550,8 +592,6 @@
 
   /** A transport that writes by POST, one at a time; what is queued meanwhile is the next one's batch. */
   class PostingTransport extends Transport {
-    static isStream = false;
-
     posting = false;
     leaving = false;
     isUnloading = false;
@@ -680,8 +720,8 @@
       }
     }
 
-    /** Nobody would see a POST answered, to send another. So one has all that waits, and none ends the session: it could
-     *  overtake that one. */
+    /** One POST takes all that waits: no answer would be seen, to send a second. None ends the session: it could overtake
+     *  this one. */
     unload() {
       if (this.ended) {
         return;
@@ -699,7 +739,7 @@
       return 'cors';
     }
 
-    /** A stream has to outlive the last POST: a server ends the session with it. */
+    /** Until the last POST is done a stream must stay: with it a server ends the session. */
     get isWriting() {
       return this.posting || super.isWriting;
     }
@@ -717,31 +757,6 @@
     const element = parentDocument.createElement('iframe');
     element.style.display = 'none';
     return element;
-  }
-
-  // -- Where the script runs: a page, a frame, a worker ---------------------------------------------------------------
-
-  /** Workers have none. */
-  function isDocument() {
-    return globalThis.document !== undefined;
-  }
-
-  /** The page's URL or, for what has no host in its URL (`about:srcdoc`, `about:blank`, a blob), its origin's. */
-  function pageUrl() {
-    try {
-      return location.host ? location : new URL(globalThis.origin);
-    } catch {
-      return location;
-    }
-  }
-
-  /** The host of a URL. Of IPv6 addresses programs have them without brackets, too. */
-  function hostOf(text) {
-    const host = /^[\da-f]*:[\da-f]*:[\da-f:.]*$/i.test(text) ? `[${text}]` : text;
-    if (!/^(\[[\da-f:.]+\]|[^\s:/?#@[\]\\]+)$/i.test(host)) {
-      throw new TypeError(`io.Socket takes a host such as 'example.com', and the port as an option, not '${text}'`);
-    }
-    return host;
   }
 
   // -- The transports -------------------------------------------------------------------------------------------------
@@ -787,12 +802,12 @@
   class PollingTransport extends PostingTransport {
     static patience = LONGEST_REQUEST;
 
-    /** Where to read next, once it is time to. For a poll without a place that is later, and it must not wait there. */
+    /** Where to read next, as soon as it is time. Without a place that is after a pause, and the server answers at once. */
     async nextUrl() {
       if (this.sessionid === null || this.place.take()) {
         return this.readUrl();
       }
-      await pause(globalThis.document?.hidden ? HIDDEN_PAUSE : PAUSE);
+      await pause(isHidden() ? HIDDEN_PAUSE : PAUSE);
       return this.readUrl(';wait=0');
     }
 
@@ -1022,12 +1037,15 @@
     [WebSocketTransport, XhrMultipart, XhrPolling, JsonpPolling, HtmlFile].map((each) => [each.type, each]),
   );
 
+  // -- The change to a better transport -------------------------------------------------------------------------------
+
   /**
    * The change from a lesser transport, which connects a socket, to a better one.
    *
-   * The better one is opened beside it. Once that has its session, and what goes first, the lesser one is left: until the server has ended its
-   * session, what it sends there still arrives, and all that is sent waits. So nothing is lost, either way. What arrives
-   * over the better one meanwhile waits as well: it belongs to a connection that the page does not know of yet.
+   * The better one is opened beside it. Once that has its session, and what goes first, the lesser one is left: until the
+   * server has ended its session, what it sends there still arrives, and all that is sent waits. So nothing is lost,
+   * either way. What arrives over the better one meanwhile waits as well: it belongs to a connection that the page does
+   * not know of yet.
    */
   class Upgrade {
     isReady = false;
@@ -1039,7 +1057,11 @@
       Object.assign(better, {
         queue: [],
         owner: {
-          onConnect: () => better.waitsForFirst || this.leaveLesser(),
+          onConnect: () => {
+            if (!better.waitsForFirst) {
+              this.leaveLesser();
+            }
+          },
           onFirst: () => this.leaveLesser(),
           onMessage: (message) => this.messages.push(message),
           onClose: onFailed,
@@ -1091,12 +1113,6 @@
     });
   }
 
-  /** Whether the end of the page is told to its listeners for `unload`: Chromium lets pages, and in time all but those
-   *  that ask for it, have none. */
-  function canHearUnload() {
-    return document.featurePolicy?.allowsFeature('unload') ?? true;
-  }
-
   // -- The socket -----------------------------------------------------------------------------------------------------
 
   /**
@@ -1145,7 +1161,8 @@
      * @param {boolean} [options.secure]  by default whether the page is
      * @param {string} [options.resource]  'socket.io', or one with extra parameters such as 'chat/123'
      * @param {string[]} [options.transports]  those to try, in this order; what can't work here is left out. Where other
-     *     tabs have all streams that a browser has connections for, `xhr-polling` is tried instead of one
+     *     tabs have all streams that a browser has connections for, the others are tried instead of one, and in the end
+     *     `xhr-polling`, even if it is not named
      * @param {Object} [options.transportOptions]  by type: `{'websocket': {timeout: 30000}}`
      * @param {number} [options.timeout]  15000 ms of silence after which a transport is dead; polls get longer
      * @param {number} [options.connectTimeout]  5000 ms for each transport
