@@ -70,7 +70,7 @@ async def test_who_leaves_makes_room(serve, clock, transport):
         for client in clients:
             await client.leave()
         if transport in POLLING:
-            await clock.advance(20)
+            await clock.advance(40)
         await until(lambda: len(sessions_of(served.router)) == 0 and sessions_by_address(served.router) == {})
 
 

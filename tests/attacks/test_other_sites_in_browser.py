@@ -75,6 +75,10 @@ def new_session(transport: str) -> str:
     return f"/socket.io/{transport}//1290000000000/0"
 
 
+def poll_of(session_id: str) -> str:
+    return f"/socket.io/jsonp-polling/{session_id}/1290000000000/0"
+
+
 # -- Scripts, images and frames of other sites -------------------------------------------------------------------------
 
 by_host_or_origin = pytest.mark.parametrize("settings", [{"origins": [f"{HOST}:*"]}, {"hosts": [HOST]}], ids=str)
@@ -91,7 +95,10 @@ def test_a_page_of_the_server_loads_scripts_with_cookies(serve, page, settings):
         assert len(server.seen()["opened"]) == number + 1
     assert {each["cookie"] for each in server.seen()["opened"]} == {"user=visitor"}
     page.wait_for_function("payloads.length")
-    assert "secret" in page.evaluate("payloads")[0]
+    [(_, session_id)] = proto.decode(page.evaluate("payloads")[0])
+    page.evaluate("(address) => { add('script', address); }", server.url(HOST, poll_of(session_id)))
+    page.wait_for_function("payloads.length == 2")
+    assert "secret" in page.evaluate("payloads")[1]
 
 
 @by_host_or_origin
@@ -106,7 +113,7 @@ def test_another_sites_script_reads_nothing(serve, page, settings, site, policy)
     assert page.evaluate("(address) => add('script', address)", address) == "error"
     assert page.evaluate("payloads") == []
     [(_, session_id), *_] = proto.decode(server.read(new_session("xhr-polling")))
-    address = server.url(HOST, f"/socket.io/jsonp-polling/{session_id}/1290000000000/0")
+    address = server.url(HOST, poll_of(session_id))
     assert page.evaluate("(address) => add('script', address)", address) == "error"
     assert [each["cookie"] for each in server.seen()["opened"]] == [None]  # the program's
 

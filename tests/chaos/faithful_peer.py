@@ -27,7 +27,8 @@ async def live(served: Served, transport: str) -> NoReturn:
 
 
 async def live_by_polls(served: Served, transport: str) -> NoReturn:
-    session_id, _ = await served.open(transport)
+    session_id = await served.shake_hands(transport)
+    await served.poll(session_id, transport)  # which brings what on_open has sent
     while True:
         poll = await served.connect()
         await poll.send_request("GET", f"/socket.io/{transport}/{session_id}/1290000000000/0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def report() -> dict[str, Any]:
 def main() -> None:
     tornado.options.options.logging = None  # so that warnings and errors go to stderr, as they do by default
     options = options_of(report="", deadline=0.0)
+    # That polls wait for longer than clients in use do, is meant.
+    logging.getLogger("tornadio.settings").setLevel(logging.ERROR)
     # asyncio's debugging tells of callbacks that are slow, as they are on a busy machine.
     IOLoop.current().asyncio_loop.slow_callback_duration = 60  # type: ignore[attr-defined]
     serve(
