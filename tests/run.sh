@@ -15,8 +15,8 @@
 # The suites, in three rows side by side, since tests with browsers wait for most of their time:
 #
 #   - on this Python with the newest dependencies: all tests but the chaos. Those that neither attack nor start programs
-#     have to cover tornadio/. Since tracing makes them slow, of those with several parameters each value runs here, and
-#     every combination in the two others.
+#     have to cover tornadio/. Since tracing makes them slow, of those with several parameters each value runs here and on
+#     the newest Python, and every combination on the oldest.
 #   - on the newest Python found with the newest dependencies: those that start no process, without the attacks; and the
 #     chaos.
 #   - on the oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging
@@ -245,7 +245,7 @@ in_other_browsers_and_pythons() {
         --table "$OTHERS/tables/2"
     run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4"
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
-        "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
+        "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos --each-value
     run_pytest "The chaos" $latest tests/chaos --soak 20
 }
 

@@ -20,6 +20,7 @@ def start_task(work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
 
     An application may have made tasks eager (:func:`asyncio.eager_task_factory`): then ``create_task`` runs the first
     step at once, before the caller has noted the task, and within the handler that runs.
+    Asyncio's own eager factories are recognised; another one is used as it is.
     """
     loop = asyncio.get_running_loop()
     if "create_eager_task_factory" in getattr(loop.get_task_factory(), "__qualname__", ""):
