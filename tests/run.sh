@@ -12,7 +12,7 @@
 # misses a program fails: skipped it is only where pytest is run by hand. Without root, and so without network namespaces,
 # the tests of vanished peers are skipped, with that reason.
 #
-# The suites, in three rows side by side, since tests with browsers wait for most of their time:
+# The suites, in four rows side by side, since tests with browsers wait for most of their time:
 #
 #   - on this Python with the newest dependencies: all tests but the chaos. Those that neither attack nor start programs
 #     have to cover tornadio/. Since tracing makes them slow, of those with several parameters each value runs here and on
@@ -228,7 +228,7 @@ fi
 "$VENVS/main/bin/coverage" erase
 mkdir "$OTHERS/tables"
 
-# Three rows of suites that take about as long as each other.
+# What runs beside the first suites.
 traced_and_on_the_oldest() {
     run_suite "The tests that start few programs, traced" main coverage run -m pytest "${PROGRAMS[@]/#/--ignore=}" \
         --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility \
@@ -249,22 +249,22 @@ in_other_browsers_and_pythons() {
     run_pytest "The chaos" $latest tests/chaos --soak 20
 }
 
-in_three_engines() {  # it sleeps for most of its time
+in_three_engines_and_in_the_documents() {
     run_pytest "The browser client in three engines at once" main tests/browser --engines several \
         --table "$OTHERS/tables/3"
+    run_pytest "The site, and the blocks of its pages" main tests/documents
+    run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" --ignore=tests/documents
 }
 
 beside traced_and_on_the_oldest
 beside in_other_browsers_and_pythons
-beside in_three_engines
+beside in_three_engines_and_in_the_documents
 
 run_suite "The browser client and the examples in Chromium" main pytest tests/browser --engines none,chromium \
     --table "$OTHERS/tables/1"
 run_suite "Several processes behind proxies" main pytest tests/deployment
 run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
 run_suite "The other attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}"
-run_suite "The site, and the blocks of its pages" main pytest tests/documents
-run_suite "Examples, old programs, benchmarks, other documents" main pytest "${PROGRAMS[@]}" --ignore=tests/documents
 wait_beside
 say "What each client showed"
 "$VENVS/main/bin/python" -m tests.compatibility.table "$OTHERS"/tables/*
