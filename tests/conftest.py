@@ -46,13 +46,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--each-value",
         action="store_true",
-        help="run each value of each of a test's parameters, not every combination, where no process is started",
+        help="run each value of a test's parameters, in each engine of a browser, not every combination, where no "
+        "other process is started",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.each_value:
-        shown: dict[tuple[Path, str], set[tuple[str, int]]] = collections.defaultdict(set)
+        shown: Shown = collections.defaultdict(set)
         kept: list[pytest.Item] = []
         repeated: list[pytest.Item] = []
         for item in items:
@@ -61,13 +62,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
 
 
-def shows_a_new_value(item: pytest.Item, shown: dict[tuple[Path, str], set[tuple[str, int]]]) -> bool:
-    """Whether a test has a parameter's value that none before it has had; `shown` are those of each test function."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or item.get_closest_marker("external"):
+# What values of its parameters each test function has had, in each engine of a browser.
+Shown = dict[tuple[Path, str, str], set[tuple[str, int]]]
+
+
+def shows_a_new_value(item: pytest.Item, shown: Shown) -> bool:
+    """Whether a test has a parameter's value that none before it has had."""
+    from tests.browser_fixtures import engine_of  # here: it is a plugin, which pytest has to load first
+
+    callspec, engine = getattr(item, "callspec", None), engine_of(item)
+    if callspec is None or (item.get_closest_marker("external") and not engine):
         return True
     values = {(name, id(value)) for name, value in callspec.params.items()}
-    before = shown[item.path, item.nodeid.partition("[")[0]]
+    before = shown[item.path, item.nodeid.partition("[")[0], engine]
     is_new = not values <= before
     before |= values
     return is_new

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up all that the tests need and runs them:
 #
-#   tests/run.sh              every suite, see below
+#   tests/run.sh              every suite, see below, in half an hour on two cores
+#   tests/run.sh --every      the same with every combination of the tests' parameters, not each value: in an hour
 #   tests/run.sh ARGUMENTS    tests on this Python with the newest dependencies, with these arguments for pytest (paths
 #                             from the repository's root)
 #   tests/run.sh --fast       in less than a minute on two cores what needs nothing but pip: the tests that start no
@@ -15,10 +16,9 @@
 # The suites, in four rows side by side, since tests with browsers wait for most of their time:
 #
 #   - on this Python with the newest dependencies: all tests but the chaos. Those that neither attack nor start programs
-#     have to cover tornadio/. Since tracing makes them slow, of those with several parameters each value runs here and on
-#     the newest Python, and every combination on the oldest.
-#   - on the newest Python found with the newest dependencies: those that start no process, without the attacks; and the
-#     chaos.
+#     have to cover tornadio/.
+#   - on the newest Python found with the newest dependencies: those that start no process, without the attacks, with every
+#     combination of their parameters, where the other suites have each value; and the chaos.
 #   - on the oldest Python found (3.11 or newer) with the oldest dependencies that setup.py admits and asyncio's debugging
 #     on: all but the browsers', the proxies', the benchmarks', the documents' and those with programs of others, with few
 #     attacks and a short soak. Where that is the first one's minor version, the framings of WebSockets aren't tested
@@ -182,6 +182,12 @@ OTHERS=$(mktemp -d)  # of what runs beside the first suites
 others=()  # by their process ids
 trap end_others EXIT
 
+each=(--each-value)
+if [ "${1:-}" = --every ]; then
+    [ $# = 1 ] || fail "--every takes no arguments"
+    each=()
+    shift
+fi
 [ $# = 0 ] || MOST_AGAIN=0
 
 if [ "${1:-}" = --fast ]; then
@@ -218,10 +224,10 @@ say "Pythons found: ${pythons[*]%% *}"
 make_venv oldest "$oldest" "${oldest_requirements[@]}"
 version=$(version_of "$PYTHON")
 if [ "$newest_version" = "$version" ]; then
-    latest=main traced=()
+    latest=main each=()
     RESULTS+=("$PYTHON is the newest Python found ($newest_version): all tests ran on it")
 else
-    latest=newest traced=(--each-value)
+    latest=newest
     make_venv newest "$newest"
 fi
 
@@ -232,20 +238,20 @@ mkdir "$OTHERS/tables"
 traced_and_on_the_oldest() {
     run_suite "The tests that start few programs, traced" main coverage run -m pytest "${PROGRAMS[@]/#/--ignore=}" \
         --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility \
-        --ignore=tests/chaos "${traced[@]}" --basetemp "$OTHERS/traced"
+        --ignore=tests/chaos "${each[@]}" --basetemp "$OTHERS/traced"
     local known=()
     [ "${oldest_version%.*}" != "${version%.*}" ] || known=(--ignore=tests/websocket)
     PYTHONASYNCIODEBUG=1 run_pytest "Without the browsers, attacks and documents, asyncio's debugging on" oldest \
-        "${WITHOUT_BROWSER[@]}" "${DOCUMENTS[@]/#/--ignore=}" "${known[@]}"
-    run_pytest "The attacks that Tornado reads, too" oldest "${COVERING_ATTACKS[@]}"
+        "${WITHOUT_BROWSER[@]}" "${DOCUMENTS[@]/#/--ignore=}" "${known[@]}" "${each[@]}"
+    run_pytest "The attacks that Tornado reads, too" oldest "${COVERING_ATTACKS[@]}" "${each[@]}"
 }
 
 in_other_browsers_and_pythons() {
     run_pytest "The browser client and the examples in Firefox and WebKit" main tests/browser --engines firefox,webkit \
-        --table "$OTHERS/tables/2"
-    run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4"
+        --table "$OTHERS/tables/2" "${each[@]}"
+    run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4" "${each[@]}"
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
-        "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos --each-value
+        "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
     run_pytest "The chaos" $latest tests/chaos --soak 20
 }
 
@@ -261,10 +267,10 @@ beside in_other_browsers_and_pythons
 beside in_three_engines_and_in_the_documents
 
 run_suite "The browser client and the examples in Chromium" main pytest tests/browser --engines none,chromium \
-    --table "$OTHERS/tables/1"
+    --table "$OTHERS/tables/1" "${each[@]}"
 run_suite "Several processes behind proxies" main pytest tests/deployment
-run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}"
-run_suite "The other attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}"
+run_suite "The attacks that are traced" main coverage run -m pytest "${COVERING_ATTACKS[@]}" "${each[@]}"
+run_suite "The other attacks" main pytest tests/attacks "${COVERING_ATTACKS[@]/#/--ignore=}" "${each[@]}"
 wait_beside
 say "What each client showed"
 "$VENVS/main/bin/python" -m tests.compatibility.table "$OTHERS"/tables/*
