@@ -134,7 +134,7 @@ print(*[f"{name} {version}" for name, version in [
 run_again() {
     local status=$1 title=$2 cache=$3 python=$4 failed
     shift 4
-    [ "$status" = 1 ] || fail "$title"
+    [ "$status" = 1 ] && [ -f "$cache/v/cache/lastfailed" ] || fail "$title"
     mapfile -t failed < <("$python" -c 'import json, sys; print(*json.load(open(sys.argv[1])), sep="\n")' \
         "$cache/v/cache/lastfailed")
     [ ${#failed[@]} -le "$MOST_AGAIN" ] || fail "$title"

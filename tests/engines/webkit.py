@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import urlencode
 
 from selenium.common.exceptions import (
@@ -28,11 +28,14 @@ from selenium.common.exceptions import (
 from selenium.webdriver import WebKitGTK, WebKitGTKOptions
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.remote_connection import RemoteConnection
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.webkitgtk.service import Service
 from urllib3.exceptions import HTTPError
 
 ACTION_MILLISECONDS: Final = 30_000
+# For each command. WebKitWebDriver ends those of a page by itself after ACTION_MILLISECONDS; sometimes it hangs.
+_COMMAND_SECONDS: Final = 3 * ACTION_MILLISECONDS / 1000
 NARROWEST_WINDOW: Final = 447  # pixels: a page narrower than that is in a frame
 _SCREEN: Final = ("-screen", "0", "1400x1100x24", "-nolisten", "tcp")
 _SETPRIV: Final = "/usr/bin/setpriv"  # of util-linux
@@ -90,21 +93,29 @@ class Driver(WebKitGTK):
         pid = service.process.pid
         self._processes = [os.pidfd_open(int(each)) for each in _children(pid)]
         self.set_script_timeout(ACTION_MILLISECONDS / 1000)
+        cast(RemoteConnection, self.command_executor).client_config.timeout = _COMMAND_SECONDS
 
     def execute(self, driver_command: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             return dict(super().execute(driver_command, params))
         except (InvalidSessionIdException, HTTPError) as error:
+            self._kill()  # so that no other command waits
             raise CrashError(f"WebKit, or its driver, has crashed before {driver_command!r}: {error}") from None
 
     def quit(self) -> None:
         """End the browser, by its process where it doesn't listen any more."""
-        super().quit()
+        with contextlib.suppress(CrashError):
+            super().quit()
+        self._kill()
+        for process in self._processes:
+            os.close(process)
+        self._processes.clear()
+
+    def _kill(self) -> None:
+        self.service.process.kill()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
-            os.close(process)
-        self._processes.clear()
 
 
 def _children(pid: int) -> list[str]:
