@@ -246,25 +246,25 @@ traced_and_on_the_oldest() {
     run_pytest "The attacks that Tornado reads, too" oldest "${COVERING_ATTACKS[@]}" "${each[@]}"
 }
 
-in_other_browsers_and_pythons() {
+in_other_browsers() {
     run_pytest "The browser client and the examples in Firefox and WebKit" main tests/browser --engines firefox,webkit \
         --table "$OTHERS/tables/2" "${each[@]}"
     run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4" "${each[@]}"
+}
+
+the_rest() {
+    run_pytest "The browser client in three engines at once" main tests/browser --engines several \
+        --table "$OTHERS/tables/3"
+    run_pytest "The site, and the blocks of its pages" main tests/documents
+    run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" --ignore=tests/documents
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
         "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
     run_pytest "The chaos" $latest tests/chaos --soak 20
 }
 
-in_three_engines_and_in_the_documents() {
-    run_pytest "The browser client in three engines at once" main tests/browser --engines several \
-        --table "$OTHERS/tables/3"
-    run_pytest "The site, and the blocks of its pages" main tests/documents
-    run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" --ignore=tests/documents
-}
-
 beside traced_and_on_the_oldest
-beside in_other_browsers_and_pythons
-beside in_three_engines_and_in_the_documents
+beside in_other_browsers
+beside the_rest
 
 run_suite "The browser client and the examples in Chromium" main pytest tests/browser --engines none,chromium \
     --table "$OTHERS/tables/1" "${each[@]}"
