@@ -97,6 +97,7 @@ async def test_what_waits_is_received_while_the_event_loop_is_busy(serve):
             connection.send(text)
         for _ in range(5):  # with the session id and the greeting
             assert arrived.acquire(timeout=60)
+        connection.flush()  # begins a turn of the loop behind the one that brings what has arrived to this thread
         connection.send("block")
         assert is_blocked.wait(60)
         try:
