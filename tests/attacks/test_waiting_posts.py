@@ -23,8 +23,8 @@ from tornadio import proto
 POSTS = 150
 MEBIBYTE = 1 << 20
 # Two payloads for each session, two on their way through the parser, what is read at once from each socket, and what
-# the allocator keeps.
-SLACK = 16 << 20
+# the allocator keeps. Without bounds it would be each of the posts: 150 MiB and more.
+SLACK = 32 << 20
 
 FULL = "too many POSTs of this session wait: send the next one when they are answered"
 SHUTTING_DOWN = "shutting down, not all of this was handled"
