@@ -31,8 +31,8 @@ from tornadio.client.websocket import WebSocketChannel as ClientWebSocketChannel
 from tornadio.cluster.redis import RedisBus, _RedisConnection
 from tornadio.cluster.relay import Relay
 from tornadio.logs import RateLimiter, _Window
-from tornadio.net.hangups import Hangups
 from tornadio.net.looplag import LoopLag
+from tornadio.net.poller import Poller
 from tornadio.net.timers import DeadlineTimer, Periodic, _Entry
 from tornadio.observability.health import SERVERS
 from tornadio.sessions.base import BaseSession
@@ -401,7 +401,7 @@ def compresses(framer: Framer) -> bool:
 
 
 # What a router makes for its first session, and what the process makes once, or for the last message, and keep.
-KEPT = (DeadlineTimer, Hangups, Origin, Periodic, _Entry, _Window, _File, Payload, Traffic)
+KEPT = (DeadlineTimer, Origin, Periodic, Poller, _Entry, _Window, _File, Payload, Traffic)
 
 
 # -- The WebSocket layer alone -----------------------------------------------------------------------------------------

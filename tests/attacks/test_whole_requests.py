@@ -29,7 +29,7 @@ from tests.support import SECONDS, STREAMING, MovedLoop, Recorder, Served, is_fa
 from tests.vitals import vitals
 from tornadio.errors import CallerError
 from tornadio.logs import RATE_LIMITER
-from tornadio.net.hangups import hangups_of
+from tornadio.net.poller import poller_of
 from tornadio.settings import PROTOCOLS
 from tornadio.web.flash import POLICY_REQUEST
 
@@ -424,7 +424,7 @@ def held(served: Served, clock: MovedLoop) -> dict[str, Any]:
     for remembered in ("Payload", "Origin", "Traffic"):
         found["objects"].pop(remembered, None)
     selector: Any = clock._selector  # type: ignore[attr-defined]
-    return {**found, "watched": len(selector.get_map()), "unflushed": unflushed(served.router)}
+    return {**found, "watched": len(selector.get_map()) + len(poller_of(clock)), "unflushed": unflushed(served.router)}
 
 
 def excess(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -436,13 +436,6 @@ def excess(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         elif value > before.get(name, 0):
             more[name] = value - before.get(name, 0)
     return more
-
-
-def watch_for_hangups_once(clock: MovedLoop) -> None:
-    """Have the loop's watcher make its epoll object, which stays."""
-    one, other = socket.socketpair()
-    with one, other:
-        hangups_of(clock).watch(one.fileno(), lambda is_reset: None)
 
 
 async def chat(served: Served) -> None:
@@ -493,7 +486,6 @@ async def test_whatever_requests_come_nothing_stays_behind_and_nothing_fails(
         return "\n".join([*([f"left behind: {more}"] if more else []), *failures[:3]])
 
     await served.request("GET", "/socket.io/socket.io.js")  # what is made once is there from now on
-    watch_for_hangups_once(clock)
     await run(served, clock, [make.life() for _ in range(50)])
     await chat(served)
     end = time.monotonic() + request.config.getoption("--fuzz") / RUNS

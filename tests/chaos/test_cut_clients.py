@@ -122,7 +122,7 @@ async def test_nothing_comes_twice_and_nothing_is_lost_without_an_end_that_is_se
             life.was_cut = any(passage.was_cut for passage in proxy.passages)
 
     await asyncio.gather(*(live(random.Random(dice.random())) for _ in range(LIVES[transport])))
-    await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 1)  # one is the epoll of net/hangups.py
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 1)  # one is the epoll of net/poller.py
     await served.server.shutdown(timeout=0.1)
 
     opened = [life for life in lives if life.client is not None]

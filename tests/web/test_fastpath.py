@@ -35,7 +35,7 @@ from tests.leaks import left_behind, without_collector
 from tests.support import HTTP_TRANSPORTS, LARGE, POLLING, ClientStream, Recorder, Served, payload_of, shut_down, until
 from tests.vitals import vitals
 from tornadio import proto
-from tornadio.net.hangups import peer_has_closed
+from tornadio.net.sockets import peer_has_closed
 from tornadio.settings import PROTOCOLS
 from tornadio.transports.polling import XHRPollingHandler
 from tornadio.web.fastconnection import FastConnection

@@ -17,7 +17,7 @@ from tornadio.client.options import Options
 from tornadio.client.response import MAX_REFUSAL_SIZE, Receive, Response, exchange, quoted
 from tornadio.client.streams import open_stream
 from tornadio.errors import ConnectError
-from tornadio.net.hangups import peer_has_closed
+from tornadio.net.sockets import peer_has_closed
 
 # Seconds that a connection may have been idle before another request: routers on the way forget those that are longer,
 # and servers close them at about the time of the request.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import StreamClosedError
 
-from tornadio.net.hangups import hangups_of
+from tornadio.net.poller import poller_of
 from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close, reset_error
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ _RECV_SIZE: Final = 1 << 16  # bytes of one recv(): what one connection handles 
 
 
 class SocketWire:
-    """A :class:`tornadio.net.wire.Wire` that reads and writes a socket itself, by ``add_reader`` and ``add_writer``.
+    """A :class:`tornadio.net.wire.Wire` that reads and writes a socket itself, by the loop's
+    :class:`~tornadio.net.poller.Poller`, and ``add_writer``.
 
     :param read_ahead: bytes that were read from the socket before.
     """
@@ -25,10 +26,9 @@ class SocketWire:
         "_drain_waiter",
         "_eof_received",
         "_fd",
-        "_is_hangup_watched",
         "_is_paused",
-        "_is_reader_added",
-        "_loop",
+        "_is_read",
+        "_poller",
         "_read_ahead",
         "_receiver",
         "_socket",
@@ -36,12 +36,12 @@ class SocketWire:
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, read_ahead: bytes = b"") -> None:
-        self._loop = loop
+        self._poller = poller_of(loop)
         self._socket: socket.socket | None = sock
-        self._fd = sock.fileno()  # given a socket, asyncio makes its repr() for each call of add_reader
+        self._fd = sock.fileno()
         self._read_ahead = read_ahead
         self._receiver: Receiver | None = None
-        self._is_paused = self._is_reader_added = self._is_hangup_watched = self._eof_received = False
+        self._is_paused = self._is_read = self._eof_received = False
         self._write_buffer: memoryview | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
 
@@ -53,28 +53,28 @@ class SocketWire:
 
     def start(self, receiver: "Receiver") -> None:
         self._receiver = receiver
-        self._add_reader()
+        self._watch_reading()
         if self._read_ahead:
-            self._loop.call_soon(self._on_readable)  # not now: the caller is not ready for data_received
+            self._poller.loop.call_soon(self._on_readable)  # not now: the caller is not ready for data_received
 
-    def _add_reader(self) -> None:
-        if not self._is_reader_added and self._socket is not None:
-            self._is_reader_added = True
-            self._loop.add_reader(self._fd, self._on_readable)
+    def _watch_reading(self) -> None:
+        if not self._is_read and self._socket is not None:
+            self._is_read = True
+            self._poller.watch_reading(self._fd, self._on_readable)
 
     def _on_readable(self) -> None:
         receiver, sock = self._receiver, self._socket
         if sock is None or receiver is None:
             return
         if self._is_paused:
-            # The reader is removed only now: most pauses end before anything is received, and so cost no system call.
-            # The hangup stays watched when the pause ends: the reader notices it as well.
-            self._remove_reader()
-            self._is_hangup_watched = True
-            hangups_of(self._loop).watch(self._fd, self._on_hangup)
+            # The socket is left alone only now: most pauses end before anything is received, and so cost no system
+            # call.
+            self._is_read = False
+            self._poller.watch_hangup(self._fd, self._on_hangup)
             return
-        data, self._read_ahead = self._read_ahead, b""
-        if not data:
+        if self._read_ahead:
+            data, self._read_ahead = self._read_ahead, b""
+        else:
             try:
                 data = sock.recv(_RECV_SIZE)
             except (BlockingIOError, InterruptedError):
@@ -87,20 +87,20 @@ class SocketWire:
         elif self._write_buffer is None:
             self._connection_lost(None)
         else:  # the peer may have half-closed (shutdown(2)), and still read what waits to be written
-            self._remove_reader()
+            self._unwatch()
             self._receiver = None
             self._eof_received = True
             receiver.connection_lost(None)
 
-    def _remove_reader(self) -> None:
-        if self._is_reader_added:
-            self._is_reader_added = False
-            self._loop.remove_reader(self._fd)
+    def _unwatch(self) -> None:
+        """Stop watching the socket, whichever of the two it is watched for."""
+        was_read, self._is_read = self._is_read, False
+        self._poller.unwatch(self._fd, self._on_readable if was_read else self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         receiver, sock = self._receiver, self._socket
         if not self._is_paused or receiver is None or sock is None:
-            return  # the reader finds the FIN behind the last bytes
+            return  # read on, it finds the FIN behind the last bytes
         unread = None if is_reset else self._read_to_end(sock)
         self._eof_received = True
         self.close()
@@ -129,9 +129,9 @@ class SocketWire:
     def resume_reading(self) -> None:
         if self._is_paused and not self._eof_received:
             self._is_paused = False
-            self._add_reader()
+            self._watch_reading()
             if self._read_ahead:
-                self._loop.call_soon(self._on_readable)
+                self._poller.loop.call_soon(self._on_readable)
 
     def _connection_lost(self, error: OSError | None) -> None:
         receiver = self._receiver
@@ -159,13 +159,13 @@ class SocketWire:
         except OSError as error:
             # Later: the receiver may be in the middle of what it writes for. Without the traceback, which refers to the
             # frames of the callers: a reference cycle.
-            self._loop.call_soon(self._connection_lost, error.with_traceback(None))
+            self._poller.loop.call_soon(self._connection_lost, error.with_traceback(None))
             return failed_future()
         if sent == len(data):
             return None
         self._write_buffer = memoryview(data)[sent:]
-        self._drain_waiter = self._loop.create_future()
-        self._loop.add_writer(self._fd, self._on_writable)
+        self._drain_waiter = self._poller.loop.create_future()
+        self._poller.loop.add_writer(self._fd, self._on_writable)
         return self._drain_waiter
 
     def _on_writable(self) -> None:
@@ -182,7 +182,7 @@ class SocketWire:
         if sent < len(unsent):
             self._write_buffer = unsent[sent:]
             return
-        self._loop.remove_writer(self._fd)
+        self._poller.loop.remove_writer(self._fd)
         waiter, self._drain_waiter, self._write_buffer = self._drain_waiter, None, None
         if self._eof_received:  # nothing is left to read or to write, and the receiver knows of the end
             self.close()
@@ -197,11 +197,9 @@ class SocketWire:
         sock, self._socket = self._socket, None
         if sock is None:
             return
-        self._remove_reader()
-        if self._is_hangup_watched:
-            hangups_of(self._loop).unwatch(self._fd, self._on_hangup)
+        self._unwatch()
         if self._write_buffer is not None:
-            self._loop.remove_writer(self._fd)
+            self._poller.loop.remove_writer(self._fd)
         sock.close()
         self._receiver = self._write_buffer = None  # the receiver refers to this object: break the reference cycle
         waiter, self._drain_waiter = self._drain_waiter, None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from tornadio.net.hangups import hangups_of
+from tornadio.net.poller import poller_of
 from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close, reset_error
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class StreamWire:
         """Watch for the peer's FIN: a stream that is not read buffers some input, and detects no FIN behind that."""
         if not stream.closed():
             self._hangup_fd = stream.socket.fileno()
-            hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
+            poller_of(asyncio.get_running_loop()).watch_hangup(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         if self._is_paused:  # else the pending read finds the FIN
@@ -157,6 +157,6 @@ class StreamWire:
         stream, self._stream, self._receiver = self._stream, None, None
         if stream is not None:
             if self._hangup_fd is not None:
-                hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
+                poller_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
             stream.set_close_callback(None)  # a method of this object: break the reference cycle
             stream.close()

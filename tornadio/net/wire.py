@@ -34,7 +34,7 @@ class Receiver(Protocol):
 
     def connection_lost(self, error: BaseException | None) -> None:
         """The peer has closed, or the connection broke: called once, and not after :meth:`Wire.close`. Called during a
-        pause, too, where the system reports that (:mod:`tornadio.net.hangups`).
+        pause, too, where the system reports that (:mod:`tornadio.net.poller`).
 
         :param error: why the connection broke; ``None`` if the peer has closed it, by a FIN.
         """

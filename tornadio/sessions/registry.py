@@ -12,6 +12,7 @@ from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
+from tornadio.net.poller import Poller, poller_of
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer
 from tornadio.sessions.counters import Counters
@@ -59,7 +60,7 @@ class SessionRegistry:
     :ivar relay: to the other processes; ``None`` without a bus.
     :ivar tasks: in which the handlers run.
     :ivar lingering: the connections that are closed once their peers have read the final bytes.
-    :ivar unflushed: the sessions that are flushed at the end of this event loop iteration.
+    :ivar unflushed: the sessions that are flushed when all that is ready now was handled.
     :ivar on_open: observers, called in this order with each session that becomes open, once.
     :ivar on_closing: observers, called in this order with each session at the beginning of its end, once: it is
         closing, or closed already, was open or not, and its ``on_close`` has not begun.
@@ -67,6 +68,7 @@ class SessionRegistry:
 
     loop: "asyncio.AbstractEventLoop"
     time: "Callable[[], float]"
+    _poller: Poller
 
     def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
         self.settings = settings
@@ -289,9 +291,9 @@ class SessionRegistry:
             self._deadline_timer.reset()
 
     def flush_soon(self, session: "BaseSession") -> None:
-        """Flush a session at the end of this event loop iteration: what is sent to it until then is one batch."""
+        """Flush a session when all that is ready now was handled: what is sent to it until then is one batch."""
         if not self.unflushed:
-            self.loop.call_soon(self._flush)
+            self._poller.call_at_end(self._flush)
         self.unflushed.append(session)
 
     def _flush(self) -> None:
@@ -324,6 +326,7 @@ class SessionRegistry:
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
         self.time = self.loop.time
+        self._poller = poller_of(self.loop)
         self.handover.set_loop(self.loop)
         self.handover.loop_runs = True
         clock: Clock = self.loop

@@ -59,7 +59,7 @@ class Exchange(Protocol):
 
     def peer_has_closed(self) -> bool:
         """Whether the peer has closed the connection, also behind unread bytes where the system reports that
-        (:mod:`tornadio.net.hangups`)."""
+        (:mod:`tornadio.net.poller`)."""
 
     def connection_header(self) -> str:
         """The response's ``Connection`` header line with its CRLF, empty where none is needed."""

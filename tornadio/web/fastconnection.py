@@ -6,14 +6,13 @@ import socket
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from tornadio.errors import PeerError, ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net import proxyprotocol
-from tornadio.net.hangups import hangups_of, peer_has_closed
-from tornadio.net.sockets import reset_error, socket_error
+from tornadio.net.poller import poller_of
+from tornadio.net.sockets import peer_has_closed, reset_error, socket_error
 from tornadio.web.exchange import ExchangeHandler
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import SimpleRequest, may_become_simple, parse_simple_request
@@ -48,12 +47,13 @@ class FastConnection:
         "_address",
         "_exchange",
         "_fast_path",
+        "_fd",
         "_handler",
-        "_hangup_fd",
         "_is_new",
         "_is_reading",
         "_missing_bytes",
         "_peeked_bytes",
+        "_poller",
         "_stream",
         "idle_deadline",
         "is_trusted",
@@ -70,8 +70,9 @@ class FastConnection:
         self._stream = stream
         self._address = address
         self._exchange: FastExchange | None = None
+        self._fd = stream.socket.fileno()
+        self._poller = poller_of(asyncio.get_running_loop())
         self._is_reading = False
-        self._hangup_fd: int | None = None  # the descriptor, if its hangup is or was watched
 
     # -- Requests ------------------------------------------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class FastConnection:
         # Reset before the fallback: Tornado's reader has to be woken by each byte.
         self._reset_peek()
         self.unregister()
-        self._fast_path.fallback(self._stream, self._address, data[:1], self.idle_deadline, reason)
+        self._fast_path.fall_back(self._stream, self._address, data[:1], self.idle_deadline, reason)
 
     def _read_and_serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
         self._fast_path.requests += 1
@@ -191,7 +192,7 @@ class FastConnection:
             handler.reject_and_linger(error)
             return
         if self._missing_bytes:
-            self._add_reader()
+            self._watch_reading()
         else:
             self._handler = None
             handler.handle()
@@ -207,7 +208,7 @@ class FastConnection:
         self._peeked_bytes = available
         self._set_low_water_mark(wanted)
         if self.idle_deadline:
-            self._add_reader()  # the timeout runs already
+            self._watch_reading()  # the timeout runs already
         else:
             self.wait_for_request()
         return True
@@ -272,7 +273,7 @@ class FastConnection:
     def wait_for_request(self) -> None:
         """Start the idle timeout, and wait until the socket is readable."""
         self._fast_path.start_idle_timer(self)
-        self._add_reader()
+        self._watch_reading()
 
     def _serve(self, exchange: FastExchange, handler: ExchangeHandler, body: bytes) -> None:
         self._exchange = exchange
@@ -285,7 +286,7 @@ class FastConnection:
         except Exception:
             self._fail()
         if exchange.response_pending:
-            self._add_reader()  # to notice a client that closes before the response
+            self._watch_reading()  # to notice a client that closes before the response
 
     async def _serve_later(self, exchange: FastExchange, handler: ExchangeHandler, checking: Awaitable[None]) -> None:
         try:
@@ -312,32 +313,30 @@ class FastConnection:
         """Pass the connection to Tornado: the stream has written the response's end, and watches the socket now."""
         self._exchange = None
         self.unregister()
-        self._fast_path.fallback(self._stream, self._address, b"", 0.0, SLOW_READER)
+        self._fast_path.fall_back(self._stream, self._address, b"", 0.0, SLOW_READER)
 
     # -- The socket ----------------------------------------------------------------------------------------------
 
-    def _add_reader(self) -> None:
+    def _watch_reading(self) -> None:
         if not self._is_reading:
             self._is_reading = True
-            self._stream.io_loop.add_handler(self._stream.socket, self._on_readable, IOLoop.READ)
+            self._poller.watch_reading(self._fd, self._on_readable)
 
-    def remove_reader(self) -> None:
-        """Stop watching the socket for input."""
-        if self._is_reading:
-            self._is_reading = False
-            self._stream.io_loop.remove_handler(self._stream.socket)
-
-    def _on_readable(self, sock: Any, events: int) -> None:
+    def _on_readable(self) -> None:
         if self._exchange is None:
             self.peek_request()
         elif self._missing_bytes:
             self._read_body()
         elif peer_has_closed(self._stream.socket):
             self.close(socket_error(self._stream.socket))
-        else:
-            self.remove_reader()  # a pipelined request: it waits in the socket for this one's response
-            self._hangup_fd = self._stream.socket.fileno()
-            hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
+        else:  # a pipelined request: it waits in the socket for this one's response
+            self._is_reading = False
+            self._poller.watch_hangup(self._fd, self._on_hangup)
+
+    def unwatch(self) -> None:
+        """Stop watching the socket, for input or the peer's end."""
+        was_reading, self._is_reading = self._is_reading, False
+        self._poller.unwatch(self._fd, self._on_readable if was_reading else self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         # Otherwise the reader finds the FIN behind what the client sent; and a client with a response under way may
@@ -379,10 +378,7 @@ class FastConnection:
 
     def unregister(self) -> None:
         """Stop watching the socket, and remove the connection from the fast path."""
-        self.remove_reader()
-        if self._hangup_fd is not None:
-            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
-            self._hangup_fd = None
+        self.unwatch()
         self._fast_path.remove(self)
 
     @property

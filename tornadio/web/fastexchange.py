@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from tornado.httputil import HTTPServerRequest
 
-from tornadio.net.hangups import peer_has_closed
-from tornadio.net.sockets import failed_future
+from tornadio.net.sockets import failed_future, peer_has_closed
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_unread_wire
@@ -133,7 +132,7 @@ class FastExchange:
         if sent == len(response):
             connection.response_sent()
         else:
-            connection.remove_reader()  # before the stream adds its own handler for the same descriptor
+            connection.unwatch()  # before the stream adds its own handler for the same descriptor
             self._flushing = stream.write(response[sent:])
             close_unless_flushed(self._flushing, write_timeout(len(response), timeout), self)
             self._flushing.add_done_callback(self._on_flushed)

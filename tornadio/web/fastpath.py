@@ -85,7 +85,7 @@ class FastPath:
         self.requests = 0
         self.enabled = enabled
         self.peers = peers
-        self.fallback = fallback
+        self._fallback = fallback
         self._application = application
         self._idle_timeout = idle_timeout
         self._body_timeout = body_timeout
@@ -171,6 +171,13 @@ class FastPath:
     def create_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine for a request in a task."""
         self._tasks.spawn(work)
+
+    def fall_back(self, stream: IOStream, address: Any, first_byte: bytes, headers_due: float, reason: str) -> None:
+        """Pass a connection to Tornado, whose handlers start with the context variables of the server's start.
+
+        Parameters are those of ``fallback``.
+        """
+        self._tasks.call(self._fallback, stream, address, first_byte, headers_due, reason)
 
     def close(self) -> None:
         """Close every connection on the fast path, and take none back from Tornado any more."""

@@ -34,9 +34,9 @@ from tornado.routing import Rule, RuleRouter
 
 from tornadio.errors import PeerError
 from tornadio.logs import get_logger
-from tornadio.net.hangups import hangups_of, peer_has_closed
 from tornadio.net.linger import LingeringClose, LingeringCloses
-from tornadio.net.sockets import failed_future, half_close, reset_error
+from tornadio.net.poller import poller_of
+from tornadio.net.sockets import failed_future, half_close, peer_has_closed, reset_error
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
 from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
@@ -254,7 +254,7 @@ class TornadoExchange:
         self._connection.set_close_callback(self._on_closed)
         # While a request is served Tornado reads ahead once: it sees no FIN behind the next request.
         self._hangup_fd = stream.socket.fileno()
-        hangups_of(asyncio.get_running_loop()).watch(self._hangup_fd, self._on_hangup)
+        poller_of(asyncio.get_running_loop()).watch_hangup(self._hangup_fd, self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         self._stream.close(exc_info=reset_error() if is_reset else False)
@@ -268,7 +268,7 @@ class TornadoExchange:
     def _unwatch_hangup(self) -> None:
         self._close_callback = None
         if self._hangup_fd is not None:
-            hangups_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
+            poller_of(asyncio.get_running_loop()).unwatch(self._hangup_fd, self._on_hangup)
             self._hangup_fd = None
 
     def peer_has_closed(self) -> bool:
