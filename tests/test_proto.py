@@ -250,6 +250,20 @@ def test_frames_are_messages(payload, messages):
     assert proto.decode(payload) == messages
 
 
+def test_ascii_texts_of_every_length_are_messages_and_with_another_length_an_error():
+    for length in range(1100):  # short ones are recognised by the length of their frames
+        text = length * "x"
+        assert proto.decode(f"~m~{length}~m~{text}") == [("~m~", text)]
+        assert proto.decode(f"~m~0{length}~m~{text}") == [("~m~", text)]
+        for wrong in {length - 1, length + 1} - {-1}:
+            with pytest.raises(proto.ProtocolError):
+                proto.decode(f"~m~{wrong}~m~{text}")
+        if length:
+            assert proto.decode(f"~m~{length}~m~{text[1:]}é") == [("~m~", text[1:] + "é")]
+            with pytest.raises(proto.ProtocolError):
+                proto.decode(f"~m~{length}~m~{text[1:]}😀")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

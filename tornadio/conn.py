@@ -104,10 +104,14 @@ class SocketConnection:
         """
         session = self._tornadio_session
         handover = session.handover
-        # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid),
-        # once for each event loop iteration that sends. Then a flush is due, and the thread is still the loop's: a loop
-        # that was stopped, and runs in another thread, has flushed.
-        if (get_ident() != handover.direct_thread or not session.registry.unflushed) and not handover.is_on_loop():
+        # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid).
+        # A thread that handles sockets for the loop runs it, and so does the one that has a flush due: a loop that was
+        # stopped, and runs in another thread, has flushed.
+        thread = get_ident()
+        if (
+            thread != handover.direct_thread
+            or not (thread == session.registry.poller.batch_thread or session.registry.unflushed)
+        ) and not handover.is_on_loop():
             self._hand_over(message)
             return
         last, payload = _last_sent

@@ -15,6 +15,10 @@ FRAME: Final = "~m~"
 _MAX_LENGTH_DIGITS: Final = 10
 HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
 _MAX_HEADER_LENGTH: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
+# What frames of short texts in ASCII begin with, by the length of the whole frame, of which each is that of one text.
+_SHORT_HEADERS: Final = {
+    len(header) + length: header for length in range(1025) for header in [f"{FRAME}{length}{FRAME}"]
+}
 
 
 def utf16_length(text: str) -> int:
@@ -25,6 +29,14 @@ def utf16_length(text: str) -> int:
 def encode_frame(text: str) -> str:
     """Return the frame of a text, which holds no lone surrogate."""
     return f"{FRAME}{utf16_length(text)}{FRAME}{text}"
+
+
+def only_text(payload: str) -> str | None:
+    """Return the text of a payload that is one frame of a short text in ASCII, as most are; ``None`` for all others."""
+    header = _SHORT_HEADERS.get(len(payload))
+    if header is None or not payload.startswith(header) or not payload.isascii():
+        return None
+    return payload[len(header) :]
 
 
 def split_frames(data: str) -> Iterator[str]:

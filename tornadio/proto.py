@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from tornadio.errors import EncodeError, ProtocolError, SettingsError
-from tornadio.framing import FRAME, HEADER, encode_frame, limit_sizes, split_frames
+from tornadio.framing import FRAME, encode_frame, limit_sizes, only_text, split_frames
 from tornadio.jsontext import dumps, find_object_or_array, loads
 
 __all__ = [
@@ -202,13 +202,10 @@ def iter_decode(
     :raises TooLargeError: from the iterator, a frame's text has more than ``max_message_size`` bytes.
     :raises SettingsError: ``json`` is neither ``"marked"`` nor ``"plain"``.
     """
-    if type(data) is str and data.isascii() and len(data) <= max_message_size:  # most payloads hold one frame in ASCII
-        header = HEADER.match(data)
-        if header is not None and (start := header.end()) + int(header[1]) == len(data):
-            text = data[start:]
-            if not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
-                return iter(((FRAME, text),))
-            return classify_frames((text,), json)
+    if type(data) is str and len(data) <= max_message_size:
+        text = only_text(data)
+        if text is not None and not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
+            return iter(((FRAME, text),))
     if not isinstance(data, str):
         data = _payload_text(data)
     return classify_frames(limit_sizes(split_frames(data), data, max_message_size), json)

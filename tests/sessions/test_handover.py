@@ -430,6 +430,43 @@ def test_a_loop_may_start_in_one_thread_and_go_on_in_another(connected):
         loop.close()
 
 
+class Holding(Quiet):
+    """Holds its loop while it handles a message."""
+
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def on_message(self, message: Any) -> None:
+        self.is_held.set()
+        assert self.may_go_on.wait(SECONDS)
+
+
+def test_the_thread_that_a_loop_has_left_hands_over_while_the_loop_is_at_work_elsewhere():
+    Recorder.opened.clear()
+    router = tornadio.get_router(Holding)
+    loop = asyncio.new_event_loop()
+    context = serving(router)
+    served = loop.run_until_complete(context.__aenter__())
+    client = loop.run_until_complete(open_client(served, "websocket"))
+    [connection] = Recorder.opened
+    loop.call_soon(connection.send, "of the loop, in this thread")
+    assert loop.run_until_complete(client.receive()) == ["of the loop, in this thread"]
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(client.send("hold"), loop).result(SECONDS)
+        assert Holding.is_held.wait(SECONDS)
+        connection.send("last")
+        assert connection.send_buffer_size == 0  # the loop's thread takes it over, which is held
+        Holding.may_go_on.set()
+        assert asyncio.run_coroutine_threadsafe(received(client), loop).result(SECONDS) == []
+    finally:
+        Holding.may_go_on.set()
+        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(SECONDS)
+        loop.close()
+
+
 def test_what_is_broadcast_before_the_loop_runs_reaches_nobody_who_comes_later(caplog):
     loop = AsyncIOLoop(make_current=True)
     router = tornadio.get_router(Recorder)

@@ -15,6 +15,7 @@ import contextvars
 import select
 import weakref
 from collections.abc import Callable
+from threading import get_ident
 from typing import Final
 
 from tornado.ioloop import IOLoop
@@ -36,17 +37,18 @@ class Poller:
     A socket is watched for one of the two at a time: whoever watches it last replaces the callback before. Callbacks
     run without context variables. All methods are for the event loop's thread.
 
+    :ivar batch_thread: the event loop's thread while callbacks of ready sockets run, else 0.
     :ivar loop: the event loop.
     """
 
-    __slots__ = ("__weakref__", "_at_end", "_epoll", "_hangups", "_is_in_batch", "_readers", "loop")
+    __slots__ = ("__weakref__", "_at_end", "_epoll", "_hangups", "_readers", "batch_thread", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._readers: dict[int, Callable[[], None]] = {}
         self._hangups: dict[int, OnHangup] = {}
         self._at_end: list[Callable[[], None]] = []
-        self._is_in_batch = False
+        self.batch_thread = 0
         self._epoll: select.epoll | None = None
         try:
             epoll = select.epoll()
@@ -109,7 +111,7 @@ class Poller:
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when all sockets that are ready now were handled; elsewhere soon, by the event loop."""
-        if self._is_in_batch:
+        if self.batch_thread:
             self._at_end.append(callback)
         else:
             self.loop.call_soon(callback)
@@ -118,7 +120,7 @@ class Poller:
         if self._epoll is None:
             return
         readers, at_end = self._readers, self._at_end
-        self._is_in_batch = True
+        self.batch_thread = get_ident()
         try:
             for fd, events in self._epoll.poll(0, _MAX_EVENTS):
                 reader = readers.get(fd)
@@ -129,14 +131,14 @@ class Poller:
                         self._hung_up(fd)
                 except Exception as error:
                     self._report(error)
-            self._is_in_batch = False
+            self.batch_thread = 0
             while at_end:
                 try:
                     at_end.pop(0)()
                 except Exception as error:
                     self._report(error)
         finally:  # what a KeyboardInterrupt has left is for the loop, if that is run once more
-            self._is_in_batch = False
+            self.batch_thread = 0
             while at_end:
                 self.loop.call_soon(at_end.pop(0))
 

@@ -58,6 +58,7 @@ class SessionRegistry:
     :ivar draining: whether :meth:`drain` was called, and not :meth:`reopen` after its end.
     :ivar handover: what other threads send, close and broadcast, on its way to the event loop.
     :ivar relay: to the other processes; ``None`` without a bus.
+    :ivar poller: the event loop's, once the first session was created.
     :ivar tasks: in which the handlers run.
     :ivar lingering: the connections that are closed once their peers have read the final bytes.
     :ivar unflushed: the sessions that are flushed when all that is ready now was handled.
@@ -68,7 +69,7 @@ class SessionRegistry:
 
     loop: "asyncio.AbstractEventLoop"
     time: "Callable[[], float]"
-    _poller: Poller
+    poller: Poller
 
     def __init__(self, settings: Settings, loop: "asyncio.AbstractEventLoop | None" = None) -> None:
         self.settings = settings
@@ -293,7 +294,7 @@ class SessionRegistry:
     def flush_soon(self, session: "BaseSession") -> None:
         """Flush a session when all that is ready now was handled: what is sent to it until then is one batch."""
         if not self.unflushed:
-            self._poller.call_at_end(self._flush)
+            self.poller.call_at_end(self._flush)
         self.unflushed.append(session)
 
     def _flush(self) -> None:
@@ -326,7 +327,7 @@ class SessionRegistry:
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
         self.time = self.loop.time
-        self._poller = poller_of(self.loop)
+        self.poller = poller_of(self.loop)
         self.handover.set_loop(self.loop)
         self.handover.loop_runs = True
         clock: Clock = self.loop

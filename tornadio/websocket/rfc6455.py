@@ -40,6 +40,9 @@ _FRAMES: Final = range(_MAX_FRAMES_PER_FEED)
 _MAX_PONGS: Final = 4096  # bytes of pongs that are kept while the socket accepts none
 
 
+_SHORT_TEXT: Final = [build_frame(TEXT, bytes(length))[:2] for length in range(126)]  # headers, by the payload's length
+
+
 # -- Handshake ---------------------------------------------------------------------------------------------------------
 
 
@@ -155,10 +158,15 @@ class _BaseFramer:
         if self.closed:
             return messages
         self.has_more = False
+        position = 0
         if self._buffer:
             data = self._buffer + data
+        elif self._message is None and self._frame is None and self._inflating is None:
+            position = self._parse_unfragmented_text(data, 0, messages)
+            if position == len(data):  # nearly always
+                return messages
         try:
-            self._buffer = data[self._parse(data, messages) :]
+            self._buffer = data[self._parse(data, position, messages) :]
         except ProtocolError as error:
             self.error = error.with_traceback(None)  # which holds this object: break the reference cycle
             self.closed = True
@@ -167,12 +175,12 @@ class _BaseFramer:
             self._message = self._inflating = None
         return messages
 
-    def _parse(self, data: bytes, messages: list[str | bytes]) -> int:
-        """Parse frames, up to the limit of one call.
+    def _parse(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
+        """Parse frames from ``position`` on, up to the limit of one call.
 
         :returns: where the rest begins, which is kept: part of a header or control frame, or frames past the limit.
         """
-        position, end, frames = 0, len(data), 0
+        end, frames = len(data), 0
         while self._inflating is not None or (position < end and not self.closed):
             if self._inflating is not None:
                 message, size = self._inflating.inflate()
@@ -340,7 +348,9 @@ class Framer(_BaseFramer):
 
 def _encode(message: str | bytes) -> bytes:
     if isinstance(message, str):
-        return build_frame(TEXT, message.encode("utf-8"))
+        payload = message.encode("utf-8")
+        length = len(payload)
+        return _SHORT_TEXT[length] + payload if length < 126 else build_frame(TEXT, payload)
     return build_frame(BINARY, message)
 
 
