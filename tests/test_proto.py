@@ -251,7 +251,8 @@ def test_frames_are_messages(payload, messages):
 
 
 def test_ascii_texts_of_every_length_are_messages_and_with_another_length_an_error():
-    for length in range(1100):  # short ones are recognised by the length of their frames
+    large = [size + more for size in (10_000, 100_000) for more in range(-20, 20)]
+    for length in [*range(1100), *large]:  # they are recognised by the length of their frames
         text = length * "x"
         assert proto.decode(f"~m~{length}~m~{text}") == [("~m~", text)]
         assert proto.decode(f"~m~0{length}~m~{text}") == [("~m~", text)]

@@ -32,11 +32,20 @@ def encode_frame(text: str) -> str:
 
 
 def only_text(payload: str) -> str | None:
-    """Return the text of a payload that is one frame of a short text in ASCII, as most are; ``None`` for all others."""
-    header = _SHORT_HEADERS.get(len(payload))
+    """Return the text of a payload that is one frame of a text in ASCII, as most are; ``None`` for all others."""
+    header = _SHORT_HEADERS.get(len(payload)) or _header_of(len(payload))
     if header is None or not payload.startswith(header) or not payload.isascii():
         return None
     return payload[len(header) :]
+
+
+def _header_of(size: int) -> str | None:
+    """Return the header of a frame that has ``size`` characters, all ASCII, with it; ``None`` for the few sizes whose
+    header has fewer digits than they have.
+    """
+    length = size - 2 * len(FRAME) - len(str(size))
+    header = f"{FRAME}{length}{FRAME}"
+    return header if len(header) + length == size else None
 
 
 def split_frames(data: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import asyncio
 import select
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -213,6 +214,17 @@ async def test_a_peer_that_is_gone_shows_when_it_is_written_to(pair, each_wire):
     wire.resume_reading()
     await until(lambda: pair.told.lost)
     assert pair.told.lost == 1
+
+
+async def test_much_is_read_at_once_and_no_block_of_memory_is_mapped_for_it(pair):
+    sizes: list[int] = []
+    pair.told.data_received = lambda data: sizes.append(len(data))
+    pair.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    pair.start()
+    assert pair.peer.send(DATA[:250_000]) == 250_000
+    await until(lambda: sum(sizes) == 250_000)
+    assert 100_000 < max(sizes) < (128 << 10) - sys.getsizeof(b"")
 
 
 async def test_nothing_is_read_during_a_pause(pair, each_wire):

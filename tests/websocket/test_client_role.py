@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders
 from websockets.frames import Frame, Opcode
 
 from tests.clients import frame
-from tests.support import fed
+from tests.support import brief, fed
 from tests.websocket_peers import PEERS, WebSocketsPeer, WsprotoPeer
 from tornadio.errors import ProtocolError, TooLargeError
 from tornadio.websocket import rfc6455
@@ -138,6 +138,16 @@ def test_frames_of_any_length_go_both_ways(make_server: type[WebSocketsPeer] | t
     assert client.data_to_send() == b""  # ours was the first
 
 
+@pytest.mark.parametrize("text", ["a" * 65_536, "é" * 40_000, "a" * 70_000 + "😀"], ids=brief)
+def test_large_texts_are_messages_in_whatever_pieces_they_come(text: str) -> None:
+    data = server_frame(TEXT, "before") + server_frame(TEXT, text) * 2 + server_frame(TEXT, "behind")
+    start = len(server_frame(TEXT, "before"))
+    for cut in [*range(start, start + 16), len(data) // 2, len(data) - 10]:
+        client = ClientFramer(LIMIT)
+        assert fed(client, data[:cut]) + fed(client, data[cut:]) == ["before", text, text, "behind"]
+        assert client.error is None
+
+
 def test_each_frame_has_a_new_key() -> None:
     client = ClientFramer(LIMIT)
     masks = {client.encode("a")[2:6] for _ in range(100)}
@@ -154,7 +164,9 @@ def test_each_frame_has_a_new_key() -> None:
         (frame(TEXT, "m" * 126), 1002, "a frame from a server must not be masked"),
         (frame(PING, ""), 1002, "a frame from a server must not be masked"),
         (b"\x81\x7e\x00\x7d", 1002, "shortest form"),
+        (b"\x81\x7e\x00\x7d" + bytes(125), 1002, "shortest form"),
         (b"\x81\x7f" + (65535).to_bytes(8, "big"), 1002, "shortest form"),
+        (b"\x81\x7f" + (1000).to_bytes(8, "big") + bytes(1000), 1002, "shortest form"),
         (b"\xc1\x00", 1002, "reserved bits"),
         (b"\x83\x00", 1002, "unknown opcode"),
         (b"\x09\x00", 1002, "control frame must be whole"),

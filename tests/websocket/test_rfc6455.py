@@ -100,6 +100,29 @@ def test_a_frame_of_any_length_is_unmasked(length, mask):
     assert feed(frame(BINARY, payload[:length], mask=mask))[0] == [payload[:length]]
 
 
+LARGE = ["a" * 65_536, "a" * 100_001, "é" * 40_000, "a" * 70_000 + "😀"]
+
+
+@pytest.mark.parametrize("text", LARGE, ids=brief)
+def test_large_texts_are_messages_in_whatever_pieces_they_come(text):
+    data = frame(TEXT, "before") + frame(TEXT, text) + frame(TEXT, text[::-1]) + frame(TEXT, "behind")
+    start = len(frame(TEXT, "before"))
+    for cut in [*range(start, start + 20), len(data) // 2, len(data) - 10]:
+        framer = Framer(LIMIT)
+        received = fed(framer, data[:cut]) + fed(framer, data[cut:])
+        assert received == ["before", text, text[::-1], "behind"]
+        assert framer.error is None
+
+
+@pytest.mark.parametrize(("length", "size"), [(0, 2), (125, 2), (0, 8), (125, 8), (126, 8), (65_535, 8)])
+def test_a_whole_frame_whose_length_is_not_in_its_shortest_form_is_refused(length, size):
+    data = bytes((0x81, 0xFE if size == 2 else 0xFF)) + length.to_bytes(size, "big") + bytes(4 + length)
+    received, framer = feed(frame(TEXT, "before") + data + frame(TEXT, "behind"))
+    assert received == ["before"]
+    assert framer.error is not None
+    assert "shortest form" in str(framer.error)
+
+
 @pytest.mark.parametrize(
     ("opcode", "parts", "message"),
     [

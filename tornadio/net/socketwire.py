@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import StreamClosedError
 
+from tornadio.net.heap import keep_freed_memory
 from tornadio.net.poller import poller_of
 from tornadio.net.sockets import MAX_UNREAD, failed_future, half_close, reset_error
 
 if TYPE_CHECKING:
     from tornadio.net.wire import Receiver
 
-_RECV_SIZE: Final = 1 << 16  # bytes of one recv(): what one connection handles before others get their turn
+# Bytes of one recv(): what one connection handles before others get their turn. Less than the 128 KiB from which on C
+# libraries map each block of memory anew, all of it for the shortest message, too.
+_RECV_SIZE: Final = 124 << 10
+
+keep_freed_memory()
 
 
 class SocketWire:

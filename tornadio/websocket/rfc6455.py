@@ -222,8 +222,8 @@ class _BaseFramer:
         raise NotImplementedError
 
     def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
-        """Parse text messages of one frame each, below 64 KiB: nearly all that peers send. The checks of the general
-        case are left to it: anything else, or wrong, stops this loop.
+        """Parse text messages of one frame each that is there as a whole: nearly all that peers send. The checks of the
+        general case are left to it: anything else, or wrong, stops this loop.
 
         :returns: where it stopped.
         """
@@ -312,15 +312,20 @@ class Framer(_BaseFramer):
         for _ in _FRAMES:
             if end - position < 6 or data[position] != 0x80 | TEXT:
                 break
-            # XOR clears the mask bit of a masked frame, and sets that of another one: a length above 126.
+            # XOR clears the mask bit of a masked frame, and sets that of another one: a length above 127.
             start, length = position + 2, data[position + 1] ^ 0x80
             if length == 126:
                 start, length = start + 2, data[start] << 8 | data[start + 1]
-            elif length > 126:
+                if length < 126:  # not in its shortest form
+                    break
+            elif length == 127:
+                start, length = start + 8, int.from_bytes(data[start : start + 8], "big")
+                if length < 1 << 16:
+                    break
+            elif length > 127:
                 break
             stop = start + 4 + length
-            # The last: a length that is not in its shortest form.
-            if stop > end or length > self._max_payload_size or (start > position + 2 and length < 126):
+            if stop > end or length > self._max_payload_size:
                 break
             try:
                 messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode("utf-8"))
@@ -386,12 +391,16 @@ class ClientFramer(_BaseFramer):
             if end - position < 2 or data[position] != 0x80 | TEXT:
                 break
             start, length = position + 2, data[position + 1]
-            if length >= 126:
-                if length > 126 or end - start < 2:  # also a masked frame
-                    break
+            if length == 126 and end - start >= 2:
                 start, length = start + 2, data[start] << 8 | data[start + 1]
-                if length < 126:
+                if length < 126:  # not in its shortest form
                     break
+            elif length == 127:
+                start, length = start + 8, int.from_bytes(data[start : start + 8], "big")
+                if length < 1 << 16:
+                    break
+            elif length > 125:  # also a masked frame
+                break
             stop = start + length
             if stop > end or length > self._max_payload_size:
                 break
