@@ -7,6 +7,7 @@ import contextvars
 from typing import Any, ClassVar
 
 import pytest
+import tornado.web
 
 from tests.clients import greeted
 from tests.support import FORM, ClientStream, MovedLoop, Recorder, Serve
@@ -106,6 +107,25 @@ async def test_a_timer_that_a_handler_had_set_ends_the_sessions_of_others(serve:
     await clock.advance(60)
     assert len(silent) == 2
     assert seen[-2:] == ["close: nobody", "close: nobody"]
+
+
+class Page(tornado.web.RequestHandler):
+    def get(self) -> None:
+        self.write(user.get())
+        user.set("a page")
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_pages_begin_with_what_is_set_when_the_server_starts(serve: Serve, each_http, before):
+    user.set("the server")
+    served = serve(handlers=((r"/page", Page),))
+    user.set("a test")
+    wire = await served.connect()
+    for _ in range(before):
+        await request(wire, "GET", "/1")  # the connection has waited for the next request by then
+    for _ in range(2):
+        await wire.send_request("GET", "/page")
+        assert (await wire.read_response()).text == "the server"
 
 
 async def test_handlers_begin_with_what_is_set_when_the_server_starts(serve: Serve, seen):
