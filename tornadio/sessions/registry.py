@@ -14,7 +14,7 @@ from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.poller import Poller, poller_of
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
-from tornadio.net.timers import Clock, Deadlines, DeadlineTimer
+from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, time_of
 from tornadio.sessions.counters import Counters
 from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
 from tornadio.sessions.handover import Handover
@@ -326,7 +326,7 @@ class SessionRegistry:
 
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
-        self.time = self.loop.time
+        self.time = time_of(self.loop)
         self.poller = poller_of(self.loop)
         self.handover.set_loop(self.loop)
         self.handover.loop_runs = True
@@ -341,7 +341,7 @@ class SessionRegistry:
         """Keep the event loop's ``time`` anew: a test has replaced it."""
         if not self._sessions:
             return  # it is read when the first one is created
-        self.time = self.loop.time
+        self.time = time_of(self.loop)
 
     def _stop(self) -> None:
         for timer in (self._deadline_timer, self._expiry_timer):
