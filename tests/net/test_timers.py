@@ -87,9 +87,6 @@ def make_deadlines() -> Deadlines[Item]:
     return Deadlines(look)
 
 
-# -- Deadlines -------------------------------------------------------------------------------------------------------
-
-
 class OtherLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 42.0
@@ -105,6 +102,9 @@ def test_the_time_of_a_loop_is_what_the_loop_says():
     assert time_of(own)() == 43
     own.close()
     other.close()
+
+
+# -- Deadlines -------------------------------------------------------------------------------------------------------
 
 
 def test_a_deadline_is_due_at_its_time_and_not_before(deadlines):
