@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import gc
 import logging
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tornadio.net.timers import Deadlines, DeadlineTimer, Periodic, time_of
+from tornadio.net.timers import Deadlines, DeadlineTimer, Periodic
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,23 +84,6 @@ def make_clock() -> Clock:
 @pytest.fixture(name="deadlines")
 def make_deadlines() -> Deadlines[Item]:
     return Deadlines(look)
-
-
-class OtherLoop(asyncio.SelectorEventLoop):
-    def time(self) -> float:
-        return 42.0
-
-
-def test_the_time_of_a_loop_is_what_the_loop_says():
-    own, other = asyncio.new_event_loop(), OtherLoop()
-    assert time_of(other)() == 42
-    assert time_of(own) is time.monotonic
-    before = own.time()
-    assert before <= time_of(own)() <= own.time()
-    own.time = lambda: 43.0  # type: ignore[method-assign]  # as a test does that moves it
-    assert time_of(own)() == 43
-    own.close()
-    other.close()
 
 
 # -- Deadlines -------------------------------------------------------------------------------------------------------

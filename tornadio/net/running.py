@@ -1,9 +1,10 @@
-"""The event loop that a server runs on: which one it is, and running it until a signal comes."""
+"""The event loop that a server runs on: which one it is, its time, and running it until a signal comes."""
 
 import asyncio
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,14 @@ from tornadio.logs import get_logger
 logger = get_logger(__name__)
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def time_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the function that tells an event loop's time: of asyncio's own loops that is ``time.monotonic``, without
+    the method around it.
+    """
+    is_own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if is_own else loop.time
 
 
 def checked_loop(io_loop: IOLoop | None, will_run: bool) -> IOLoop:

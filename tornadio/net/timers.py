@@ -6,11 +6,9 @@ deadline that has moved on in the meantime, the usual case, costs nothing until 
 :class:`DeadlineTimer` run it.
 """
 
-import asyncio
 import heapq
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -34,14 +32,6 @@ class Clock(Protocol):
     def time(self) -> float: ...
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any) -> Handle: ...
-
-
-def time_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """Return the function that tells an event loop's time: of asyncio's own loops that is ``time.monotonic``, without
-    the method around it.
-    """
-    is_own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-    return time.monotonic if is_own else loop.time
 
 
 class _Entry(Generic[T]):

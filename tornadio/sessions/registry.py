@@ -13,8 +13,9 @@ from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
 from tornadio.net.linger import LingeringCloses
 from tornadio.net.poller import Poller, poller_of
+from tornadio.net.running import time_of
 from tornadio.net.tasks import GRACE_SECONDS, Tasks
-from tornadio.net.timers import Clock, Deadlines, DeadlineTimer, time_of
+from tornadio.net.timers import Clock, Deadlines, DeadlineTimer
 from tornadio.sessions.counters import Counters
 from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
 from tornadio.sessions.handover import Handover
