@@ -13,13 +13,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chart, compression, emitters, report
+from benchmarks import chart, compression, emitters, report, scale
 from benchmarks.clients import rounds
 from benchmarks.contestants import BASELINE, MODES, SERVERS
-from benchmarks.measuring import HERE, GeneratorError, Options, Run, Track, compile_generator
+from benchmarks.measuring import (
+    HERE,
+    GeneratorError,
+    Options,
+    Run,
+    Track,
+    compile_generator,
+    raise_descriptor_limit,
+)
 
 RESULTS: Final = HERE / "results"
 CHART: Final = HERE.parent / "docs" / "benchmarks.svg"
+SCALE_CHART: Final = HERE.parent / "docs" / "scale.svg"
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -47,15 +56,19 @@ def parse_arguments() -> argparse.Namespace:
     add("--emitters", action="store_true", help="measure instead how fast programs without a server send")
     add("--clients", action="store_true", help="measure clients instead of servers")
     add("--compression", action="store_true", help="measure broadcasts with permessage-deflate and without it")
+    add("--scale", action="store_true", help="measure what connections and processes cost, up to 50,000 and 4")
     add("--server-core", type=int, default=0)
     add("--generator-core", type=int, default=1)
     add("--node", default="node")
-    add("--json", type=Path, default=RESULTS / "latest.json", help="where the figures go")
+    add("--json", type=Path, help="where the figures go")
     add("--chart", type=Path, help=f"where the chart goes, {CHART.relative_to(HERE.parent)} if all was measured")
     arguments = parser.parse_args()
+    name = "scale" if arguments.scale else "latest"
+    if arguments.json is None:
+        arguments.json = RESULTS / f"{name}.json"
     if arguments.chart is None:
         is_all = not arguments.quick and arguments.modes is None and len(arguments.servers) == len(SERVERS)
-        arguments.chart = CHART if is_all else RESULTS / "latest.svg"
+        arguments.chart = (SCALE_CHART if arguments.scale else CHART) if is_all else RESULTS / f"{name}.svg"
     if arguments.modes is None:
         arguments.modes = [mode.name for mode in MODES.values() if mode.in_default]
     if BASELINE not in arguments.servers:
@@ -115,6 +128,30 @@ def measure_compression(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def measure_scale(arguments: argparse.Namespace) -> int:
+    descriptors = raise_descriptor_limit()
+    plan = scale.QUICK if arguments.quick else scale.full(descriptors)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
+        wsbench = compile_generator(Path(sys.prefix, "wsbench"))
+        held, fleets = scale.measure(Track(options_of(arguments, Path(directory)), wsbench), plan)
+    print(f"{descriptors:,} file descriptors a process, so at most {max(plan.connections):,} connections are held.\n")
+    print(scale.tables(held, fleets))
+    known_versions = versions("tornado", "redis")
+    figures = {
+        "versions": known_versions,
+        "descriptors": descriptors,
+        "held": [dataclasses.asdict(each) for each in held],
+        "fleets": [dataclasses.asdict(each) for each in fleets],
+    }
+    write(arguments.json, json.dumps(figures, indent=1) + "\n")
+    notes = ["One process on one core, by processes all cores", known_versions]
+    write(arguments.chart, scale.draw(held, fleets, notes))
+    wrong = [f"{each.server}, {each.connections:,} by {each.transport}: {each.bad}" for each in held if each.bad]
+    wrong += [f"{each.processes} processes: {each.bad}" for each in fleets if each.bad]
+    print(*wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
 def versions(*packages: str) -> str:
     ours = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     return ", ".join([f"Python {platform.python_version()}", *ours])
@@ -136,6 +173,8 @@ def main() -> int:
     if arguments.compression:
         return measure_compression(arguments)
     try:
+        if arguments.scale:
+            return measure_scale(arguments)
         runs, failures = measure(arguments)
     except GeneratorError as error:
         print(error, file=sys.stderr)

@@ -108,7 +108,7 @@ SERVERS: Final = {
             title="bare Tornado",
             command=_python("tornado_app.py"),
             modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
-            heartbeats=("--heartbeats",),
+            heartbeats=("--heartbeats", "12"),
         ),
         # How far its ratio is from 1 is the noise of a run.
         Server(name="tornado-again", title="bare Tornado again", command=_python("tornado_app.py"), modes=WEBSOCKET),
@@ -167,7 +167,7 @@ SERVERS: Final = {
             title="websockets",
             command=_python("websockets_app.py"),
             modes=WEBSOCKET | HEARTBEATS,
-            heartbeats=("--heartbeats",),
+            heartbeats=("--heartbeats", "12"),
         ),
         Server(name="ws", title="Node ws", command=("{node}", "ws_app.js"), modes=WEBSOCKET),
         Server(

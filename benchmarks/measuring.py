@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import socket
 import subprocess
 import sys
@@ -22,13 +23,14 @@ _START_SECONDS: Final = 20
 _GENERATOR_SECONDS: Final = 180  # beyond those that it measures
 _REST_SECONDS: Final = 0.15
 # After so long the memory of new connections has come to rest; after so long each has had a heartbeat of 12 seconds.
-_SETTLING_SECONDS: Final = 1.2
+SETTLING_SECONDS: Final = 1.2
 _FRESH_ROUNDS: Final = 3
 
 # Below the range that outgoing connections take theirs from.
 _PORTS: Final = range(10_000, 20_000)
 
 Figures = dict[str, Any]
+Place = tuple[int, int]  # port and process id
 
 
 class GeneratorError(Exception):
@@ -100,37 +102,42 @@ class Track:
         with contextlib.ExitStack() as stack:
             running = []
             for server in servers:
-                started = stack.enter_context(self._started(server, mode))
-                if started is not None:
-                    running.append((server, *started))
+                place = stack.enter_context(self._started(server, mode))
+                if place is not None:
+                    running.append((server, place))
             for round_ in range(self._options.rounds):
                 first = round_ % max(len(running), 1)
-                for server, port, process in running[first:] + running[:first]:
-                    yield Run(server.name, mode.name, round_, self._load(server, mode, port, process))
+                for server, place in running[first:] + running[:first]:
+                    yield Run(server.name, mode.name, round_, self._load(server, mode, place))
                     time.sleep(_REST_SECONDS)
 
     def _measure_fresh(self, mode: Mode, servers: Sequence[Server]) -> Iterator[Run]:
         rounds = 1 if mode.name == "heartbeats" else min(self._options.rounds, _FRESH_ROUNDS)
         for round_ in range(rounds):
             for server in servers:
-                with self._started(server, mode) as started:
-                    if started is not None:
-                        # What the first clients alone cost is no connection's.
-                        self._generate(server, mode, *started, ["-c", "50", "-t", "0.2", "--warmup", "0.2"])
-                        yield Run(server.name, mode.name, round_, self._load(server, mode, *started))
+                with self._started(server, mode) as place:
+                    if place is not None:
+                        self.break_in(server, place, mode.arguments, mode.path)
+                        yield Run(server.name, mode.name, round_, self._load(server, mode, place))
+
+    def _started(self, server: Server, mode: Mode) -> contextlib.AbstractContextManager[Place | None]:
+        return self.started(server, *(server.heartbeats if mode.name == "heartbeats" else ()))
 
     @contextlib.contextmanager
-    def _started(self, server: Server, mode: Mode) -> Iterator[tuple[int, int] | None]:
-        """Port and process id of a server that accepts connections, `None` if it doesn't."""
+    def started(self, server: Server, *arguments: str, is_pinned: bool = True) -> Iterator[Place | None]:
+        """A server that accepts connections, `None` if it doesn't.
+
+        :param is_pinned: to the servers' core; else it has all there are.
+        """
         port = free_port()
         programs = {"python": sys.executable, "node": self._options.node, "wsbench": self._wsbench}
         command = [part.format(**programs) for part in server.command]
-        command += ["--port", str(port), *(server.heartbeats if mode.name == "heartbeats" else ())]
+        command += ["--port", str(port), *arguments]
         environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
         output = self._options.directory / f"{server.name}.log"
         with output.open("ab") as file:
             process = subprocess.Popen(
-                on_core(self._options.server_core, command),
+                on_core(self._options.server_core, command) if is_pinned else command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -148,41 +155,95 @@ class Track:
             process.kill()
             process.wait()
 
-    def _load(self, server: Server, mode: Mode, port: int, process: int) -> Figures:
+    def _load(self, server: Server, mode: Mode, place: Place) -> Figures:
         options = self._options
         seconds, warmup = options.seconds, options.warmup
         if mode.fresh:
-            warmup = _SETTLING_SECONDS
+            warmup = SETTLING_SECONDS
         if mode.name == "heartbeats":
             seconds = options.heartbeats
-        figures = self._generate(server, mode, port, process, ["-t", str(seconds), "--warmup", str(warmup)])
-        if mode.name == "heartbeats" and not figures.get("heartbeats") and not figures["errors"]:
-            figures["bad"] += 1
-            figures["error"] = "there are connections without a heartbeat"
-        return figures
+        arguments = [*mode.arguments, *self._fewer_connections(mode), "-t", str(seconds), "--warmup", str(warmup)]
+        figures = self.generate(server, place, arguments, mode.path)
+        return with_heartbeats(figures) if mode.name == "heartbeats" else figures
 
-    def _generate(self, server: Server, mode: Mode, port: int, process: int, arguments: list[str]) -> Figures:
-        command = [self._wsbench, *mode.arguments, *self._fewer_connections(mode)]
-        command += ["--profile", server.profile, "--path", mode.path or server.path]
-        command += [*(() if mode.path else server.generator), "--port", str(port), "--server", str(process), *arguments]
+    def break_in(self, server: Server, place: Place, arguments: Sequence[str], path: str = "") -> None:
+        """Have a server serve some clients: what the first ones alone cost is no connection's."""
+        self.generate(server, place, [*arguments, "-c", "50", "-t", "0.2", "--warmup", "0.2"], path)
+
+    def generate(self, server: Server, place: Place, arguments: Sequence[str], path: str = "") -> Figures:
+        """Load a server: what wsbench says.
+
+        :param path: that of a transport where it isn't the server's own.
+        """
         limit = float(arguments[arguments.index("-t") + 1]) + _GENERATOR_SECONDS
         try:
             result = subprocess.run(
-                on_core(self._options.generator_core, command),
+                self._generator(server, place, arguments, path),
                 capture_output=True,
                 text=True,
                 timeout=limit,
                 check=False,
             )
-            figures: Figures = json.loads(result.stdout)
-        except (subprocess.TimeoutExpired, ValueError) as error:
-            return {"bad": 0, "errors": 1, "error": f"the generator has failed: {error}"}
-        return figures
+        except subprocess.TimeoutExpired as error:
+            return _failed(error)
+        return _figures_of(result.stdout)
+
+    @contextlib.contextmanager
+    def holding(self, server: Server, place: Place, arguments: Sequence[str], path: str = "") -> Iterator[Figures]:
+        """Load a server as `generate` does, and keep the connections while the context lasts.
+
+        What wsbench has said is given to the context. When that is over, it is what wsbench says then: what was wrong
+        meanwhile is in it, and what was measured before is as it was.
+        """
+        command = self._generator(server, place, [*arguments, "--hold"], path)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                figures = _figures_of(process.stdout.readline())
+                yield figures
+                output, _ = process.communicate(timeout=_GENERATOR_SECONDS)  # which ends stdin
+                figures.update(_figures_of(output))
+            except subprocess.TimeoutExpired as error:
+                figures.update(_failed(error))
+            finally:
+                process.kill()
+
+    def _generator(self, server: Server, place: Place, arguments: Sequence[str], path: str) -> list[str]:
+        port, process = place
+        command = [self._wsbench, "--profile", server.profile, "--path", path or server.path]
+        command += [*(() if path else server.generator), "--port", str(port), "--server", str(process), *arguments]
+        return on_core(self._options.generator_core, command)
 
     def _fewer_connections(self, mode: Mode) -> list[str]:
         connections = int(mode.arguments[mode.arguments.index("-c") + 1])
         most = self._options.connections
         return [] if most is None or connections <= most else ["-c", str(most)]
+
+
+def _figures_of(line: str) -> Figures:
+    try:
+        figures: Figures = json.loads(line)
+    except ValueError as error:
+        return _failed(error)
+    return figures
+
+
+def _failed(error: Exception) -> Figures:
+    return {"bad": 0, "errors": 1, "error": f"the generator has failed: {error}"}
+
+
+def with_heartbeats(figures: Figures) -> Figures:
+    """The figures; they are bad if a connection had no heartbeat."""
+    if figures.get("heartbeats") or figures["errors"]:
+        return figures
+    return figures | {"bad": figures["bad"] + 1, "error": "there are connections without a heartbeat"}
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process, and those that it starts, as many file descriptors as it may: how many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def wait_for(process: subprocess.Popen[bytes], port: int) -> bool:

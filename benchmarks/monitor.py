@@ -9,7 +9,6 @@ The server is this process, the clients are another one. It needs two file descr
 import asyncio
 import base64
 import os
-import resource
 import struct
 import sys
 import time
@@ -17,6 +16,7 @@ import time
 import tornado.web
 
 import tornadio
+from benchmarks.measuring import raise_descriptor_limit
 
 INTERVAL = 2.0  # seconds between two looks of a page at the table and the groups
 
@@ -151,7 +151,7 @@ def questions_of(kinds: list[str]) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    raise_descriptor_limit()
     match sys.argv[1:]:
         case ["connect", port, count]:
             asyncio.run(connect(int(port), int(count)))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,15 +18,16 @@ from typing import Any, Final
 import pytest
 
 import tornadio
-from benchmarks import chart, compression, report
+from benchmarks import chart, compression, report, scale
 from benchmarks.clients import framing, rounds
 from benchmarks.clients.contestants import CONTESTANTS
 from benchmarks.clients.load import MODES as CLIENT_MODES
 from benchmarks.clients.load import QUOTES, quote
 from benchmarks.contestants import BASELINE, MODES, SERVERS
-from benchmarks.measuring import HERE, Run, compile_generator
+from benchmarks.measuring import HERE, Run, compile_generator, with_heartbeats
 from tests.appserver import REPOSITORY, AppServer
 from tests.clients import Client, open_client
+from tests.internals import sessions_of
 from tests.support import Elsewhere, Served, limit
 from tornadio.settings import PROTOCOLS
 
@@ -217,6 +219,49 @@ async def test_the_generator_answers_heartbeats(serve, wsbench):
     assert figures["heartbeats"] > 1
 
 
+async def test_the_generator_keeps_polls_waiting(serve, wsbench):
+    served: Served = serve(Batching, {"xhr_polling_timeout": 0.1})
+    idle = ("--mode", "pollidle", "--path", "/socket.io/xhr-polling", "-c", "5", "-t", "1")
+    status, figures = await generate(wsbench, served.port, *idle)
+    assert (status, figures["bad"], figures["errors"], figures["count"]) == (0, 0, 0, 0)
+    assert figures["heartbeats"] > 1  # polls that were answered empty
+
+
+@pytest.mark.parametrize("one_is_closed", [False, True])
+async def test_the_generator_holds_connections_and_says_what_becomes_of_them(serve, wsbench, one_is_closed):
+    connections: list[tornadio.SocketConnection] = []
+
+    class Listed(tornadio.SocketConnection):
+        def on_open(self, *args: Any, **kwargs: Any) -> None:
+            connections.append(self)
+
+    served: Served = serve(Listed)
+    process = await asyncio.create_subprocess_exec(
+        *(wsbench, "--port", str(served.port), "--profile", "sio06", "--path", "/socket.io/websocket", *SECONDS),
+        *("--mode", "idle", "-c", "3", "--hold"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with limit():
+        before = json.loads(await process.stdout.readline())
+        assert len(sessions_of(served.router)) == len(connections) == 3
+        if one_is_closed:
+            connections[1].close()
+            await process.wait()  # there is nothing to wait for
+        output, _ = await process.communicate(b"")  # ends stdin
+    after = json.loads(output)
+    assert (before["errors"], before["bad"]) == (0, 0)
+    assert (process.returncode, after["errors"], after["bad"]) == (int(one_is_closed), int(one_is_closed), 0)
+    assert after["seconds"] == before["seconds"]
+
+
+def test_a_connection_without_a_heartbeat_is_wrong():
+    figures = {"bad": 0, "errors": 0, "error": "", "heartbeats": 1}
+    assert with_heartbeats(figures) == figures
+    assert with_heartbeats(figures | {"heartbeats": 0})["bad"] == 1
+
+
 async def test_the_generator_says_when_nobody_is_there(unused_tcp_port, wsbench):
     status, figures = await generate(wsbench, unused_tcp_port)
     assert status == 1
@@ -269,6 +314,73 @@ def test_the_chart_has_a_bar_for_each_server_longer_for_better():
     bars = [line for line in document.splitlines() if '<rect class="bar' in line]
     own, baseline = (float(line.split('width="')[1].split('"')[0]) for line in bars)
     assert own > baseline > 0
+
+
+# -- Scale -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("cc", "redis-server")
+def test_scale_is_measured_drawn_and_written(tmp_path):
+    cores = sorted(os.sched_getaffinity(0))
+    chart_path, json_path = tmp_path / "scale.svg", tmp_path / "scale.json"
+    command = [sys.executable, "-m", "benchmarks", "--scale", "--quick", "--chart", chart_path, "--json", json_path]
+    command += ["--server-core", str(cores[0]), "--generator-core", str(cores[-1])]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(json_path.read_text(encoding="utf-8"))
+    assert [(each["server"], each["transport"], each["connections"]) for each in figures["held"]] == [
+        (BASELINE, "websocket", 100),
+        ("tornadio", "websocket", 100),
+        (BASELINE, "xhr-polling", 50),
+        ("tornadio", "xhr-polling", 50),
+    ]
+    for each in figures["held"]:
+        assert each["bad"] == ""
+        assert 0 < each["share"] < 1
+        assert (each["echo_us"] is not None) == (each["transport"] == "websocket")
+    [fleet] = figures["fleets"]
+    assert min(fleet["echo_us"], fleet["delivery_us"]) > 0
+    assert "100 WebSockets" in result.stdout
+    assert chart_path.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_as_many_connections_are_held_as_there_are_descriptors_for():
+    assert scale.full(1 << 20).connections == [1_000, 5_000, 10_000, 20_000, 50_000]
+    assert scale.full(20_000).connections == [1_000, 5_000, 10_000, 19_800]
+    assert scale.full(1_024).connections == [824]
+    assert scale.full(1_024).polls == 824
+
+
+def held(server: str, connections: int, share: float, **further: Any) -> scale.Held:
+    return scale.Held(server=server, transport="websocket", connections=connections, share=share, bytes=2000, **further)
+
+
+HELD: Final = [
+    held(BASELINE, 1000, 0.02, echo_us=60.0),
+    held("tornadio", 1000, 0.005, echo_us=12.0),
+    held(BASELINE, 2000, 0.04, bad="a connection was lost"),
+    held("tornadio", 2000, 0.01, echo_us=12.0),
+]
+FLEETS: Final = [scale.Fleet(processes=number, echo_us=12.0, delivery_us=8.0) for number in (1, 2)]
+
+
+def test_the_tables_of_scale_say_how_many_times_less_is_taken_and_what_was_bad():
+    lines = [line.split() for line in scale.tables(HELD, FLEETS).splitlines()]
+    assert ["1,000", "WebSockets", "TornadIO", "2,000", "1.0", "0.50%", "4.0", "12.0", "5.0"] in lines
+    assert ["2,000", "WebSockets", "bare", "Tornado", "2,000", "4.00%", "bad"] in lines
+    assert ["2", "12.0", "8.0"] in lines
+
+
+def test_the_chart_of_scale_has_a_point_for_each_figure_that_is_not_bad():
+    document = scale.draw(HELD, FLEETS, ["by a < test"])
+    assert "by a &lt; test" in document
+    # Three panels by connections, where one of four servers was bad, and one by processes with two curves.
+    assert document.count("<circle") == 3 * 3 + 2 * 2
+    assert document.count("<polyline") == 3 * 2 + 2
+    assert ">bare Tornado 60<" in document
+    places = [float(part.split('cy="')[1].split('"')[0]) for part in document.splitlines() if "<circle" in part]
+    tornadio_first, tornadio_last, tornado = places[:3]
+    assert tornadio_first == tornadio_last > tornado  # downwards in SVG
 
 
 # -- Clients -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""An application in several processes, with a Redis of their own between them: `fleet.py APP [ARGUMENT...] --port N`.
+"""An application in processes with a Redis of their own between them: `fleet.py APP [ARGUMENT...] --port N`.
 
 The processes take the ports from N on, Redis takes the one behind them. They end with this one, however it ends.
 """
@@ -11,8 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-
-PROCESSES = 3
 
 
 def start(*command: str) -> None:
@@ -33,8 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("app", nargs="+")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--processes", type=int, default=3)
     arguments, more = parser.parse_known_args()
-    redis = arguments.port + PROCESSES
+    redis = arguments.port + arguments.processes
     start("redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
     wait_for(redis)
     # The first is the last to start: who finds it there finds them all.

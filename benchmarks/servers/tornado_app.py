@@ -2,7 +2,7 @@
 
 Over WebSocket, by long polling, and down streams whose parts look as those of xhr-multipart and htmlfile do.
 
---heartbeats has Tornado ping each WebSocket every 12 seconds.
+--heartbeats has Tornado ping each WebSocket every so many seconds, --poll-timeout answers a poll after so many.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ class PollHandler(tornado.web.RequestHandler):
     sessions: dict[str, Session] = {}
     session: Session | None = None
 
+    def initialize(self, timeout: float | None) -> None:
+        self.timeout = timeout
+
     async def get(self, session_id: str) -> None:
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
         if not session_id:
@@ -67,7 +70,9 @@ class PollHandler(tornado.web.RequestHandler):
         if not session.waiting:
             session.poll = asyncio.get_running_loop().create_future()
             try:
-                await session.poll
+                await asyncio.wait_for(session.poll, self.timeout)
+            except TimeoutError:
+                pass  # the response is empty
             except asyncio.CancelledError:
                 return
         payload = "".join(session.waiting)
@@ -136,16 +141,17 @@ HTMLFILE: dict[str, Any] = {
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--heartbeats", action="store_true")
+    parser.add_argument("--heartbeats", type=float)
+    parser.add_argument("--poll-timeout", type=float)
     arguments = parser.parse_args()
     application = tornado.web.Application(
         [
             ("/ws", EchoSocket),
-            ("/socket.io/xhr-polling/([0-9a-f]*)/.*", PollHandler),
+            ("/socket.io/xhr-polling/([0-9a-f]*)/.*", PollHandler, {"timeout": arguments.poll_timeout}),
             ("/socket.io/xhr-multipart/([0-9a-f]*)/.*", StreamHandler, MULTIPART),
             ("/socket.io/htmlfile/([0-9a-f]*)/.*", StreamHandler, HTMLFILE),
         ],
-        websocket_ping_interval=12 if arguments.heartbeats else None,
+        websocket_ping_interval=arguments.heartbeats,
     )
     application.listen(arguments.port, "127.0.0.1", backlog=4096)
     await asyncio.Event().wait()

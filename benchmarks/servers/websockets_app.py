@@ -1,6 +1,6 @@
 """websockets, by its own `broadcast`. Without compression, as all servers here.
 
---heartbeats has it ping every 12 seconds.
+--heartbeats has it ping every so many seconds.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ async def echo(connection: ServerConnection) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--heartbeats", action="store_true")
+    parser.add_argument("--heartbeats", type=float)
     arguments = parser.parse_args()
-    interval = 12 if arguments.heartbeats else None
-    async with serve(echo, "127.0.0.1", arguments.port, compression=None, ping_interval=interval, backlog=4096):
+    options = {"compression": None, "ping_interval": arguments.heartbeats, "backlog": 4096}
+    async with serve(echo, "127.0.0.1", arguments.port, **options):
         await asyncio.Event().wait()
 
 

@@ -196,7 +196,7 @@ static void take_id(Connection *c, const uint8_t *text, size_t size)
     }
     memcpy(session->id, mark + 3, length);
     session->id[length] = 0;
-    if (options.mode == POLL || c == connections)
+    if (options.mode == POLL || (options.mode == STREAM && c == connections))
         open_connection(&session->post);
     else
         is_ready(c);
@@ -217,6 +217,8 @@ static size_t poll_parse(Connection *c, uint8_t *data, size_t size)
     if (used && is_ok(c, &response)) {
         if (response.size)
             on_payload(c, response.body, response.size);
+        else
+            c->heartbeats++;
         get(c);
     }
     return used;
@@ -269,7 +271,7 @@ static size_t stream_parse(Connection *c, uint8_t *data, size_t size)
 
 static size_t parse(Connection *c, uint8_t *data, size_t size)
 {
-    return options.mode == POLL ? poll_parse(c, data, size) : stream_parse(c, data, size);
+    return options.mode == STREAM ? stream_parse(c, data, size) : poll_parse(c, data, size);
 }
 
 const Protocol http_protocol = {.connected = connected, .parse = parse, .was_read = fill, .lost = was_lost};

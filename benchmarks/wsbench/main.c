@@ -7,6 +7,7 @@
  *            connect  handshakes until the greeting, then closing ones, `-c` at a time
  *            idle     nothing but heartbeats, which are answered
  *            poll     echo over xhr-polling, `-d` messages a POST
+ *            pollidle nothing but polls, which bring nothing
  *            stream   fan-out over xhr-multipart or htmlfile, as --path says, `-d` messages a POST
  *            serve    be the reference server
  * --profile  raw (bare WebSocket), sio06, sio4 (Socket.IO 0.6 and 4) or sockjs: how messages are wrapped
@@ -16,15 +17,18 @@
  * --ports    so many servers, from --port on, which the connections go to in turn
  * --server   the server's process, to count its CPU time, with that of its children, and memory
  * --hixie75  frame as draft-75 does
+ * --hold     after the line keep the connections, with their heartbeats, until stdin ends; then print the line again
  *
  * Exit status 1: something was wrong, see `bad`, `errors` and `error` in the line.
  */
 #include "wsbench.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OPEN_SECONDS 120
 #define LEAVE_SECONDS 15
@@ -55,7 +59,7 @@ static int index_of(const char *name, const char *const *names)
 
 static void read_options(int count, char **arguments)
 {
-    static const char *const modes[] = {"echo", "fanout", "connect", "idle", "poll", "stream", "serve", NULL};
+    static const char *const modes[] = {"echo", "fanout", "connect", "idle", "poll", "pollidle", "stream", "serve", NULL};
     static const char *const profiles[] = {"raw", "sio06", "sio4", "sockjs", NULL};
     const struct {
         const char *name;
@@ -84,6 +88,8 @@ static void read_options(int count, char **arguments)
             k++;
         if (strcmp(arguments[i], "--hixie75") == 0)
             options.hixie = true;
+        else if (strcmp(arguments[i], "--hold") == 0)
+            options.hold = true;
         else if (k == sizeof known / sizeof *known || i + 1 == count)
             give_up("unknown option, or one without its value: %s", arguments[i]);
         else if (known[k].text)
@@ -95,7 +101,7 @@ static void read_options(int count, char **arguments)
     }
     options.mode = (enum Mode)index_of(options.mode_name, modes);
     options.profile = (enum Profile)index_of(options.profile_name, profiles);
-    if (options.mode == POLL || options.mode == STREAM) {
+    if (options.mode == POLL || options.mode == POLLIDLE || options.mode == STREAM) {
         options.profile = SIO06;
         options.profile_name = profiles[SIO06];
     }
@@ -155,6 +161,14 @@ static void leave(void)
     }
 }
 
+/* Keep the connections until somebody ends stdin. */
+static void hold(void)
+{
+    struct pollfd end = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (!run.failed && poll(&end, 1, 0) == 0)
+        pump(20);
+}
+
 static uint64_t fewest_heartbeats(void)
 {
     uint64_t fewest = UINT64_MAX;
@@ -178,6 +192,7 @@ static void report(double seconds, double own, double servers, double bytes)
            servers / seconds, count ? servers * 1e6 / (double)count : 0, bytes / options.connections);
     printf("\"bad\": %llu, \"errors\": %llu, \"error\": \"%s\"}\n", (unsigned long long)run.bad,
            (unsigned long long)run.errors, run.error);
+    fflush(stdout);
 }
 
 static void measure(void)
@@ -198,7 +213,12 @@ static void measure(void)
     own = own_cpu() - own;
     servers = server_cpu() - servers;
     wait_for_the_last();
-    leave();
+    if (options.hold) {
+        report(seconds, own, servers, bytes);
+        hold();
+    } else {
+        leave();
+    }
     report(seconds, own, servers, bytes);
 }
 

@@ -21,7 +21,7 @@ static bool is_fanout(void)
 
 static bool is_http(void)
 {
-    return options.mode == POLL || options.mode == STREAM;
+    return options.mode == POLL || options.mode == POLLIDLE || options.mode == STREAM;
 }
 
 void modes_start(void)
@@ -159,7 +159,8 @@ uint64_t next_number(Connection *c, int count)
 void fill(Connection *c)
 {
     Connection *sender = is_fanout() ? connections : c;
-    if (!run.sending || sender->state != READY || options.mode == IDLE || options.mode == CONNECT)
+    bool sends = options.mode != IDLE && options.mode != POLLIDLE && options.mode != CONNECT;
+    if (!run.sending || sender->state != READY || !sends)
         return;
     if (is_http()) {
         http_fill(sender);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)1 << 20)
+#define SOURCE_CONNECTIONS 10000 /* from one address, which has ports for 28,000 to a server */
 #define KEPT_CAPACITY ((size_t)1 << 18) /* of an empty buffer */
 
 static int epoll;
@@ -100,12 +101,26 @@ static void accept_peers(void)
     }
 }
 
+/* The first connections come from 127.0.0.1, as many from 127.0.0.2, and so on. */
+static void choose_source(const Connection *c)
+{
+    int number = c->index / SOURCE_CONNECTIONS, on = 1;
+    if (number == 0)
+        return;
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)number);
+    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(c->fd, (struct sockaddr *)&source, sizeof source))
+        give_up("no source address: %s", strerror(errno));
+}
+
 bool open_connection(Connection *c)
 {
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         give_up("no socket: %s", strerror(errno));
     send_at_once(c->fd);
+    choose_source(c);
     c->generation++;
     c->in.start = c->in.end = c->out.start = c->out.end = c->needed = 0;
     c->busy = false;
@@ -113,7 +128,7 @@ bool open_connection(Connection *c)
     c->state = CONNECTING;
     c->opened_at = now();
     struct sockaddr_in address = server;
-    address.sin_port = htons((uint16_t)(options.port + (c - connections) % options.ports));
+    address.sin_port = htons((uint16_t)(options.port + c->index % options.ports));
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         fail("can't connect: %s", strerror(errno));
         run.failed = true;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum Mode { ECHO, FANOUT, CONNECT, IDLE, POLL, STREAM, SERVE };
+enum Mode { ECHO, FANOUT, CONNECT, IDLE, POLL, POLLIDLE, STREAM, SERVE };
 enum Profile { RAW, SIO06, SIO4, SOCKJS };
 enum State { FREE, CONNECTING, HANDSHAKE, GREETING, READY, CLOSING };
 
@@ -17,6 +17,7 @@ struct Options {
     int port, ports, connections, depth, opening, size, server;
     double seconds, warmup, patience;
     bool hixie; /* speak draft-75 */
+    bool hold;  /* keep the connections when all is measured */
 };
 extern struct Options options;
 
@@ -58,7 +59,7 @@ struct Connection {
     Buffer in, out;
     size_t needed; /* so many bytes the message has that has come in part */
     uint64_t opened_at;
-    uint64_t sent, got, heartbeats;
+    uint64_t sent, got, heartbeats; /* a poll that brings nothing is one, too */
     uint64_t *times; /* when the messages in flight were sent */
     Session *session;
 };
