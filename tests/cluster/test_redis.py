@@ -460,6 +460,22 @@ async def test_a_redis_that_says_nothing_any_more_is_noticed(serve, start_redis,
     await exchange(second, ann)
 
 
+async def test_nobody_waits_for_a_redis_that_reads_nothing_any_more(start_redis, caplog):
+    redis_server = start_redis()
+    bus = tornadio.RedisBus(redis_server.url, timeout=0.5)
+    await bus.subscribe("first", lambda data: None)
+    await redis_server.wait_for_subscribers("tornadio:first", 1)
+    redis_server.freeze()
+    async with limit():
+        for letter in "abcdefgh":  # more than the buffers of both sockets hold
+            await bus.subscribe(letter * (1 << 20), lambda data: None)
+    [lost] = lines(caplog, "no connection to Redis")
+    assert "not a byte in 0.5 s" in lost
+    redis_server.thaw()
+    await redis_server.wait_for_subscribers("tornadio:" + "h" * (1 << 20), 1)
+    await bus.close()
+
+
 async def test_a_quiet_connection_is_not_a_lost_one(serve, redis_server, caplog):
     [served] = [serve(settings={"bus": tornadio.RedisBus(redis_server.url, timeout=2)})]
     await redis_server.wait_for_subscribers(CHANNEL, 1)

@@ -150,6 +150,7 @@ class _RedisConnection:
         self._bus = bus
         self._connection: AbstractConnection | None = None
         self._connected = asyncio.Event()
+        self._last_reply = 0.0  # when it was received, as the loop counts seconds
         self._task: asyncio.Task[None] | None = None
 
     # -- Hooks ---------------------------------------------------------------------------------------------------
@@ -192,13 +193,7 @@ class _RedisConnection:
             raise ConnectionError("not connected")
         packed = connection.pack_commands(commands)
         self.on_commands_sent(len(commands), reply_future)
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-        except AttributeError:
-            # On Python 3.11 redis-py writes in a task of its own, which may find no writer any more.
-            if connection.is_connected:
-                raise
-            raise ConnectionError("the connection was lost") from None
+        await connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -226,14 +221,21 @@ class _RedisConnection:
         pinging = None
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            self._connection = connection
-            # First, so that the end of an outage is logged after the subscriptions were sent.
-            if commands := self.initial_commands():
-                await self.send(commands)
-            self._connected.set()
-            self._bus.connection_made(self)
-            pinging = start_task(self._ping())
-            await self._read(connection)
+            # One deadline, which the pings move, in place of redis-py's for each reply and each write. Those take a
+            # third of a message's time: on Python 3.11 each write had a task of its own.
+            connection.socket_timeout = None
+            async with asyncio.timeout(self._timeout) as deadline:
+                self._connection = connection
+                # First, so that the end of an outage is logged after the subscriptions were sent.
+                if commands := self.initial_commands():
+                    await self.send(commands)
+                self._connected.set()
+                self._bus.connection_made(self)
+                self._last_reply = asyncio.get_running_loop().time()
+                pinging = start_task(self._ping(deadline))
+                await self._read(connection)
+        except TimeoutError:
+            raise ConnectionError(f"not a byte in {self._timeout:g} s") from None
         except asyncio.CancelledError:
             is_lost = False
             raise
@@ -248,20 +250,28 @@ class _RedisConnection:
     async def _read(self, connection: "AbstractConnection") -> None:
         from redis.exceptions import ResponseError
 
+        loop = asyncio.get_running_loop()
         while True:
             for _ in range(_REPLIES_PER_TICK):
                 try:
                     reply = await connection.read_response()
                 except ResponseError as error:  # an error reply: the connection goes on
                     reply = error
+                self._last_reply = loop.time()
                 self.reply_received(reply)
             await asyncio.sleep(0)
 
-    async def _ping(self) -> None:
-        """Send PING every third of the timeout: a live connection is never silent. Errors surface in the reader."""
+    async def _ping(self, deadline: asyncio.Timeout) -> None:
+        """Send PING every third of the timeout: a live connection is never silent. Errors surface in the reader.
+
+        :param deadline: is moved to the timeout's end after the last reply.
+        """
         with contextlib.suppress(*connection_errors()):
             while True:
                 await asyncio.sleep(self._timeout / 3)
+                if deadline.expired():
+                    return
+                deadline.reschedule(self._last_reply + self._timeout)
                 await self.send([("PING",)])
 
 
@@ -336,7 +346,8 @@ class _SubscribeConnection(_RedisConnection):
     async def send_if_connected(self, command: Command) -> None:
         """Send a command, if connected. If not, nothing is lost: the next connection begins with all subscriptions."""
         with contextlib.suppress(*connection_errors()):
-            await self.send([command])
+            async with asyncio.timeout(self._timeout):
+                await self.send([command])
 
     def initial_commands(self) -> list[Command]:
         # A command for each channel: an access control list that forbids one rejects a whole command.
