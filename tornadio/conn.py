@@ -115,13 +115,14 @@ class SocketConnection:
             self._hand_over(message)
             return
         last, payload = _last_sent
-        if message is not last:  # else a text that was encoded for another connection: see _last_sent
-            if session.is_closed:
-                logger.debug("%s: send after its end does nothing", session)
-                return
-            payload = _payload_of(message, session)
-        if payload.size:
+        if message is last:  # a text that was encoded for another connection: see _last_sent
             session.send(payload)
+        elif session.is_closed:
+            logger.debug("%s: send after its end does nothing", session)
+        else:
+            payload = _payload_of(message, session)
+            if payload.size:
+                session.send(payload)
 
     def _hand_over(self, message: Any) -> None:
         """Have the event loop send a message of another thread.

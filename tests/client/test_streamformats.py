@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.support import PROCESSOR_SECONDS
 from tornadio.client.streamformats import HTMLFileParser, MultipartParser, StreamParser, parse_js_string
 from tornadio.errors import ProtocolError, TooLargeError
-from tornadio.sessions.outbox import Payload
 from tornadio.transports.htmlfile import HTMLFileFormat
 from tornadio.transports.multipart import MultipartFormat
 
@@ -37,14 +36,14 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.just('",
 @given(texts, st.lists(st.integers(0, 1 << 20), max_size=5))
 def test_a_multipart_stream_is_read_as_the_server_writes_it(payloads, cuts):
     stream = MultipartFormat(is_chunked=False)
-    body = stream.preamble + b"".join(stream.encode_part(Payload(payload)) for payload in payloads)
+    body = stream.preamble + b"".join(stream.encode(payload) + stream.part_end for payload in payloads)
     assert parsed(MultipartParser(stream.content_type, 1 << 20), body, cuts) == payloads
 
 
 @given(texts, st.lists(st.integers(0, 1 << 20), max_size=5))
 def test_an_htmlfile_stream_is_read_as_the_server_writes_it(payloads, cuts):
     stream = HTMLFileFormat(is_chunked=False)
-    body = stream.preamble + b"".join(stream.encode_part(Payload(payload)) for payload in payloads)
+    body = stream.preamble + b"".join(stream.encode(payload) + stream.part_end for payload in payloads)
     assert parsed(HTMLFileParser(stream.content_type, 1 << 20), body, cuts) == payloads
 
 

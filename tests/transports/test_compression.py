@@ -124,7 +124,7 @@ def test_a_payload_is_encoded_once_for_each_kind_of_receivers_there_is():
     streams = [form(is_chunked) for form in (MultipartFormat, HTMLFileFormat) for is_chunked in (False, True)]
     payload = Payload("é" * 1000)
     for stream in streams:
-        stream.encode_part(payload)
+        payload.encoded(stream.encode)
     for framer in framers:
         assert payload.encoded(framer.encode) is payload.encoded(framer.encode)
 

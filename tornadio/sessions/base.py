@@ -61,9 +61,9 @@ class BaseSession(Dispatcher):
         "__weakref__",
         "_channel",
         "_drain_waiters",
-        "_max_send_buffer",
         "_outbox",
         "_posts",
+        "_unchecked_size",
         "_write_deadline",
         "_write_future",
         "_writing_channel",
@@ -93,7 +93,9 @@ class BaseSession(Dispatcher):
         self.state = State.OPENING
         self.close_code: int | None = None
         self.close_reason = ""
-        self._max_send_buffer = registry.settings.max_send_buffer
+        # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
+        # Below that, which is nearly always, neither limit of send() has to be checked.
+        self._unchecked_size = registry.settings.max_send_buffer >> 5
         self._channel: Channel | None = None
         self._outbox = Outbox()
         # Alone: the official client may connect anew once it has it, and takes what is behind it for the next one.
@@ -204,7 +206,7 @@ class BaseSession(Dispatcher):
         """Complete the close of a closing session that has nothing queued, no batch in flight and no awaited POST."""
         if self.state is not State.CLOSING or self._has_awaited_posts:
             return
-        self.flush()
+        self.flush(self.registry.time())
         if self._outbox.head is not None or self._writing_channel is not None:
             return
         channel, self._channel = self._channel, None
@@ -283,12 +285,18 @@ class BaseSession(Dispatcher):
             logger.debug("%s: sent to after its end: dropped", self)
             return
         outbox = self._outbox
-        if outbox.head is None and self._writing_channel is None and self._channel is not None:
-            self.registry.flush_soon(self)  # with something in the queue, a flush is due anyway
-        outbox.put(payload)
-        # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
-        # Below that, which is nearly always, neither limit has to be checked.
-        if outbox.size > self._max_send_buffer >> 5 and self.exceeds_limit():
+        outbox.size += payload.size  # from here on as outbox.put(), without a call
+        if outbox.head is not None:  # then a flush is due already
+            (outbox.tail or outbox.begin_tail()).append(payload)
+        else:
+            outbox.head = payload
+            if self._writing_channel is None and self._channel is not None:
+                unflushed = self.registry.unflushed
+                if unflushed:
+                    unflushed.append(self)
+                else:
+                    self.registry.flush_soon(self)
+        if outbox.size > self._unchecked_size and self.exceeds_limit():
             self.abort_too_slow()
 
     def exceeds_limit(self, size: int = 0, payloads: int = 0) -> bool:
@@ -296,7 +304,7 @@ class BaseSession(Dispatcher):
 
         May be called from any thread.
         """
-        outbox, limit = self._outbox, self._max_send_buffer
+        outbox, limit = self._outbox, self.registry.settings.max_send_buffer
         return outbox.size + size > limit or len(outbox) + payloads > max_payloads(limit)
 
     def abort_too_slow(self) -> None:
@@ -306,12 +314,15 @@ class BaseSession(Dispatcher):
             logger.warning(
                 "%s: closed, too slow: more than max_send_buffer (%d bytes) unsent%s",
                 self,
-                self._max_send_buffer,
+                self.registry.settings.max_send_buffer,
                 self.whose,
             )
 
-    def flush(self) -> None:
-        """Write batches to the channel until one is in flight or nothing is queued."""
+    def flush(self, now: float) -> None:
+        """Write batches to the channel until one is in flight or nothing is queued.
+
+        :param now: seconds, in the event loop's time; for many sessions that are flushed together, when that began.
+        """
         raise NotImplementedError
 
     def _await_write(self, channel: "Channel", future: "asyncio.Future[None]", size: int) -> None:
@@ -332,7 +343,7 @@ class BaseSession(Dispatcher):
             self.channel_lost(channel, *CONNECTION_BROKE)
             return
         self._batch_written()
-        self.flush()
+        self.flush(self.registry.time())
         self._finish_closing()
 
     def _batch_written(self) -> None:
@@ -391,8 +402,7 @@ class BaseSession(Dispatcher):
                     self._drain_waiters = self._drain_waiters - {waiter} or None
 
     def _mark(self, size: int) -> int:
-        # Below a 32nd of max_send_buffer neither limit of send() is reached.
-        return min(size, self._max_send_buffer >> 5)
+        return min(size, self._unchecked_size)
 
     def _wake_drain_waiters(self) -> None:
         if self.is_closed or self._outbox.size <= self._mark(_LOW_WATER):
@@ -429,7 +439,7 @@ class BaseSession(Dispatcher):
         if waiting is not None:
             self._replaced(waiting)
         self._attached()
-        self.flush()
+        self.flush(self.registry.time())
         self._finish_closing()
 
     def _replaced(self, channel: "Channel") -> None:

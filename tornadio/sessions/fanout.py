@@ -49,9 +49,10 @@ def fan_out(payload: Payload, sessions: "Iterable[BaseSession]", excluded: Exclu
 
     :param sessions: a copy: sending may end a session, and so remove it from the collection.
     """
+    if excluded:
+        sessions = [session for session in sessions if session not in excluded]
     for session in sessions:
-        if session not in excluded:
-            session.send(payload)
+        session.send(payload)
 
 
 class Receivers:

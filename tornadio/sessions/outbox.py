@@ -38,11 +38,12 @@ class Payload:
     :param text: the frames.
     :param messages: how many of the frames are messages.
     :cvar is_alone: whether it must not be joined with others to a batch.
+    :ivar first_encoding: the encoder :meth:`encoded` was first given, and its bytes; ``None`` and none before that.
     :ivar messages: as given.
     :ivar size: the frames' length in UTF-8 bytes.
     """
 
-    __slots__ = ("_first_encoding", "_more_encodings", "_text", "messages", "size")
+    __slots__ = ("_more_encodings", "_text", "first_encoding", "messages", "size")
 
     is_alone: ClassVar[bool] = False
 
@@ -52,7 +53,7 @@ class Payload:
         self._text = text if text.isascii() else text.encode("utf-8")
         self.size = len(self._text)
         # The first encoding has a slot of its own: most payloads have no other, and a dict is large.
-        self._first_encoding = _NOT_ENCODED
+        self.first_encoding = _NOT_ENCODED
         self._more_encodings: dict[Callable[[str], bytes], bytes] | None = None
 
     @property
@@ -65,13 +66,13 @@ class Payload:
 
         :param encode: a pure function, the same object for all receivers of that kind: the key of the cache.
         """
-        first, data = self._first_encoding
+        first, data = self.first_encoding
         if first is encode:
             return data
         if first is None:
             text = self._text
             data = encode(text if isinstance(text, str) else text.decode("utf-8"))
-            self._first_encoding = encode, data
+            self.first_encoding = encode, data
             return data
         more = self._more_encodings
         if more is None:
@@ -102,36 +103,46 @@ def max_payloads(max_send_buffer: int) -> int:
 class Outbox:
     """A FIFO queue of payloads, and the batch in flight.
 
+    Sessions do themselves what :meth:`put`, :meth:`next_batch` and :meth:`ack` do for the one payload that there mostly
+    is: in a fan-out a call for each receiver takes longer than that.
+
     :ivar size: UTF-8 bytes queued and in flight.
     :ivar bytes_out: UTF-8 bytes that were acknowledged.
     :ivar messages_out: messages that were acknowledged.
     :ivar head: the payload that goes next, ``None`` if none is queued.
+    :ivar tail: the payloads behind it, ``None`` if there are none.
+    :ivar in_flight: the batch that is being written, ``None`` if none is.
     :ivar has_single: whether a :class:`SinglePayload` may be queued. Whoever puts one sets it, for :meth:`put` would
         have to look at each payload.
     """
 
-    __slots__ = ("_in_flight", "_tail", "bytes_out", "has_single", "head", "messages_out", "size")
+    __slots__ = ("bytes_out", "has_single", "head", "in_flight", "messages_out", "size", "tail")
 
     def __init__(self) -> None:
         self.size = self.bytes_out = self.messages_out = 0
         self.has_single = False
         self.head: Payload | None = None
-        self._tail: collections.deque[Payload] | None = None  # rarely needed, and an empty deque has 760 bytes
-        self._in_flight: Payload | None = None
+        self.tail: collections.deque[Payload] | None = None  # rarely needed, and an empty deque has 760 bytes
+        self.in_flight: Payload | None = None
 
     def __len__(self) -> int:
         """The number of payloads queued, without the batch in flight."""
-        return (self.head is not None) + len(self._tail or ())
+        return (self.head is not None) + len(self.tail or ())
 
     def put(self, payload: Payload) -> None:
         """Queue a payload."""
         self.size += payload.size
         if self.head is None:
             self.head = payload
-        elif self._tail is None:
-            self._tail = collections.deque((payload,))
         else:
-            self._tail.append(payload)
+            (self.tail or self.begin_tail()).append(payload)
+
+    def begin_tail(self) -> "collections.deque[Payload]":
+        """Return the :attr:`tail`, which is made if there is none."""
+        tail: collections.deque[Payload] = collections.deque()
+        if self.tail is None:  # looked at last: a signal handler that sends may have made one during that call
+            self.tail = tail
+        return self.tail
 
     def replace_head(self, payload: Payload | None) -> None:
         """Put another payload, or none, in the place of the :attr:`head`. There has to be one."""
@@ -146,10 +157,10 @@ class Outbox:
 
     def _advance(self) -> None:
         """Make the first payload behind the head the head."""
-        tail = self._tail
+        tail = self.tail
         self.head = tail.popleft() if tail else None
         if not tail:
-            self._tail = None
+            self.tail = None
             self.has_single = self.head is not None and self.head.is_alone
 
     def next_batch(self, max_bytes: int) -> Payload:
@@ -159,17 +170,17 @@ class Outbox:
 
         :param max_bytes: the batch's limit; a single payload may be larger.
         """
-        head, tail = self.head, self._tail
+        head, tail = self.head, self.tail
         assert head is not None
         if tail is None:  # nearly always: one message in one iteration of the event loop
             self.head = None
-            self._in_flight = head
+            self.in_flight = head
             return head
         # With nothing in flight, this is the size of the queue alone: all of it goes.
         if self.size <= max_bytes and not self.has_single:
-            self.head = self._tail = None
-            self._in_flight = _joined([head, *tail])
-            return self._in_flight
+            self.head = self.tail = None
+            self.in_flight = _joined([head, *tail])
+            return self.in_flight
         batch, size = [head], head.size
         if head.is_alone:
             max_bytes = 0
@@ -178,31 +189,31 @@ class Outbox:
             batch.append(tail.popleft())
         # Until here there was a head, so that a signal handler that sends meanwhile puts its payload behind the others.
         self._advance()
-        self._in_flight = _joined(batch)
-        return self._in_flight
+        self.in_flight = _joined(batch)
+        return self.in_flight
 
     def ack(self) -> None:
         """Forget the batch in flight, if there is one: the kernel has accepted it."""
-        batch = self._in_flight
+        batch = self.in_flight
         if batch is not None:
             size = batch.size
             self.size -= size
             self.bytes_out += size
             self.messages_out += batch.messages
-            self._in_flight = None
+            self.in_flight = None
 
     def requeue(self) -> None:
         """Put the batch in flight, if there is one, back to the front of the queue, as one payload."""
-        if self._in_flight is not None:
+        if self.in_flight is not None:
             if self.head is not None:
-                self._tail = self._tail or collections.deque()
-                self._tail.appendleft(self.head)
-            self.head, self._in_flight = self._in_flight, None
+                self.tail = self.tail or collections.deque()
+                self.tail.appendleft(self.head)
+            self.head, self.in_flight = self.in_flight, None
             self.has_single = True  # one of the two may be one
 
     def clear(self) -> None:
         """Drop everything, queued and in flight."""
-        self.head = self._tail = self._in_flight = None
+        self.head = self.tail = self.in_flight = None
         self.size = 0
 
 

@@ -59,17 +59,25 @@ class PersistentSession(BaseSession):
             counters.heartbeats_answered += 1
             counters.round_trips.observe(seconds)
 
-    def flush(self) -> None:
+    def flush(self, now: float) -> None:
         outbox, batches = self._outbox, 0
-        while outbox.head is not None and self._writing_channel is None and self._channel is not None:
+        while (payload := outbox.head) is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
-            payload = outbox.next_batch(_BATCH_SIZE)
-            self._heartbeat.last_sent = self.registry.time()
+            if outbox.tail is None:  # as outbox.next_batch(), without a call
+                outbox.head, outbox.in_flight = None, payload
+            else:
+                payload = outbox.next_batch(_BATCH_SIZE)
+            self._heartbeat.last_sent = now
             future = channel.write(payload)
             if future is not None:
                 self._await_write(channel, future, payload.size)
                 return
-            outbox.ack()
+            if outbox.in_flight is payload:  # as outbox.ack(), without a call
+                size = payload.size
+                outbox.size -= size
+                outbox.bytes_out += size
+                outbox.messages_out += payload.messages
+                outbox.in_flight = None
             self._writing_channel = None
             if self._drain_waiters is not None:
                 self._wake_drain_waiters()
@@ -79,7 +87,7 @@ class PersistentSession(BaseSession):
                 return
 
     def _continue_flush(self) -> None:
-        self.flush()
+        self.flush(self.registry.time())
         self._finish_closing()
 
     def _attached(self) -> None:

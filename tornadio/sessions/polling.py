@@ -80,7 +80,7 @@ class PollingSession(BaseSession):
                 self._replaced_polls.discard(channel)
             return
         self._request_ended()
-        self.flush()  # another poll may be waiting already
+        self.flush(self.registry.time())  # another poll may be waiting already
         self._finish_closing()
 
     def _set_state(self, state: State, closed_by: str = "") -> None:
@@ -105,7 +105,7 @@ class PollingSession(BaseSession):
             channel.close(1000, "")
             self._request_ended()
 
-    def flush(self) -> None:
+    def flush(self, now: float) -> None:
         while self._outbox.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
             self._channel = None  # a poll carries one payload

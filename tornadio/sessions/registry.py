@@ -300,9 +300,10 @@ class SessionRegistry:
 
     def _flush(self) -> None:
         sessions, self.unflushed = self.unflushed, []  # now, so that what the flushes queue schedules another one
+        now = self.time()
         for session in sessions:
             try:
-                session.flush()
+                session.flush(now)
             except Exception:
                 logger.exception("%s: can't be written to", session)
                 session.abort(*SERVER_FAILED)

@@ -1,8 +1,8 @@
 """``htmlfile``: a stream whose payloads are scripts in a page that never finishes loading, in a hidden frame."""
 
+from collections.abc import Callable
 from typing import Final
 
-from tornadio.sessions.outbox import Payload
 from tornadio.transports.javascript import js_string_literal
 from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
 
@@ -15,17 +15,15 @@ class HTMLFileFormat:
     :param is_chunked: whether each element is a chunk, too.
     """
 
-    __slots__ = ("_encode", "epilogue", "preamble")
+    __slots__ = ("encode", "epilogue", "preamble")
 
     content_type = "text/html; charset=UTF-8"
+    part_end = b""
 
     def __init__(self, is_chunked: bool) -> None:
         self.preamble = chunk(_PAGE) if is_chunked else _PAGE
         self.epilogue = LAST_CHUNK if is_chunked else b""
-        self._encode = _script_in_chunk if is_chunked else _script
-
-    def encode_part(self, payload: Payload) -> bytes:
-        return payload.encoded(self._encode)
+        self.encode: Callable[[str], bytes] = _script_in_chunk if is_chunked else _script
 
 
 def _script(text: str) -> bytes:

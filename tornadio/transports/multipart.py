@@ -3,9 +3,9 @@
 """
 
 import secrets
+from collections.abc import Callable
 from typing import Final
 
-from tornadio.sessions.outbox import Payload
 from tornadio.transports.streaming import LAST_CHUNK, StreamingHandler, chunk
 from tornadio.web.negotiation import prefers_media_type
 
@@ -23,7 +23,7 @@ class MultipartFormat:
     :param media_type: the response's; the body is the same.
     """
 
-    __slots__ = ("_boundary", "_encode", "content_type", "epilogue", "preamble")
+    __slots__ = ("content_type", "encode", "epilogue", "part_end", "preamble")
 
     def __init__(self, is_chunked: bool, media_type: str = _REPLACE) -> None:
         # Random: a boundary that a message could hold would let one client forge parts in the streams of others.
@@ -33,11 +33,8 @@ class MultipartFormat:
         self.preamble = chunk(line) if is_chunked else line
         self.epilogue = LAST_CHUNK if is_chunked else b""
         # The encoders know no boundary, so that what they make of a broadcast is shared by all streams.
-        self._encode = _part_in_chunk if is_chunked else _part
-        self._boundary = line + b"\r\n" if is_chunked else line  # CRLF ends the chunk
-
-    def encode_part(self, payload: Payload) -> bytes:
-        return payload.encoded(self._encode) + self._boundary
+        self.encode: Callable[[str], bytes] = _part_in_chunk if is_chunked else _part
+        self.part_end = line + b"\r\n" if is_chunked else line  # CRLF ends the chunk
 
 
 # A chunk begins with its size, which the boundary behind the part counts towards: all boundaries have one length.

@@ -7,7 +7,7 @@ stream is as fast as a WebSocket. The encoding of a stream is a :class:`StreamFo
 
 import asyncio
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tornadio.closecodes import CLIENT_CLOSED, CONNECTION_BROKE
@@ -26,6 +26,9 @@ class StreamFormat(Protocol):
 
     :ivar content_type: the response's.
     :ivar preamble: the body's beginning, before the first payload.
+    :ivar encode: returns the bytes that carry a payload, but for their end: a pure function, the same object for all
+        streams whose bytes are the same.
+    :ivar part_end: the end of those bytes, which may be this stream's alone.
     :ivar epilogue: the body's end, after the last payload.
     """
 
@@ -36,10 +39,13 @@ class StreamFormat(Protocol):
     def preamble(self) -> bytes: ...
 
     @property
-    def epilogue(self) -> bytes: ...
+    def encode(self) -> Callable[[str], bytes]: ...
 
-    def encode_part(self, payload: Payload) -> bytes:
-        """Return the bytes that carry a payload."""
+    @property
+    def part_end(self) -> bytes: ...
+
+    @property
+    def epilogue(self) -> bytes: ...
 
 
 LAST_CHUNK = b"0\r\n\r\n"  # with the empty trailer section (RFC 9112, section 7.1)
@@ -113,12 +119,14 @@ class StreamingHandler(DetachingTransport):
 class StreamChannel:
     """The body of a streaming response: the session's channel."""
 
-    __slots__ = ("__weakref__", "_format", "_session", "_wire")
+    __slots__ = ("__weakref__", "_encode", "_epilogue", "_part_end", "_session", "_wire")
 
     def __init__(self, wire: Wire, session: BaseSession, stream_format: StreamFormat) -> None:
         self._wire = wire
         self._session: BaseSession | None = session
-        self._format = stream_format
+        self._encode = stream_format.encode
+        self._part_end = stream_format.part_end
+        self._epilogue = stream_format.epilogue
 
     def data_received(self, data: bytes) -> None:
         """Discard what a client sends behind its GET: no other request is served on this connection."""
@@ -131,14 +139,17 @@ class StreamChannel:
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
-        return self._wire.write(self._format.encode_part(payload))
+        encode, data = payload.first_encoding
+        if encode is not self._encode:
+            data = payload.encoded(self._encode)
+        return self._wire.write(data + self._part_end)
 
     def close(self, code: int, reason: str) -> None:
         """End the response."""
         if self._session is None:
             return  # the connection was lost before
         lingering, self._session = self._session.registry.lingering, None
-        close_after(self._wire, self._format.epilogue, lingering)
+        close_after(self._wire, self._epilogue, lingering)
 
     def replaced(self) -> None:
         """End the response: another GET is the session's channel now."""

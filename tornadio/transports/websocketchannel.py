@@ -384,7 +384,7 @@ class WebSocketChannel:
         """Close the connection with a close frame that says why."""
         session, self._session = self._session, None
         if session is not None:
-            session.flush()  # what the handlers of the messages before the error have sent
+            session.flush(session.registry.time())  # what the handlers of the messages before the error have sent
         close_frame = self._framer.close(error.close_code, str(error))
         if not self._is_released:
             self._write_head()
@@ -453,7 +453,9 @@ class WebSocketChannel:
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload as a message, or each of its frames as one; see :class:`tornadio.sessions.channel.Channel`."""
-        data = payload.encoded(self._encode)
+        encode, data = payload.first_encoding
+        if encode is not self._encode:
+            data = payload.encoded(self._encode)
         if self._head:
             data, self._head = self._head + data, b""
         return self._wire.write(data)
