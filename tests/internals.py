@@ -147,7 +147,7 @@ def posts_of(session: BaseSession) -> int:
 
 def queue_length(session: BaseSession) -> int:
     """How many entries a session's send queue has."""
-    return len(session._outbox)
+    return session.queue_length
 
 
 def replaced_polls_of(session: BaseSession) -> int:
@@ -157,7 +157,7 @@ def replaced_polls_of(session: BaseSession) -> int:
 
 
 def has_queued(session: BaseSession) -> bool:
-    return session._outbox.head is not None
+    return session.head is not None
 
 
 def settings_of(router: tornadio.Router) -> Settings:
@@ -411,7 +411,7 @@ class EchoChannel(WebSocketChannel):
     """Carries no session: what it receives goes back."""
 
     def _open(self, handshake: Any) -> None:
-        self._write_head()
+        self.write_head()
         self._handshake = None
 
     def _receive(self, data: bytes) -> None:

@@ -103,14 +103,14 @@ class SocketConnection:
         :raises tornadio.errors.EncodeError: the message can't be sent; the connection goes on.
         """
         session = self._tornadio_session
-        handover = session.handover
+        registry = session.registry
+        handover = registry.handover
         # As is_on_loop() alone, which asks asyncio for the running loop: on Python 3.11 that is a system call (getpid).
         # A thread that handles sockets for the loop runs it, and so does the one that has a flush due: a loop that was
         # stopped, and runs in another thread, has flushed.
         thread = get_ident()
         if (
-            thread != handover.direct_thread
-            or not (thread == session.registry.poller.batch_thread or session.registry.unflushed)
+            thread != handover.direct_thread or not (thread == registry.poller.batch_thread or registry.unflushed)
         ) and not handover.is_on_loop():
             self._hand_over(message)
             return

@@ -1,10 +1,10 @@
 """A session: one client's connection as the server sees it, whatever transport carries it.
 
 A session has two sides. Towards the application it calls ``on_open``, ``on_message`` and ``on_close``
-(:mod:`tornadio.sessions.dispatch`). Towards the client it queues payloads in its
-:class:`~tornadio.sessions.outbox.Outbox`, and writes them in batches, one at a time, to the
-:class:`~tornadio.sessions.channel.Channel` that is attached at the moment. What :class:`PersistentSession` and
-:class:`PollingSession` do differently is when they write, and what the end of a channel means.
+(:mod:`tornadio.sessions.dispatch`). Towards the client it queues payloads (:mod:`tornadio.sessions.sender`), and writes
+them in batches, one at a time, to the :class:`~tornadio.sessions.channel.Channel` that is attached at the moment. What
+:class:`PersistentSession` and :class:`PollingSession` do differently is when they write, and what the end of a channel
+means.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from tornadio.net.throughput import write_timeout
 from tornadio.sessions.counters import Traffic
 from tornadio.sessions.dispatch import Dispatcher
 from tornadio.sessions.greeting import greet
-from tornadio.sessions.outbox import Outbox, Payload, SinglePayload, max_payloads
+from tornadio.sessions.outbox import Payload, SinglePayload, max_payloads
 from tornadio.sessions.posts import NO_POSTS, Post, check_capacity
 from tornadio.sessions.state import ENDED, TRANSITIONS, State
 
 if TYPE_CHECKING:
     from tornadio.conn import SocketConnection
     from tornadio.sessions.channel import Channel
+    from tornadio.sessions.handover import Handover
     from tornadio.sessions.registry import SessionRegistry
 
 logger = get_logger(__name__)
 
 # Whoever knows a whole session id can take over the session: logs show the first eight of its 32 digits.
 _HIDDEN_DIGITS: Final = 24
-# Bytes queued above which drain() waits, and down to which it waits: those of asyncio's StreamWriter.drain().
+# Bytes queued above which drain() waits: those of asyncio's StreamWriter.drain().
 _HIGH_WATER: Final = 1 << 16
-_LOW_WATER: Final = 1 << 14
 
 
 class BaseSession(Dispatcher):
@@ -50,8 +50,6 @@ class BaseSession(Dispatcher):
         until then. What was first stays.
     :ivar close_reason: the reason to that code.
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
-    :ivar handover: the registry's, for the calls of other threads.
-    :ivar registry: which holds the session.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
     :ivar started: when the session was created, in the event loop's time.
@@ -59,21 +57,12 @@ class BaseSession(Dispatcher):
 
     __slots__ = (
         "__weakref__",
-        "_channel",
-        "_drain_waiters",
-        "_outbox",
         "_posts",
-        "_unchecked_size",
-        "_write_deadline",
-        "_write_future",
-        "_writing_channel",
         "address",
         "bytes_in",
         "close_code",
         "close_reason",
         "counted_as",
-        "handover",
-        "registry",
         "session_id",
         "started",
         "state",
@@ -88,24 +77,13 @@ class BaseSession(Dispatcher):
         self.address = ""
         self.started = registry.time()
         self.bytes_in = 0
-        self.handover = registry.handover
         self.counted_as = ""
         self.state = State.OPENING
         self.close_code: int | None = None
         self.close_reason = ""
-        # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
-        # Below that, which is nearly always, neither limit of send() has to be checked.
-        self._unchecked_size = registry.settings.max_send_buffer >> 5
-        self._channel: Channel | None = None
-        self._outbox = Outbox()
         # Alone: the official client may connect anew once it has it, and takes what is behind it for the next one.
-        self._outbox.put(SinglePayload(proto.encode(session_id), 0))
-        self._outbox.has_single = True
-        # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
-        self._writing_channel: Channel | None = None
-        self._write_future: asyncio.Future[None] | None = None
-        self._write_deadline = 0.0
-        self._drain_waiters: set[asyncio.Future[None]] | None = None
+        self.put(SinglePayload(proto.encode(session_id), 0))
+        self.has_single = True
         self._posts = NO_POSTS
         connection._tornadio_session = self
 
@@ -116,6 +94,11 @@ class BaseSession(Dispatcher):
     def whose(self) -> str:
         """The end of a line in the log, such as ``', of 192.0.2.7'``; empty where the address is not known."""
         return f", of {self.address}" if self.address else ""
+
+    @property
+    def handover(self) -> "Handover":
+        """The registry's, for the calls of other threads."""
+        return self.registry.handover
 
     @property
     def transport(self) -> str:
@@ -157,7 +140,7 @@ class BaseSession(Dispatcher):
         if self.state is State.CLOSED:
             raise RefusedError(401, "the session ended before it was open")
         if self.state is State.OPENING:
-            if self._outbox.head is not None:  # else greeting returned None
+            if self.head is not None:  # else greeting returned None
                 self.traffic.first_frames += 1
             self._set_state(State.OPEN)
 
@@ -179,7 +162,7 @@ class BaseSession(Dispatcher):
             return
         if self.close_code is None or not self.is_closed:  # else the session is closing, for a reason of its own
             self.close_code, self.close_reason = code, reason
-        self._outbox.clear()
+        self.clear()
         waiting, writing = self._channels()
         # Before the channels end: that may call channel_lost, which ignores a channel that is not attached.
         self._channel = self._writing_channel = self._write_future = None
@@ -207,7 +190,7 @@ class BaseSession(Dispatcher):
         if self.state is not State.CLOSING or self._has_awaited_posts:
             return
         self.flush(self.registry.time())
-        if self._outbox.head is not None or self._writing_channel is not None:
+        if self.head is not None or self._writing_channel is not None:
             return
         channel, self._channel = self._channel, None
         self._set_state(State.CLOSED)
@@ -284,19 +267,18 @@ class BaseSession(Dispatcher):
         if self.is_closed:
             logger.debug("%s: sent to after its end: dropped", self)
             return
-        outbox = self._outbox
-        outbox.size += payload.size  # from here on as outbox.put(), without a call
-        if outbox.head is not None:  # then a flush is due already
-            (outbox.tail or outbox.begin_tail()).append(payload)
+        registry = self.registry
+        self.size += payload.size  # from here on as put(), without a call
+        if self.head is not None:  # then a flush is due already
+            (self.tail or self.begin_tail()).append(payload)
         else:
-            outbox.head = payload
+            self.head = payload
             if self._writing_channel is None and self._channel is not None:
-                unflushed = self.registry.unflushed
-                if unflushed:
-                    unflushed.append(self)
+                if registry.unflushed:
+                    registry.unflushed.append(self)
                 else:
-                    self.registry.flush_soon(self)
-        if outbox.size > self._unchecked_size and self.exceeds_limit():
+                    registry.flush_soon(self)
+        if self.size > registry.unchecked_size and self.exceeds_limit():
             self.abort_too_slow()
 
     def exceeds_limit(self, size: int = 0, payloads: int = 0) -> bool:
@@ -304,8 +286,8 @@ class BaseSession(Dispatcher):
 
         May be called from any thread.
         """
-        outbox, limit = self._outbox, self.registry.settings.max_send_buffer
-        return outbox.size + size > limit or len(outbox) + payloads > max_payloads(limit)
+        limit = self.registry.settings.max_send_buffer
+        return self.size + size > limit or self.queue_length + payloads > max_payloads(limit)
 
     def abort_too_slow(self) -> None:
         """Abort a session whose client reads too slowly, and log it. A closed session changes nothing."""
@@ -346,38 +328,12 @@ class BaseSession(Dispatcher):
         self.flush(self.registry.time())
         self._finish_closing()
 
-    def _batch_written(self) -> None:
-        """Remove the batch in flight from the queue: the kernel has accepted it."""
-        self._outbox.ack()
-        self._writing_channel = self._write_future = None
-        if self._drain_waiters is not None:
-            self._wake_drain_waiters()
-
-    def _requeue_in_flight(self) -> None:
-        """Requeue the batch in flight, unless the kernel has accepted it and only the callback is outstanding."""
-        if self._write_future is not None and has_succeeded(self._write_future):
-            self._outbox.ack()
-            self._wake_drain_waiters()
-        else:
-            self._outbox.requeue()
-        self._writing_channel = self._write_future = None
-
     # -- Backpressure --------------------------------------------------------------------------------------------
 
     @property
     def send_buffer_size(self) -> int:
         """UTF-8 bytes that are queued or in flight."""
-        return self._outbox.size
-
-    @property
-    def bytes_out(self) -> int:
-        """UTF-8 bytes of frames that the kernel has accepted."""
-        return self._outbox.bytes_out
-
-    @property
-    def messages_out(self) -> int:
-        """Messages that the kernel has accepted: those of the application, without heartbeats and the first frame."""
-        return self._outbox.messages_out
+        return self.size
 
     async def drain(self) -> None:
         """Wait, above the high-water mark, until no more than the low-water mark is queued or the session has ended.
@@ -392,7 +348,7 @@ class BaseSession(Dispatcher):
         if self.is_closed or self._is_in_on_open():
             # In a producer's loop that does not look at is_closed nobody else would get a turn of the event loop.
             await asyncio.sleep(0)
-        elif self._outbox.size > self._mark(_HIGH_WATER):
+        elif self.size > self._mark(_HIGH_WATER):
             waiter = self.registry.loop.create_future()
             self._drain_waiters = (self._drain_waiters or set()) | {waiter}
             try:
@@ -401,24 +357,7 @@ class BaseSession(Dispatcher):
                 if self._drain_waiters is not None:  # cancelled
                     self._drain_waiters = self._drain_waiters - {waiter} or None
 
-    def _mark(self, size: int) -> int:
-        return min(size, self._unchecked_size)
-
-    def _wake_drain_waiters(self) -> None:
-        if self.is_closed or self._outbox.size <= self._mark(_LOW_WATER):
-            self._release_drain_waiters()
-
-    def _release_drain_waiters(self) -> None:
-        waiters, self._drain_waiters = self._drain_waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
-
     # -- The channel ---------------------------------------------------------------------------------------------
-
-    def _channels(self) -> "tuple[Channel | None, Channel | None]":
-        """Return the channel that waits for a payload, and the one that writes a payload."""
-        return (self._channel if self._channel is not self._writing_channel else None), self._writing_channel
 
     @property
     def is_polled(self) -> bool:

@@ -92,8 +92,7 @@ class Traffic:
         """
         messages_in = self.messages_in + sum([session.messages_in for session in sessions])
         is_open = State.OPEN  # an enum's member is looked up slowly
-        outboxes = [session._outbox for session in sessions]
-        messages_out = self.messages_out + sum([outbox.messages_out for outbox in outboxes])
+        messages_out = self.messages_out + sum([session.messages_out for session in sessions])
         return TransportStats(
             transport=self.transport,
             version=self.version,
@@ -104,9 +103,9 @@ class Traffic:
             frames_in=messages_in + self.heartbeats_in,
             frames_out=messages_out + self.heartbeats_sent + self.first_frames,
             bytes_in=self.bytes_in + sum([session.bytes_in for session in sessions]),
-            bytes_out=self.bytes_out + sum([outbox.bytes_out for outbox in outboxes]),
+            bytes_out=self.bytes_out + sum([session.bytes_out for session in sessions]),
             polls_waiting=len([session for session in sessions if session.is_polled]) if self._is_polled else 0,
-            queued_bytes=sum([outbox.size for outbox in outboxes]),
+            queued_bytes=sum([session.size for session in sessions]),
         )
 
 

@@ -22,6 +22,7 @@ from tornadio.logs import get_logger
 from tornadio.net.fifolock import FifoLock, Waiter
 from tornadio.net.tasks import Tasks, is_cancelled
 from tornadio.sessions.counters import FAST, Traffic
+from tornadio.sessions.sender import Sender
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -51,13 +52,12 @@ class _Turn:
 _TURN: Final = _Turn()
 
 
-class Dispatcher:
-    """Calls the handlers of one connection. The base class of sessions: a second object for each costs memory.
+class Dispatcher(Sender):
+    """Calls the handlers of one connection. A base class of sessions: a second object for each costs memory.
 
     :param connection: the application's object.
     :param tasks: where handlers that are coroutines run.
     :param traffic: the counters of the session's transport.
-    :ivar is_closed: whether the session is closing or closed: then no ``on_message`` is called any more.
     :ivar client_has_gone: whether the client has, although messages that it has sent before are still to be handled.
     :ivar frames_this_tick: frames and payloads handled since the event loop had a turn. A transport that waits for the
         event loop before it reads sets it to 0.
@@ -72,17 +72,17 @@ class Dispatcher:
         "_tasks",
         "client_has_gone",
         "frames_this_tick",
-        "is_closed",
         "messages_in",
         "traffic",
     )
 
     def __init__(self, connection: "SocketConnection", tasks: Tasks, traffic: Traffic) -> None:
+        super().__init__()
         self._connection: SocketConnection | None = connection  # until on_close has run
         self._tasks = tasks
         self._handler_lock = FifoLock()
         self._open_task: asyncio.Task[Any] | None = None  # that runs on_open
-        self.is_closed = self.client_has_gone = False
+        self.client_has_gone = False
         self.frames_this_tick = 0
         self.messages_in = 0
         self.traffic = traffic

@@ -42,7 +42,7 @@ def greet(session: "BaseSession") -> None:
         session.abort(*GREETING_FAILED)
         raise
     if session.state is not State.CLOSED:  # by what greeting has sent
-        session._outbox.replace_head(SinglePayload(frame, 0) if frame else None)
+        session.replace_head(SinglePayload(frame, 0) if frame else None)
         if session.exceeds_limit():
             session.abort_too_slow()
 

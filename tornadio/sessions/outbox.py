@@ -103,12 +103,13 @@ def max_payloads(max_send_buffer: int) -> int:
 class Outbox:
     """A FIFO queue of payloads, and the batch in flight.
 
-    Sessions do themselves what :meth:`put`, :meth:`next_batch` and :meth:`ack` do for the one payload that there mostly
-    is: in a fan-out a call for each receiver takes longer than that.
+    Sessions, whose base class it is, do themselves what :meth:`put`, :meth:`next_batch` and :meth:`ack` do for the
+    one payload that there mostly is: in a fan-out a call for each receiver takes longer than that.
 
     :ivar size: UTF-8 bytes queued and in flight.
-    :ivar bytes_out: UTF-8 bytes that were acknowledged.
-    :ivar messages_out: messages that were acknowledged.
+    :ivar bytes_out: UTF-8 bytes that the kernel has accepted.
+    :ivar messages_out: messages that the kernel has accepted: those of the application, without heartbeats and the
+        first frame.
     :ivar head: the payload that goes next, ``None`` if none is queued.
     :ivar tail: the payloads behind it, ``None`` if there are none.
     :ivar in_flight: the batch that is being written, ``None`` if none is.
@@ -125,7 +126,8 @@ class Outbox:
         self.tail: collections.deque[Payload] | None = None  # rarely needed, and an empty deque has 760 bytes
         self.in_flight: Payload | None = None
 
-    def __len__(self) -> int:
+    @property
+    def queue_length(self) -> int:
         """The number of payloads queued, without the batch in flight."""
         return (self.head is not None) + len(self.tail or ())
 

@@ -37,7 +37,13 @@ class PersistentSession(BaseSession):
 
     def _new_heartbeat(self) -> Heartbeat:
         settings = self.registry.settings
-        return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, self.registry.loop.time())
+        self.last_flush = now = self.registry.loop.time()
+        return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, now)
+
+    def _next_heartbeat(self) -> float:
+        """Return when the next heartbeat is due, or the end of the timeout, whichever is first."""
+        self._heartbeat.last_sent = self.last_flush
+        return self._heartbeat.next_deadline()
 
     def _accept(self) -> None:
         super()._accept()
@@ -60,24 +66,24 @@ class PersistentSession(BaseSession):
             counters.round_trips.observe(seconds)
 
     def flush(self, now: float) -> None:
-        outbox, batches = self._outbox, 0
-        while (payload := outbox.head) is not None and self._writing_channel is None and self._channel is not None:
+        batches = 0
+        while (payload := self.head) is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
-            if outbox.tail is None:  # as outbox.next_batch(), without a call
-                outbox.head, outbox.in_flight = None, payload
+            if self.tail is None:  # as next_batch(), without a call
+                self.head, self.in_flight = None, payload
             else:
-                payload = outbox.next_batch(_BATCH_SIZE)
-            self._heartbeat.last_sent = now
+                payload = self.next_batch(_BATCH_SIZE)
+            self.last_flush = now
             future = channel.write(payload)
             if future is not None:
                 self._await_write(channel, future, payload.size)
                 return
-            if outbox.in_flight is payload:  # as outbox.ack(), without a call
+            if self.in_flight is payload:  # as ack(), without a call
                 size = payload.size
-                outbox.size -= size
-                outbox.bytes_out += size
-                outbox.messages_out += payload.messages
-                outbox.in_flight = None
+                self.size -= size
+                self.bytes_out += size
+                self.messages_out += payload.messages
+                self.in_flight = None
             self._writing_channel = None
             if self._drain_waiters is not None:
                 self._wake_drain_waiters()
@@ -91,7 +97,7 @@ class PersistentSession(BaseSession):
         self._finish_closing()
 
     def _attached(self) -> None:
-        self.registry.schedule_timer(self, self._heartbeat.next_deadline())
+        self.registry.schedule_timer(self, self._next_heartbeat())
 
     def channel_lost(self, channel: "Channel", code: int, reason: str) -> None:
         if channel in self._channels():
@@ -104,7 +110,7 @@ class PersistentSession(BaseSession):
         if self._handler_lock.locked:
             # A WebSocket may not be read while a handler runs, if much waits already: an echo may be waiting unread.
             self._heartbeat.restart_timeout(now)
-        deadline = self._heartbeat.next_deadline()
+        deadline = self._next_heartbeat()
         if self._write_future is not None and now >= self._write_deadline:
             logger.info("%s: closed, the client does not take what it is sent%s", self, self.whose)
             self.abort(*TOO_SLOW)
@@ -115,11 +121,11 @@ class PersistentSession(BaseSession):
             logger.info("%s: closed, it left heartbeats unanswered", self)
             self.abort(*NO_HEARTBEAT)
             return None
-        self._outbox.has_single = True
+        self.has_single = True
         self.traffic.heartbeats_sent += 1
         self.send(SinglePayload(proto.encode_heartbeat(self._heartbeat.record_sent(now)), 0))
         # That send may have found the queue full, and aborted the session.
-        return None if self.is_closed else self._heartbeat.next_deadline()
+        return None if self.is_closed else self._next_heartbeat()
 
     def check_expiry(self, now: float) -> float | None:
         """Abort a session that is closing for ``session_expiry``: its client does not read the rest."""

@@ -106,10 +106,10 @@ class PollingSession(BaseSession):
             self._request_ended()
 
     def flush(self, now: float) -> None:
-        while self._outbox.head is not None and self._writing_channel is None and self._channel is not None:
+        while self.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
             self._channel = None  # a poll carries one payload
-            payload = self._outbox.next_batch(_BATCH_SIZE)
+            payload = self.next_batch(_BATCH_SIZE)
             future = channel.write(payload)
             if future is None:
                 self._batch_written()

@@ -62,6 +62,7 @@ class SessionRegistry:
     :ivar poller: the event loop's, once the first session was created.
     :ivar tasks: in which the handlers run.
     :ivar lingering: the connections that are closed once their peers have read the final bytes.
+    :ivar unchecked_size: bytes up to which a session's queue exceeds neither of its limits, which is nearly always.
     :ivar unflushed: the sessions that are flushed when all that is ready now was handled.
     :ivar on_open: observers, called in this order with each session that becomes open, once.
     :ivar on_closing: observers, called in this order with each session at the beginning of its end, once: it is
@@ -84,6 +85,7 @@ class SessionRegistry:
         self.lingering = LingeringCloses()
         self.on_open: list[Callable[[BaseSession], None]] = []
         self.on_closing: list[Callable[[BaseSession], None]] = []
+        self.unchecked_size = _unchecked_size(settings)
         self._given_loop = loop
         self.handover = Handover(self._everybody, lambda: self.settings.max_send_buffer)
         if loop is not None:
@@ -144,7 +146,7 @@ class SessionRegistry:
             heartbeats_answered=counters.heartbeats_answered,
             round_trips=counters.round_trips.copy(),
             queued_bytes=sum(each.queued_bytes for each in transports),
-            largest_queue=max([session._outbox.size for session in sessions], default=0),
+            largest_queue=max([session.size for session in sessions], default=0),
             handlers=counters.handlers(sum(each.messages_in for each in transports)),
             groups=groups,
             bus=None if self.relay is None else self.relay.stats(),
@@ -329,6 +331,7 @@ class SessionRegistry:
     def _start(self) -> None:
         self.loop = self._given_loop or asyncio.get_running_loop()
         self.time = time_of(self.loop)
+        self.unchecked_size = _unchecked_size(self.settings)  # which the router may have replaced
         self.poller = poller_of(self.loop)
         self.handover.set_loop(self.loop)
         self.handover.loop_runs = True
@@ -417,6 +420,11 @@ class SessionRegistry:
 def shutting_down_error() -> RefusedError:
     """Return the error for a client of a server that is shutting down: 503, close code 1013 (try again later)."""
     return RefusedError(503, "this server is shutting down: connect again", label="shutdown")
+
+
+def _unchecked_size(settings: Settings) -> int:
+    # The shortest frame, "~m~0~m~", has seven bytes: too many payloads have more than a 32nd of the limit together.
+    return settings.max_send_buffer >> 5
 
 
 def _check_expiry(session: "BaseSession", now: float) -> float | None:

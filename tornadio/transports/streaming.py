@@ -19,6 +19,7 @@ from tornadio.sessions.outbox import Payload
 from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.base import DetachingTransport
 from tornadio.transports.opening import abort_lost, open_session
+from tornadio.transports.wirechannel import WireChannel
 
 
 class StreamFormat(Protocol):
@@ -108,23 +109,21 @@ class StreamingHandler(DetachingTransport):
         coding = "Transfer-Encoding: chunked\r\n" if is_chunked else ""
         head = self.build_head(200, stream_format.content_type, f"{coding}Connection: close\r\n")
         wire = self.exchange.detach()
-        channel = StreamChannel(wire, session, stream_format)
-        # The head before attach(), which writes the session id.
+        channel = StreamChannel(wire, session, stream_format, head)
         wire.start(channel)
-        wire.write(head + stream_format.preamble)
         self.log(200)
         session.attach(channel)
+        channel.write_head()  # where there was nothing to send with it
 
 
-class StreamChannel:
+class StreamChannel(WireChannel):
     """The body of a streaming response: the session's channel."""
 
-    __slots__ = ("__weakref__", "_encode", "_epilogue", "_part_end", "_session", "_wire")
+    __slots__ = ("__weakref__", "_epilogue", "_part_end", "_session")
 
-    def __init__(self, wire: Wire, session: BaseSession, stream_format: StreamFormat) -> None:
-        self._wire = wire
+    def __init__(self, wire: Wire, session: BaseSession, stream_format: StreamFormat, head: bytes) -> None:
+        super().__init__(wire, stream_format.encode, head + stream_format.preamble)
         self._session: BaseSession | None = session
-        self._encode = stream_format.encode
         self._part_end = stream_format.part_end
         self._epilogue = stream_format.epilogue
 
@@ -138,10 +137,11 @@ class StreamChannel:
             session.channel_lost(self, *(CLIENT_CLOSED if error is None else CONNECTION_BROKE))
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Send a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
         encode, data = payload.first_encoding
         if encode is not self._encode:
             data = payload.encoded(self._encode)
+        if self._head:
+            data, self._head = self._head + data, b""
         return self._wire.write(data + self._part_end)
 
     def close(self, code: int, reason: str) -> None:
@@ -149,7 +149,8 @@ class StreamChannel:
         if self._session is None:
             return  # the connection was lost before
         lingering, self._session = self._session.registry.lingering, None
-        close_after(self._wire, self._epilogue, lingering)
+        close_after(self._wire, self._head + self._epilogue, lingering)
+        self._head = b""
 
     def replaced(self) -> None:
         """End the response: another GET is the session's channel now."""

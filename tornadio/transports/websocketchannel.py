@@ -25,6 +25,7 @@ from tornadio.sessions.persistent import PersistentSession
 from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.opening import open_session
 from tornadio.transports.responses import log_refused
+from tornadio.transports.wirechannel import WireChannel
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.framer import Framer
 
@@ -59,7 +60,7 @@ class _Handshake:
         self.session: PersistentSession | None = None
 
 
-class WebSocketChannel:
+class WebSocketChannel(WireChannel):
     """A WebSocket connection from its handshake on: the wire's receiver and the session's channel.
 
     The channel refers to its session until the connection is lost, or longer: until the messages that were received
@@ -72,11 +73,9 @@ class WebSocketChannel:
         "_cause",
         "_continue_scheduled",
         "_current_message",
-        "_encode",
         "_endpoint",
         "_framer",
         "_handshake",
-        "_head",
         "_is_released",
         "_json",
         "_max_message_size",
@@ -86,22 +85,20 @@ class WebSocketChannel:
         "_session",
         "_timer",
         "_transport",
-        "_wire",
     )
 
     def __init__(self, wire: Wire, framer: Framer, endpoint: Endpoint, transport: str) -> None:
-        self._wire = wire
-        self._framer = framer
-        self._encode: Callable[[str], bytes] = framer.encode
+        encode: Callable[[str], bytes] = framer.encode
         if endpoint.settings.one_frame_per_message:
-            self._encode = (shared_each_encoder if framer.is_encoding_shared else each_encoder)(framer.encode)
+            encode = (shared_each_encoder if framer.is_encoding_shared else each_encoder)(framer.encode)
+        super().__init__(wire, encode)
+        self._framer = framer
         self._endpoint = endpoint
         self._max_message_size = endpoint.settings.max_message_size
         self._json = endpoint.settings.json
         self._transport = transport
         self._session: PersistentSession | None = None
         self._handshake: _Handshake | None = None
-        self._head = b""  # the 101, until it is written
         self._timer: asyncio.TimerHandle | None = None
         self._cause = CONNECTION_BROKE  # how the connection was lost
         self._is_released = False  # the connection is lost, or a lingering close has taken it over
@@ -122,7 +119,8 @@ class WebSocketChannel:
     ) -> None:
         """Finish the handshake and open the session.
 
-        :param head: the 101.
+        :param head: the 101. With RFC 6455 and an ``on_open`` that is no coroutine it is sent with the first frame, in
+            one piece. Clients of the drafts 75 and 76 may not expect a frame in its packet.
         :param keys: the numbers of a draft-76 handshake.
         :param request: for ``on_open``, as is ``extra``.
         :param version: of the protocol, for the session's counters.
@@ -130,22 +128,12 @@ class WebSocketChannel:
         self._head = head
         self._handshake = _Handshake(keys, request, extra, version)
         if not isinstance(self._framer, rfc6455.Framer):
-            self._write_head()
+            self.write_head()
         self._wire.start(self)
         if keys is None:
             self._open(self._handshake)
         else:
             self._start_timeout(_KEY3_TIMEOUT)
-
-    def _write_head(self) -> None:
-        """Write the 101 by itself, if it was not written yet.
-
-        With RFC 6455 and an ``on_open`` that is no coroutine, :meth:`write` sends it with the first frame, in one
-        piece. Clients of the drafts 75 and 76 may not expect a frame in the packet of the 101.
-        """
-        if self._head:
-            self._wire.write(self._head)
-            self._head = b""
 
     def _handshake_data_received(self, handshake: _Handshake, data: bytes) -> None:
         """Buffer bytes that come before the session is open: key3, and frames, which have to wait for ``on_open``."""
@@ -172,7 +160,7 @@ class WebSocketChannel:
         )
         if opening is not None:
             handshake.session = opening.session
-            self._write_head()
+            self.write_head()
 
     def _on_opened(self, outcome: PersistentSession | PeerError) -> None:
         if isinstance(outcome, PeerError):
@@ -187,7 +175,7 @@ class WebSocketChannel:
             return
         self._wire.resume_reading()
         outcome.attach(self)
-        self._write_head()  # where there was nothing to send with it
+        self.write_head()  # where there was nothing to send with it
         if handshake.early_data:
             self._receive(handshake.early_data)
 
@@ -387,7 +375,7 @@ class WebSocketChannel:
             session.flush(session.registry.time())  # what the handlers of the messages before the error have sent
         close_frame = self._framer.close(error.close_code, str(error))
         if not self._is_released:
-            self._write_head()
+            self.write_head()
             self._release()
             close_after(self._wire, close_frame, self._endpoint.sessions.lingering)
         if session is not None:
@@ -451,15 +439,6 @@ class WebSocketChannel:
 
     # -- The session's channel -----------------------------------------------------------------------------------
 
-    def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        """Send a payload as a message, or each of its frames as one; see :class:`tornadio.sessions.channel.Channel`."""
-        encode, data = payload.first_encoding
-        if encode is not self._encode:
-            data = payload.encoded(self._encode)
-        if self._head:
-            data, self._head = self._head + data, b""
-        return self._wire.write(data)
-
     def close(self, code: int, reason: str) -> None:
         """Send a close frame, and wait up to 5 s for the peer's (RFC 6455, section 7.1.2)."""
         if self._session is None:
@@ -470,7 +449,7 @@ class WebSocketChannel:
         self._session = None
         if self._is_released:
             return
-        self._write_head()
+        self.write_head()
         self._wire.write(self._framer.close(code, reason))
         self._wire.resume_reading()  # for the peer's close frame: a handler that still runs may have had reading paused
         self._start_timeout(_CLOSE_TIMEOUT)
