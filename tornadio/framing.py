@@ -32,16 +32,16 @@ def encode_frame(text: str) -> str:
 
 
 def only_text(payload: str) -> str | None:
-    """Return the text of a payload that is one frame of a text in ASCII, as most are; ``None`` for all others."""
+    """Return the text of a payload that is one frame, as most are; ``None`` for others, and with astral characters."""
     header = _SHORT_HEADERS.get(len(payload)) or _header_of(len(payload))
-    if header is None or not payload.startswith(header) or not payload.isascii():
+    if header is None or not payload.startswith(header) or not _is_indexed_by_code_units(payload):
         return None
     return payload[len(header) :]
 
 
 def _header_of(size: int) -> str | None:
-    """Return the header of a frame that has ``size`` characters, all ASCII, with it; ``None`` for the few sizes whose
-    header has fewer digits than they have.
+    """Return the header of a frame that has ``size`` UTF-16 code units with it; ``None`` for the few sizes whose header
+    has fewer digits than they have.
     """
     length = size - 2 * len(FRAME) - len(str(size))
     header = f"{FRAME}{length}{FRAME}"
@@ -54,10 +54,14 @@ def split_frames(data: str) -> Iterator[str]:
     :raises ProtocolError: at the end of the whole frames, something else follows. Where that is because the last one's
         LENGTH counts UTF-8 bytes or characters, its text, which is not what was sent, is not yielded.
     """
-    # Astral characters are two UTF-16 code units and one Python character; without them an index of data counts both.
-    if data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data):
-        return _split_text(data)
-    return _split_code_units(data)
+    return _split_text(data) if _is_indexed_by_code_units(data) else _split_code_units(data)
+
+
+def _is_indexed_by_code_units(data: str) -> bool:
+    """Whether the indices of a text are those of its UTF-16 code units: none of its characters is astral, which are two
+    code units and one Python character.
+    """
+    return data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data)
 
 
 def each_encoder(encode: Callable[[str], bytes]) -> Callable[[str], bytes]:

@@ -11,7 +11,6 @@ That is the format ``"marked"``. Most programs that speak this framing today wri
 Public are the names in ``__all__``. This module imports no server: a client may use it alone.
 """
 
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -48,7 +47,6 @@ JSON: Final = "~j~"
 JSONFormat = Literal["marked", "plain"]
 JSON_FORMATS: Final[tuple[JSONFormat, ...]] = ("marked", "plain")
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # A text that starts with one of these may be something else: in the format "plain" an object or array, which JSON's
 # whitespace may precede (RFC 8259, section 2).
 _MARKS: Final = (JSON, HEARTBEAT)
@@ -145,9 +143,12 @@ def _text_frame(text: str) -> str:
 
 def _well_formed(text: str) -> str:
     """Return ``text`` with each lone surrogate replaced by U+FFFD, as browsers do when they send it."""
-    if text.isascii() or not _SURROGATE.search(text):
+    try:
+        if not text.isascii():
+            text.encode("utf-16-le")  # of all that find a surrogate the fastest
         return str.__str__(text)  # not str(): of an enum's member that is its name
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _encode_list(messages: list[Any], json: JSONFormat) -> Iterator[str]:
@@ -202,7 +203,7 @@ def iter_decode(
     :raises TooLargeError: from the iterator, a frame's text has more than ``max_message_size`` bytes.
     :raises SettingsError: ``json`` is neither ``"marked"`` nor ``"plain"``.
     """
-    if type(data) is str and len(data) <= max_message_size:
+    if type(data) is str and 4 * len(data) <= max_message_size:  # in UTF-8 it has no more bytes
         text = only_text(data)
         if text is not None and not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
             return iter(((FRAME, text),))
