@@ -258,8 +258,9 @@ def tornados_streams(server: tornadio.SocketServer) -> list[tornado.iostream.IOS
 
 
 def http_streams(server: tornadio.SocketServer) -> list[tornado.iostream.IOStream]:
-    """The streams of the connections that are HTTP's, whoever reads them."""
-    return [*tornados_streams(server), *(each.stream for each in server._fast_path._connections)]
+    """The streams of the connections that are HTTP's, whoever reads them: on the fast path, of those that write."""
+    connections = [connection.stream for connection in server._fast_path._connections]
+    return [*tornados_streams(server), *filter(None, connections)]
 
 
 def listeners(server: tornado.tcpserver.TCPServer) -> list[socket.socket]:

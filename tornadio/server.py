@@ -32,6 +32,7 @@ from tornadio.net.listening import bind, checked_sockets, name_of, port_of
 from tornadio.net.looplag import LoopLag
 from tornadio.net.reloading import call_before_reload
 from tornadio.net.running import checked_loop, run_loop, running_loop
+from tornadio.net.sockets import detach_socket
 from tornadio.net.tasks import GRACE_SECONDS, Tasks, is_cancelled, start_task
 from tornadio.observability.accesslog import log_request
 from tornadio.observability.health import SERVERS
@@ -283,13 +284,20 @@ class SocketServer(TornadoServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection: HTTP, or a Flash policy request, told apart by the first byte."""
-        if not self._descriptors.admit(stream):
-            return
-        if isinstance(stream, SSLIOStream):  # ssl.SSLSocket.recv accepts no MSG_PEEK
+        if not isinstance(stream, SSLIOStream):
+            self.handle_socket(detach_socket(stream), address)
+        elif self._descriptors.admit(stream.socket):  # ssl.SSLSocket.recv accepts no MSG_PEEK
             self._reasons[stream] = "tls"
             super().handle_stream(stream, address)
         else:
-            self._fast_path.accept(stream, address)
+            stream.close()
+
+    def handle_socket(self, sock: socket.socket, address: Any) -> None:
+        """Serve a new connection without TLS, as :meth:`handle_stream` does."""
+        if self._descriptors.admit(sock):
+            self._fast_path.accept(sock, address)
+        else:
+            sock.close()
 
     def _serve_by_tornado(
         self, stream: IOStream, address: tuple[Any, ...], first: bytes, headers_due: float, reason: str

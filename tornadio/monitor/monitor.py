@@ -116,7 +116,7 @@ class Monitor:
         """
         rules = [router._endpoint.hosts for server in self._servers() for router in server.routers]
         host = request.headers.get("Host", "")
-        own_ip = own_ip_of(cast(HTTP1Connection, request.connection).stream)
+        own_ip = own_ip_of(cast(HTTP1Connection, request.connection).stream.socket)
         return not rules or any(
             rule.allows_name(host) or rule.allows_client(str(request.remote_ip), own_ip) for rule in rules
         )

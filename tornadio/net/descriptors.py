@@ -6,8 +6,6 @@ import socket
 import sys
 from typing import Final
 
-from tornado.iostream import IOStream
-
 from tornadio.logs import get_logger
 
 logger = get_logger(__name__)
@@ -32,12 +30,12 @@ class Descriptors:
         limit = self._limit + _RESERVED_DESCRIPTORS
         return limit if limit < sys.maxsize else None
 
-    def admit(self, stream: IOStream) -> bool:
-        """Return whether a new connection is accepted; close and log one that is not.
+    def admit(self, newest: socket.socket) -> bool:
+        """Return whether a new connection is accepted; count and log one that is not, which the caller closes.
 
         Without this limit accept(2) would fail with EMFILE again and again, without a pause.
         """
-        if _least_in_use(stream.socket) < self._limit:
+        if _least_in_use(newest) < self._limit:
             return True
         self.refused += 1
         logger.warning(
@@ -45,7 +43,6 @@ class Descriptors:
             "%d (ulimit -n, or LimitNOFILE of systemd)",
             self._limit + _RESERVED_DESCRIPTORS,
         )
-        stream.close()
         return False
 
 

@@ -64,6 +64,12 @@ else:
             return True
 
 
+def disable_nagle(sock: socket.socket) -> None:
+    """Send small writes at once: Nagle's algorithm would hold one back until that before it is acknowledged."""
+    with contextlib.suppress(OSError):  # not a TCP socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def half_close(sock: socket.socket) -> None:
     """Send a FIN and keep on reading (shutdown(2), ``SHUT_WR``); nothing happens on a broken connection."""
     with contextlib.suppress(OSError):

@@ -8,11 +8,12 @@ does a loop without ``add_reader``. Which of them it is, :func:`open_wire` and :
 """
 
 import asyncio
+import socket
 from typing import Final, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-from tornadio.net.sockets import detach_socket, stop_watching
+from tornadio.net.sockets import detach_socket, disable_nagle, stop_watching
 from tornadio.net.socketwire import SocketWire
 from tornadio.net.streamwire import StreamWire
 
@@ -95,13 +96,11 @@ def open_wire(stream: IOStream) -> Wire:
     return StreamWire(stream, b"".join(read_ahead))
 
 
-def open_unread_wire(stream: IOStream) -> Wire:
-    """Open a wire for a stream that was neither read from yet nor written to: only its socket is needed."""
+def open_unread_wire(sock: socket.socket) -> Wire:
+    """Open a wire for a socket that has no stream: nothing was read ahead, nothing waits to be written."""
     loop = asyncio.get_running_loop()
-    if stream.closed() or not can_watch_sockets(loop):
-        return open_wire(stream)
-    stream.set_nodelay(True)
-    return SocketWire(loop, detach_socket(stream))
+    disable_nagle(sock)
+    return SocketWire(loop, sock) if can_watch_sockets(loop) else StreamWire(IOStream(sock))
 
 
 def can_watch_sockets(loop: asyncio.AbstractEventLoop) -> bool:

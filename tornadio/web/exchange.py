@@ -5,11 +5,11 @@ There are two implementations: :class:`tornadio.web.tornadohttp.TornadoExchange`
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from tornado.httputil import HTTPServerRequest
-from tornado.iostream import IOStream
 
 from tornadio.errors import PeerError
 from tornadio.logs import get_logger
@@ -119,11 +119,14 @@ class ExchangeHandler(Protocol):
         """
 
 
-def own_ip_of(stream: IOStream) -> str:
-    """Return the local address of a connection, empty for one on a Unix socket, or that is closed."""
+def own_ip_of(sock: socket.socket | None) -> str:
+    """Return the local address of a connection, empty for one on a Unix socket, or that is closed.
+
+    :param sock: its socket; ``None`` of a stream that is closed.
+    """
     try:
-        name = stream.socket.getsockname()
-    except (OSError, AttributeError):  # a stream that is closed has no socket
+        name = sock.getsockname() if sock is not None else None
+    except OSError:  # it is closed
         return ""
     return str(name[0]) if isinstance(name, tuple) else ""
 

@@ -11,7 +11,6 @@ from tornado.iostream import IOStream
 from tornadio.errors import PeerError, ProtocolError
 from tornadio.logs import get_logger
 from tornadio.net import proxyprotocol
-from tornadio.net.poller import poller_of
 from tornadio.net.sockets import peer_has_closed, reset_error, socket_error
 from tornadio.web.exchange import ExchangeHandler
 from tornadio.web.fastexchange import FastExchange
@@ -40,6 +39,10 @@ class FastConnection:
 
     :ivar is_trusted: whether its peer is trusted to say who its client is.
     :ivar idle_deadline: when it is closed if its next request has not come, in the loop's time; 0 if it never waited.
+    :ivar socket: which does not block.
+    :ivar stream: that writes the end of a response, which the socket has not accepted; ``None`` else.
+    :ivar is_closed: whether the fast path has it no more: it was closed, or has another owner.
+    :ivar error: why it broke, if it did.
     """
 
     __slots__ = (
@@ -53,13 +56,19 @@ class FastConnection:
         "_is_reading",
         "_missing_bytes",
         "_peeked_bytes",
-        "_poller",
-        "_stream",
+        "error",
         "idle_deadline",
+        "is_closed",
         "is_trusted",
+        "socket",
+        "stream",
     )
 
-    def __init__(self, fast_path: "FastPath", stream: IOStream, address: Any, is_new: bool) -> None:
+    def __init__(self, fast_path: "FastPath", sock: socket.socket, address: Any, is_new: bool) -> None:
+        self.socket = sock
+        self.stream: IOStream | None = None
+        self.is_closed = False
+        self.error: BaseException | None = None
         self.is_trusted = fast_path.peers.trusts(address)
         self.idle_deadline = 0.0
         self._is_new = is_new  # nothing was read from it, so there may be a PROXY line
@@ -67,11 +76,9 @@ class FastConnection:
         self._missing_bytes = 0  # of the body of the request whose head was read
         self._handler: ExchangeHandler | None = None  # which waits for that body
         self._fast_path = fast_path
-        self._stream = stream
         self._address = address
         self._exchange: FastExchange | None = None
-        self._fd = stream.socket.fileno()
-        self._poller = poller_of(asyncio.get_running_loop())
+        self._fd = sock.fileno()
         self._is_reading = False
 
     # -- Requests ------------------------------------------------------------------------------------------------
@@ -81,7 +88,7 @@ class FastConnection:
         simple, and pass the connection to Tornado with any other.
         """
         try:
-            data = self._stream.socket.recv(PEEK_SIZE, socket.MSG_PEEK)
+            data = self.socket.recv(PEEK_SIZE, socket.MSG_PEEK)
         except BlockingIOError:
             self.wait_for_request()
             return
@@ -111,20 +118,20 @@ class FastConnection:
                     reason = TOO_LARGE
             elif may_become_simple(data) and self._wait_for_bytes(len(data), len(data) + 1):
                 return
-        if len(data) <= self._peeked_bytes and peer_has_closed(self._stream.socket):
+        if len(data) <= self._peeked_bytes and peer_has_closed(self.socket):
             self.close()  # part of a request whose rest the peer can't send any more
             return
         # Reset before the fallback: Tornado's reader has to be woken by each byte.
         self._reset_peek()
         self.unregister()
-        self._fast_path.fall_back(self._stream, self._address, data[:1], self.idle_deadline, reason)
+        self._fast_path.fall_back(IOStream(self.socket), self._address, data[:1], self.idle_deadline, reason)
 
     def _read_and_serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
         self._fast_path.requests += 1
         if self._peeked_bytes:
             self._reset_peek()
         try:
-            self._stream.socket.recv(request.total_bytes)
+            self.socket.recv(request.total_bytes)
         except OSError:  # reset since the peek: some systems discard what was received before
             self.close()
         else:
@@ -140,7 +147,7 @@ class FastConnection:
         if self._peeked_bytes:
             self._reset_peek()
         try:
-            read = self._stream.socket.recv(available)
+            read = self.socket.recv(available)
         except OSError:  # reset just now
             self.close()
             return
@@ -170,7 +177,7 @@ class FastConnection:
     def _read_body(self) -> None:
         handler = self._handler
         try:
-            data = self._stream.socket.recv(self._missing_bytes)
+            data = self.socket.recv(self._missing_bytes)
         except BlockingIOError:
             return
         except OSError:
@@ -222,7 +229,7 @@ class FastConnection:
     def _set_low_water_mark(self, size: int) -> None:
         """Set ``SO_RCVLOWAT`` (socket(7)), so that the bytes that were peeked at do not wake the loop."""
         with contextlib.suppress(OSError):  # Windows has no SO_RCVLOWAT
-            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     # -- The PROXY protocol --------------------------------------------------------------------------------------
 
@@ -262,7 +269,7 @@ class FastConnection:
         self._address = ForwardedAddress(*(line.source or (self.remote_ip, 0)), is_known=line.source is not None)
         self._reset_peek()
         try:
-            self._stream.socket.recv(line.size)
+            self.socket.recv(line.size)
         except OSError:  # reset just now
             self.close()
         else:
@@ -309,34 +316,43 @@ class FastConnection:
             return
         self.wait_for_request()
 
-    def response_drained(self) -> None:
+    def write_by_stream(self, data: bytes) -> "asyncio.Future[None]":
+        """Have a stream write the end of a response, which the socket has not accepted. From now on it owns the socket.
+
+        :returns: a future of that, which fails when the connection ends first.
+        """
+        self._unwatch()  # before the stream adds its own handler for the same descriptor
+        self.stream = IOStream(self.socket)
+        return self.stream.write(data)
+
+    def response_drained(self, stream: IOStream) -> None:
         """Pass the connection to Tornado: the stream has written the response's end, and watches the socket now."""
         self._exchange = None
         self.unregister()
-        self._fast_path.fall_back(self._stream, self._address, b"", 0.0, SLOW_READER)
+        self._fast_path.fall_back(stream, self._address, b"", 0.0, SLOW_READER)
 
     # -- The socket ----------------------------------------------------------------------------------------------
 
     def _watch_reading(self) -> None:
         if not self._is_reading:
             self._is_reading = True
-            self._poller.watch_reading(self._fd, self._on_readable)
+            self._fast_path.poller.watch_reading(self._fd, self._on_readable)
 
     def _on_readable(self) -> None:
         if self._exchange is None:
             self.peek_request()
         elif self._missing_bytes:
             self._read_body()
-        elif peer_has_closed(self._stream.socket):
-            self.close(socket_error(self._stream.socket))
+        elif peer_has_closed(self.socket):
+            self.close(socket_error(self.socket))
         else:  # a pipelined request: it waits in the socket for this one's response
             self._is_reading = False
-            self._poller.watch_hangup(self._fd, self._on_hangup)
+            self._fast_path.poller.watch_hangup(self._fd, self._on_hangup)
 
-    def unwatch(self) -> None:
+    def _unwatch(self) -> None:
         """Stop watching the socket, for input or the peer's end."""
         was_reading, self._is_reading = self._is_reading, False
-        self._poller.unwatch(self._fd, self._on_readable if was_reading else self._on_hangup)
+        self._fast_path.poller.unwatch(self._fd, self._on_readable if was_reading else self._on_hangup)
 
     def _on_hangup(self, is_reset: bool) -> None:
         # Otherwise the reader finds the FIN behind what the client sent; and a client with a response under way may
@@ -360,8 +376,11 @@ class FastConnection:
 
         :param error: why it broke, if it did.
         """
+        if self.is_closed:  # or not ours to close
+            return
         self.unregister()
-        self._stream.close(exc_info=error or False)
+        self.error = error
+        (self.stream or self.socket).close()
         exchange, self._exchange = self._exchange, None
         handler, self._handler, self._missing_bytes = self._handler, None, 0
         if handler is not None:  # which still waits for the body
@@ -378,13 +397,9 @@ class FastConnection:
 
     def unregister(self) -> None:
         """Stop watching the socket, and remove the connection from the fast path."""
-        self.unwatch()
+        self._unwatch()
         self._fast_path.remove(self)
-
-    @property
-    def stream(self) -> IOStream:
-        """The connection's stream: on the fast path only for responses that the socket does not accept at once."""
-        return self._stream
+        self.is_closed = True
 
     @property
     def remote_ip(self) -> str:

@@ -87,15 +87,15 @@ class FastExchange:
 
     @property
     def own_ip(self) -> str:
-        return own_ip_of(self._connection.stream)
+        return own_ip_of(self._connection.socket)
 
     @property
     def is_closed(self) -> bool:
-        return self._connection.stream.closed()
+        return self._connection.is_closed
 
     @property
     def connection_error(self) -> BaseException | None:
-        return self._connection.stream.error
+        return self._connection.error
 
     def set_close_callback(self, callback: Callable[[], None]) -> None:
         if self.response_pending:
@@ -111,8 +111,7 @@ class FastExchange:
             callback()
 
     def peer_has_closed(self) -> bool:
-        stream = self._connection.stream
-        return stream.closed() or peer_has_closed(stream.socket)
+        return self._connection.is_closed or peer_has_closed(self._connection.socket)
 
     def connection_header(self) -> str:
         return ""  # simple requests are HTTP/1.1 and keep their connection, which is the default
@@ -120,9 +119,9 @@ class FastExchange:
     def send_response(self, response: bytes, timeout: float) -> None:
         self.response_pending = False
         self._close_callback = None
-        connection, stream = self._connection, self._connection.stream
+        connection = self._connection
         try:
-            sent = stream.socket.send(response)
+            sent = connection.socket.send(response)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -132,14 +131,14 @@ class FastExchange:
         if sent == len(response):
             connection.response_sent()
         else:
-            connection.unwatch()  # before the stream adds its own handler for the same descriptor
-            self._flushing = stream.write(response[sent:])
+            self._flushing = connection.write_by_stream(response[sent:])
             close_unless_flushed(self._flushing, write_timeout(len(response), timeout), self)
             self._flushing.add_done_callback(self._on_flushed)
 
     def _on_flushed(self, flushing: "asyncio.Future[None]") -> None:
-        if has_succeeded(flushing):
-            self._connection.response_drained()
+        stream = self._connection.stream
+        if has_succeeded(flushing) and stream is not None:
+            self._connection.response_drained(stream)
         else:
             self._connection.close()
 
@@ -156,4 +155,4 @@ class FastExchange:
         self.response_pending = False
         self._close_callback = None
         self._connection.detach()
-        return open_unread_wire(self._connection.stream)
+        return open_unread_wire(self._connection.socket)

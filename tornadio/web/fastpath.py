@@ -32,6 +32,7 @@ documented, or deprecated. :func:`missing_interfaces` checks them when the serve
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -40,6 +41,7 @@ import tornado.web
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import PathMatches, Rule
 
+from tornadio.net.poller import Poller, poller_of
 from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
@@ -98,9 +100,15 @@ class FastPath:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def accept(self, stream: IOStream, address: Any) -> None:
+    @functools.cached_property
+    def poller(self) -> Poller:
+        """The poller of the event loop that the connections live on, which has to run."""
+        return poller_of(asyncio.get_running_loop())
+
+    def accept(self, sock: socket.socket, address: Any) -> None:
         """Serve a new connection."""
-        connection = FastConnection(self, stream, address, is_new=True)
+        sock.setblocking(False)
+        connection = FastConnection(self, sock, address, is_new=True)
         self._connections[connection] = None
         connection.peek_request()
 
@@ -119,11 +127,12 @@ class FastPath:
         request = parse_simple_request(last.head())
         if request is None or request.total_bytes > PEEK_SIZE:
             return False
-        if self.find_handler(FastExchange(FastConnection(self, stream, address, is_new=False), request)) is None:
+        asked = FastExchange(FastConnection(self, stream.socket, address, is_new=False), request)
+        if self.find_handler(asked) is None:
             return False
         stream.set_close_callback(None)  # detach_socket closes the stream: not an end of the client's connection
         stop_watching(stream)
-        connection = FastConnection(self, IOStream(detach_socket(stream)), address, is_new=False)
+        connection = FastConnection(self, detach_socket(stream), address, is_new=False)
         self._connections[connection] = None
         connection.wait_for_request()
         return True
@@ -144,7 +153,7 @@ class FastPath:
         self._set_deadline(connection, self._body_timeout)
 
     def _set_deadline(self, connection: FastConnection, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self.poller.loop
         connection.idle_deadline = loop.time() + seconds
         self._idle_deadlines.add(connection, connection.idle_deadline)
         self._timer = self._timer or DeadlineTimer(loop, self._idle_deadlines)

@@ -37,7 +37,8 @@ class FlashPolicyServer(TCPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> Awaitable[None] | None:
         # Checked here and not in the coroutine, which runs later: connections that come together would all be kept.
-        if not self._descriptors.admit(stream):
+        if not self._descriptors.admit(stream.socket):
+            stream.close()
             return None
         if len(self._streams) >= _MAX_CONNECTIONS:
             logger.debug("dropped a policy request from %s: too many at once", address)

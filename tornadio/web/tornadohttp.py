@@ -4,8 +4,9 @@ With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces 
 so that two files are to be checked against a new version of Tornado. The interfaces are:
 ``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
 ``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
-without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection``; the routers of an ``Application``,
-which replace the target of a rule, where it is a list, by a router with the attribute ``application``.
+without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection`` and
+``ssl_options``; the routers of an ``Application``, which replace the target of a rule, where it is a list, by a router
+with the attribute ``application``.
 """
 
 import asyncio
@@ -233,7 +234,7 @@ class TornadoExchange:
 
     @property
     def own_ip(self) -> str:
-        return own_ip_of(self._stream)
+        return own_ip_of(self._stream.socket)
 
     @property
     def is_closed(self) -> bool:
@@ -428,12 +429,25 @@ class TornadoServer(HTTPServer):
         """Initialize ``HTTPServer`` with what it takes as arguments; listen on nothing yet."""
         super().initialize(application, **options)
 
+    def handle_socket(self, sock: socket.socket, address: Any) -> None:
+        """Hook: serve a new connection without TLS. What this raises is logged, and closes the connection."""
+        raise NotImplementedError
+
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        """Start TLS on a new connection. Tornado logs most errors of one that was reset before with a traceback."""
+        """Serve a new connection, without a stream where it is without TLS: most never need one.
+
+        Tornado logs most errors of a connection that was reset before its TLS handshake with a traceback.
+        """
         try:
-            super()._handle_connection(connection, address)
+            if self.ssl_options is None:
+                self.handle_socket(connection, address)
+            else:
+                super()._handle_connection(connection, address)
         except OSError as error:  # of which SSLError is one
             logger.debug("a connection of %s ended before it began: %s", address, error)
+            connection.close()
+        except Exception:
+            logger.exception("failed on a new connection of %s", host_of(address))
             connection.close()
 
 
