@@ -161,6 +161,16 @@ def test_a_later_deadline_changes_nothing(deadlines):
     assert item.looks == [10]
 
 
+def test_who_adds_a_deadline_is_told_whether_that_changes_something(deadlines):
+    item = Item()
+    assert deadlines.add(item, 5)
+    assert not deadlines.add(item, 5)
+    assert not deadlines.add(item, 6)
+    assert deadlines.add(item, 4)
+    deadlines.discard(item)
+    assert deadlines.add(item, 6)
+
+
 def test_a_discarded_item_is_not_looked_at(deadlines):
     item, other = Item(), Item()
     deadlines.add(item, 10)

@@ -61,13 +61,18 @@ class Deadlines(Generic[T]):
         self._entries: dict[int, _Entry[T]] = {}  # by the item's id(): items need not be hashable
         self._numbers = itertools.count()
 
-    def add(self, item: T, when: float) -> None:
-        """Call ``due`` for ``item`` at ``when``, or at its present deadline if that is earlier."""
+    def add(self, item: T, when: float) -> bool:
+        """Call ``due`` for ``item`` at ``when``, or at its present deadline if that is earlier.
+
+        :returns: whether it has none that is earlier: else nothing has changed.
+        """
         planned = self._entries.get(id(item))
-        if planned is None or when < planned.when:
-            self.discard(item)
-            entry = self._entries[id(item)] = _Entry(when, next(self._numbers), item)
-            heapq.heappush(self._heap, entry)
+        if planned is not None and when >= planned.when:
+            return False
+        self.discard(item)
+        entry = self._entries[id(item)] = _Entry(when, next(self._numbers), item)
+        heapq.heappush(self._heap, entry)
+        return True
 
     def discard(self, item: T) -> None:
         """Remove ``item``. Its entry stays in the heap, empty, until it is due or more than half of them are empty."""
@@ -124,7 +129,8 @@ class DeadlineTimer:
         self._when = 0.0
 
     def reset(self) -> None:
-        """Set the timer to the earliest deadline, if that is earlier than the timer's; call this after an ``add``."""
+        """Set the timer to the earliest deadline, if that is earlier than the timer's; call this after an ``add`` that
+        has changed something."""
         when = self._deadlines.next()
         if when is None or (self._handle is not None and self._when <= when + self._slack):
             return

@@ -281,8 +281,7 @@ class SessionRegistry:
 
         :param when: seconds, in the event loop's time.
         """
-        self._expiry_deadlines.add(session, when)
-        if self._expiry_timer is not None:
+        if self._expiry_deadlines.add(session, when) and self._expiry_timer is not None:
             self._expiry_timer.reset()
 
     def schedule_timer(self, session: "BaseSession", when: float) -> None:
@@ -290,8 +289,7 @@ class SessionRegistry:
 
         :param when: seconds, in the event loop's time.
         """
-        self._timer_deadlines.add(session, when)
-        if self._deadline_timer is not None:
+        if self._timer_deadlines.add(session, when) and self._deadline_timer is not None:
             self._deadline_timer.reset()
 
     def flush_soon(self, session: "BaseSession") -> None:

@@ -113,11 +113,12 @@ class Responder:
         :param raw_lines: header lines about the body and the connection, each with its CRLF.
         :param headers: more headers.
         """
-        more = "".join([f"{name}: {value}\r\n" for name, value in (self._cors_headers() | dict(headers or {})).items()])
-        return (
-            f"HTTP/1.1 {status} {_PHRASES[status]}\r\nDate: {_date(int(time.time()))}\r\n"
-            f"{_COMMON_HEADERS}Content-Type: {content_type}\r\n{raw_lines}{more}\r\n"
-        ).encode("latin-1")
+        more = self._cors_headers()
+        if headers:
+            more |= headers
+        added = "".join([f"{name}: {value}\r\n" for name, value in more.items()]) if more else ""
+        start = _head_start(status, content_type, int(time.time()))
+        return f"{start}{raw_lines}{added}\r\n".encode("latin-1")
 
     def _cors_headers(self) -> dict[str, str]:
         """Return the CORS headers, if the origin is allowed. Error responses have them, too: without them a page of
@@ -186,7 +187,11 @@ def server_failed_error() -> PeerError:
     return PeerError("the server failed on this request", http_status=500, close_code=1011)
 
 
-@functools.lru_cache(maxsize=1)
-def _date(now: int) -> str:
-    """Return the ``Date`` header's value (RFC 9110, section 5.6.7) for a Unix time."""
-    return email.utils.formatdate(now, usegmt=True)
+@functools.lru_cache(maxsize=16)
+def _head_start(status: int, content_type: str, now: int) -> str:
+    """Return the lines of a head that responses have in common.
+
+    :param now: the Unix time of the ``Date`` header (RFC 9110, section 5.6.7).
+    """
+    date = email.utils.formatdate(now, usegmt=True)
+    return f"HTTP/1.1 {status} {_PHRASES[status]}\r\nDate: {date}\r\n{_COMMON_HEADERS}Content-Type: {content_type}\r\n"

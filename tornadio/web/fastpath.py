@@ -155,9 +155,9 @@ class FastPath:
     def _set_deadline(self, connection: FastConnection, seconds: float) -> None:
         loop = self.poller.loop
         connection.idle_deadline = loop.time() + seconds
-        self._idle_deadlines.add(connection, connection.idle_deadline)
-        self._timer = self._timer or DeadlineTimer(loop, self._idle_deadlines)
-        self._timer.reset()
+        if self._idle_deadlines.add(connection, connection.idle_deadline):
+            self._timer = self._timer or DeadlineTimer(loop, self._idle_deadlines)
+            self._timer.reset()
 
     def find_handler(self, exchange: FastExchange) -> ExchangeHandler | None:
         """Return the handler that the application's rules have for a request, if the fast path may serve that.
