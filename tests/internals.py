@@ -174,6 +174,11 @@ def factory_of(router: tornadio.Router) -> Callable[[], SocketConnection]:
     return router._endpoint.make_connection
 
 
+def change_settings(router: tornadio.Router, settings: dict[str, Any]) -> None:
+    """As if the router were added to an application that has some of its settings."""
+    router._use_application_settings(settings)
+
+
 def rules_of(router: tornadio.Router) -> tuple[OriginRule, HostRule]:
     return router._endpoint.origins, router._endpoint.hosts
 

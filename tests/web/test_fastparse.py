@@ -456,6 +456,56 @@ def test_what_is_plain_reads_the_same_in_tornados_http_and_in_h11():
     assert counts[False] > 50
 
 
+# -- The headers of the request before ---------------------------------------------------------------------------------
+
+
+def read(request: SimpleRequest | None) -> tuple[object, ...] | None:
+    if request is None:
+        return None
+    return request.method, request.uri, dict(request.headers), request.body, request.total_bytes
+
+
+def test_headers_that_are_those_of_the_request_before_are_not_parsed_again():
+    last = plain(POST).headers
+    again = parse_simple_request(POST.replace(b"/a/b", b"/c"), last)
+    assert again is not None
+    assert again.headers is last
+    assert read(again) == read(plain(POST.replace(b"/a/b", b"/c")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\r\n\r\n", b"\r\nX: 1\r\n\r\n"),
+        (b"\r\n\r\n", b"\r\nHost: y\r\n\r\n"),
+        (b"\r\nCookie: a=1; b=2", b""),
+        (b"Host: ", b"X: 1\r\nHost: "),
+        (b"Cookie", b"cookie"),
+        (b": 13", b": 12"),
+        (b": 13", b": 1"),
+        (b"\r\n\r\n", b"\r\n"),
+        (b"POST", b"GET"),
+        (b"/a/b", b"/?" + 101 * b"&"),
+        (b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+def test_a_request_that_differs_from_that_before_reads_as_if_it_were_the_first(old, new):
+    data = POST.replace(old, new, 1)
+    assert data != POST
+    assert read(parse_simple_request(data, plain(POST).headers)) == read(parse_simple_request(data))
+
+
+@settings(max_examples=300)
+@given(requests(), requests(), st.booleans())
+def test_no_request_reads_otherwise_behind_another(before, data, has_its_headers):
+    first = parse_simple_request(before)
+    if first is None:
+        return
+    if has_its_headers:
+        data = data.partition(b"\r\n")[0] + b"\r\n" + before.partition(b"\r\n")[2] + data
+    assert read(parse_simple_request(data, first.headers)) == read(parse_simple_request(data))
+
+
 # -- What it costs -----------------------------------------------------------------------------------------------------
 
 SIZE = 1 << 16

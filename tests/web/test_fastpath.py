@@ -22,6 +22,7 @@ import tornadio.net.wire
 import tornadio.web.fastconnection
 from tests.clients import ANSWER, KEY3, KEYS, NONCE, UPGRADE, exchange, frame, greeted, request
 from tests.internals import (
+    change_settings,
     close_fast_path,
     connections_on_fast_path,
     has_fast_path,
@@ -248,6 +249,63 @@ async def test_a_connection_that_came_back_is_not_that_of_whoever_has_its_stream
     assert stream.closed()
     stream.close()
     assert await ask(wire, request({}, "/page")) == "a page"
+
+
+# -- Headers that were accepted before ---------------------------------------------------------------------------------
+
+
+OWN_PAGES = {"origins": ["127.0.0.1:*"]}
+
+
+def unnamed_script() -> bytes:
+    """A request whose response any page could read, and that names none: with the headers of other requests."""
+    return request({}, UNKNOWN).replace(b"xhr", b"jsonp").replace(b"/1 ", b"/1/0 ")
+
+
+async def status(wire: ClientStream, data: bytes) -> int:
+    await wire.send(data)
+    return (await wire.read_response()).status
+
+
+async def test_headers_that_one_transport_has_accepted_are_checked_by_another(serve):
+    served = serve(settings=OWN_PAGES)
+    session_id = await served.shake_hands()
+    wire = await served.connect()
+    script = unnamed_script()
+    for _ in range(2):
+        assert await status(wire, request({}, UNKNOWN)) == 401
+        assert await status(wire, script) == 403
+        assert await ask(wire, post(session_id, "one")) == "ok"
+    assert is_here(served, wire)
+
+
+async def test_headers_that_were_accepted_with_one_method_are_checked_with_another(serve):
+    served = serve(settings=OWN_PAGES)
+    wire = await served.connect()
+    script = unnamed_script()
+    for _ in range(2):
+        assert await status(wire, script.replace(b"GET", b"OPTIONS", 1)) == 200
+        assert await status(wire, script) == 403
+    assert is_here(served, wire)
+
+
+async def test_headers_that_were_refused_are_refused_again(serve):
+    served = serve(settings=OWN_PAGES)
+    wire = await served.connect()
+    for _ in range(3):
+        assert await status(wire, request({"Origin": "http://elsewhere.example"}, UNKNOWN)) == 403
+    assert await status(wire, request({}, UNKNOWN)) == 401
+    assert is_here(served, wire)
+
+
+async def test_headers_that_were_accepted_are_checked_against_new_settings(serve):
+    served = serve()
+    wire = await served.connect()
+    for _ in range(2):
+        assert await status(wire, request({}, UNKNOWN)) == 401
+    change_settings(served.router, {"enabled_protocols": ["websocket"]})
+    for _ in range(2):
+        assert await status(wire, request({}, UNKNOWN)) == 403
 
 
 @pytest.mark.parametrize("size", [1, 20, -1 - len(b"data=~m~3~m~one"), -len(b"data=~m~3~m~one"), -3, -1])

@@ -45,28 +45,44 @@ class TransportHandler(PostHandler):
 
         :returns: what has to be awaited before the body is read.
         """
-        try:
-            self.check_access()
-        except RefusedError as refusal:
-            self._refusal = refusal
-        headers = self.exchange.headers
-        if not self.is_websocket and asks_for_websocket(headers):
-            self.reject_and_linger(self.upgrade_not_allowed_error())
-            return None
-        declared = headers.get("Content-Length", "")
-        # int() of thousands of digits raises; 20 of them are above any limit. Other values than digits HTTP rejects.
-        size = int(declared[:20]) if declared.isdecimal() else 0
-        # A body that is no larger than a payload never is too large: then the limit need not be computed.
-        if size > self.endpoint.settings.max_payload_size and size > self.max_body_size:
-            self.reject_and_linger(self._refusal or self.too_large_error())
-            return None
-        if self._refusal is None and self.exchange.method == "POST":
+        exchange = self.exchange
+        # All that the headers are checked against, besides themselves: the rules were made of the settings.
+        checked = (type(self), exchange.method, self.endpoint.settings)
+        # Nearly all polls and POSTs of a client have the same headers: they are checked once.
+        if exchange.accepted_for != checked:
+            rejection = self._check_headers()
+            if rejection is not None:
+                self.reject_and_linger(rejection)
+                return None
+            if self._refusal is None:
+                exchange.accepted_for = checked
+        if self._refusal is None and exchange.method == "POST":
             try:
                 self.begin_post()
             except RefusedError as refusal:
                 self.reject_and_linger(refusal)
                 return None
         return self.try_detach()
+
+    def _check_headers(self) -> PeerError | None:
+        """Check the headers: by nothing but themselves, the request's method, the connection and the settings.
+
+        :returns: the error of a request that is to be refused at once; ``_refusal`` is that for which the body is read.
+        """
+        try:
+            self.check_access()
+        except RefusedError as refusal:
+            self._refusal = refusal
+        headers = self.exchange.headers
+        if not self.is_websocket and asks_for_websocket(headers):
+            return self.upgrade_not_allowed_error()
+        declared = headers.get("Content-Length", "")
+        # int() of thousands of digits raises; 20 of them are above any limit. Other values than digits HTTP rejects.
+        size = int(declared[:20]) if declared.isdecimal() else 0
+        # A body that is no larger than a payload never is too large: then the limit need not be computed.
+        if size > self.endpoint.settings.max_payload_size and size > self.max_body_size:
+            return self._refusal or self.too_large_error()
+        return None
 
     def try_detach(self) -> Awaitable[None] | None:
         """Hook: the headers were checked, the body is unread. The only point at which Tornado can detach a connection.

@@ -23,6 +23,8 @@ class Exchange(Protocol):
 
     :ivar uri: path and query.
     :ivar headers: the request's, by their names in any case.
+    :ivar accepted_for: what the handler has set it to that has accepted the request before on this connection, if that
+        had the same headers; ``None`` in any other case.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Exchange(Protocol):
     host: str
     protocol: str
     headers: Mapping[str, str]
+    accepted_for: object
 
     @property
     def request(self) -> HTTPServerRequest:

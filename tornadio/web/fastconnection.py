@@ -14,7 +14,7 @@ from tornadio.net import proxyprotocol
 from tornadio.net.sockets import peer_has_closed, reset_error, socket_error
 from tornadio.web.exchange import ExchangeHandler
 from tornadio.web.fastexchange import FastExchange
-from tornadio.web.fastparse import SimpleRequest, may_become_simple, parse_simple_request
+from tornadio.web.fastparse import Headers, SimpleRequest, may_become_simple, parse_simple_request
 from tornadio.web.peers import Client, ForwardedAddress, host_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class FastConnection:
         "_handler",
         "_is_new",
         "_is_reading",
+        "_last_headers",
         "_missing_bytes",
         "_peeked_bytes",
         "error",
@@ -80,6 +81,7 @@ class FastConnection:
         self._exchange: FastExchange | None = None
         self._fd = sock.fileno()
         self._is_reading = False
+        self._last_headers: Headers | None = None  # of the request before
 
     # -- Requests ------------------------------------------------------------------------------------------------
 
@@ -101,9 +103,10 @@ class FastConnection:
             return
         reason = DISABLED
         if self._fast_path.enabled:
-            request = parse_simple_request(data)
+            request = parse_simple_request(data, self._last_headers)
             reason = NOT_SIMPLE
             if request is not None:
+                self._last_headers = request.headers
                 exchange = FastExchange(self, request)
                 handler = self._fast_path.find_handler(exchange)
                 if handler is None:

@@ -30,6 +30,7 @@ class FastExchange:
         "_close_callback",
         "_connection",
         "_flushing",
+        "_parsed_headers",
         "_request",
         "_started",
         "headers",
@@ -53,10 +54,20 @@ class FastExchange:
         self.response_pending = True
         self.protocol = (connection.is_trusted and forwarded_protocol(request.headers)) or "http"
         self._connection = connection
+        self._parsed_headers = request.headers
         self._request: HTTPServerRequest | None = None  # made when it is needed, which is not for most polls
         self._started = time.time()
         self._close_callback: Callable[[], None] | None = None
         self._flushing: asyncio.Future[None] | None = None
+
+    @property
+    def accepted_for(self) -> object:
+        """See :class:`tornadio.web.exchange.Exchange`; kept with the headers, which go with the connection."""
+        return self._parsed_headers.accepted_for
+
+    @accepted_for.setter
+    def accepted_for(self, accepted_for: object) -> None:
+        self._parsed_headers.accepted_for = accepted_for
 
     @property
     def request(self) -> HTTPServerRequest:

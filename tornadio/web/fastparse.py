@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, overload
 
 # The quantifiers are possessive: a head that does not match is not tried again in shorter pieces.
-_HEAD: Final = re.compile(
-    rb"(GET|POST|OPTIONS) (/[!-~]*+) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n"
-)
+_REQUEST_LINE: Final = re.compile(rb"(GET|POST|OPTIONS) (/[!-~]*+) HTTP/1\.1\r\n")
+_HEADERS: Final = re.compile(rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~]*+\r\n)++)\r\n")
 _STARTS: Final = (b"GET /", b"POST /", b"OPTIONS /")
 # The end of a head for Tornado's HTTP (http1connection.py): a bare LF ends a line, too.
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
@@ -30,12 +29,20 @@ class Headers(Mapping[str, str]):
     """A request's headers, by their names in any case.
 
     :param headers: by their names in lower case.
+    :param data: the bytes that they were parsed from, with the empty line behind them.
+    :ivar data: as given.
+    :ivar body_size: what ``Content-Length`` says; ``None`` without one.
+    :ivar accepted_for: what has accepted a request with these headers, by its access checks; ``None`` if nothing has.
     """
 
-    __slots__ = ("_headers",)
+    __slots__ = ("_headers", "accepted_for", "body_size", "data")
 
-    def __init__(self, headers: dict[str, str]) -> None:
+    def __init__(self, headers: dict[str, str], data: bytes = b"") -> None:
         self._headers = headers
+        self.data = data
+        length = headers.get("content-length")
+        self.body_size = None if length is None else int(length)
+        self.accepted_for: object = None
 
     def __getitem__(self, name: str) -> str:
         return self._headers[name.lower()]
@@ -76,16 +83,34 @@ class SimpleRequest:
         self.total_bytes = total_bytes
 
 
-def parse_simple_request(data: bytes) -> SimpleRequest | None:
+def parse_simple_request(data: bytes, last: Headers | None = None) -> SimpleRequest | None:
     """Parse the simple request that ``data`` begins with.
 
+    :param last: the headers of the connection's request before. Those of a client's polls are the same each time: they
+        are not parsed again.
     :returns: ``None`` if there is none, or not the whole head of one. The body is complete if ``data`` has as many
         bytes as the request's ``total_bytes``.
     """
-    found = _HEAD.match(data)
+    line = _REQUEST_LINE.match(data)
+    if line is None:
+        return None
+    method, uri = line[1].decode("ascii"), line[2].decode("ascii")
+    start = line.end()
+    headers = last if last is not None and data.startswith(last.data, start) else _parse_headers(data, start)
+    # A POST has a body; that of another request, which nearly none has, is Tornado's.
+    if headers is None or (method == "POST") is (headers.body_size is None) or uri.count("&") > _MAX_ARGUMENTS:
+        return None
+    start += len(headers.data)
+    end = start + (headers.body_size or 0)
+    return SimpleRequest(method, uri, headers, data[start:end], end)
+
+
+def _parse_headers(data: bytes, start: int) -> Headers | None:
+    """Parse the headers from ``start`` on; ``None`` where they are not those of a simple request, or incomplete."""
+    found = _HEADERS.match(data, start)
     if found is None:
         return None
-    lines = found[3].decode("ascii").split("\r\n")
+    lines = found[1].decode("ascii").split("\r\n")
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
@@ -98,19 +123,9 @@ def parse_simple_request(data: bytes) -> SimpleRequest | None:
         return None
     if headers.get("connection", "keep-alive").lower() not in _CONNECTION_VALUES:
         return None
-    if found[2].count(b"&") > _MAX_ARGUMENTS:
+    if not _LENGTH.fullmatch(headers.get("content-length", "0")):
         return None
-    method, start = found[1].decode("ascii"), found.end()
-    length = headers.get("content-length")
-    if method == "POST":
-        if length is None or not _LENGTH.fullmatch(length):
-            return None
-        end = start + int(length)
-    elif length is not None:  # a body on GET or OPTIONS: nearly no request has one
-        return None
-    else:
-        end = start
-    return SimpleRequest(method, found[2].decode("ascii"), Headers(headers), data[start:end], end)
+    return Headers(headers, found[0])
 
 
 def may_become_simple(data: bytes) -> bool:

@@ -198,6 +198,7 @@ class TornadoExchange:
         "_hangup_fd",
         "_lingering_close",
         "_response_sent",
+        "accepted_for",
         "headers",
         "host",
         "method",
@@ -215,6 +216,7 @@ class TornadoExchange:
         self.path, self.query = request.path, request.query or ""
         self.host, self.protocol = request.host, request.protocol
         self.headers: Mapping[str, str] = request.headers
+        self.accepted_for: object = None
         self._connection = cast(HTTP1Connection, request.connection)
         # Tornado's asks the connection, which a WebSocket or a stream has left, and the socket as if there were TLS.
         certificate = functools.partial(_client_certificate, self._connection.stream.socket)
