@@ -27,6 +27,7 @@ class Connection(tornadio.SocketConnection):
         self.calls: list[Any] = []
         self.opened: Callable[[], Any] = lambda: None
         self.received: Callable[[Any], Any] = lambda message: None
+        self.closed: Callable[[], Any] = lambda: None
 
     def on_open(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append("open")
@@ -36,8 +37,9 @@ class Connection(tornadio.SocketConnection):
         self.calls.append(message)
         return self.received(message)
 
-    def on_close(self) -> None:
+    def on_close(self) -> Any:
         self.calls.append("close")
+        return self.closed()
 
 
 class Session(Dispatcher):
@@ -147,6 +149,85 @@ async def test_on_close_waits_for_the_running_handler_and_the_others_never_run(s
     await finished(session)
     assert connection.calls == ["a", "close"]
     assert session.on_close_has_run
+
+
+async def test_on_close_comes_after_whoever_has_closed_and_costs_no_task(session, connection):
+    session.close()
+    assert connection.calls == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0)
+    assert connection.calls == ["close"]
+    assert session.on_close_has_run
+    assert not session.is_handling
+
+
+async def test_what_on_close_returns_is_awaited(session, connection):
+    gate = asyncio.Event()
+    connection.closed = gate.wait
+    session.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert connection.calls == ["close"]
+    assert session.is_handling
+    assert not session.on_close_has_run
+    gate.set()
+    await finished(session)
+    assert session.on_close_has_run
+    assert not session.is_handling
+
+
+async def test_on_close_waits_for_an_on_open_that_has_closed_and_goes_on(session, connection):
+    gate = asyncio.Event()
+
+    def close_and_wait() -> Any:
+        session.close()
+        return gate.wait()
+
+    connection.opened = close_and_wait
+    opened = session.open(None, "")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert connection.calls == ["open"]
+    gate.set()
+    with pytest.raises(RefusedError):
+        await result_of(opened)
+    await finished(session)
+    assert connection.calls == ["open", "close"]
+
+
+@pytest.mark.parametrize("as_coroutine", [False, True])
+async def test_an_on_close_that_fails_is_logged_and_over(session, connection, caplog, as_coroutine):
+    async def fail_in_task() -> None:
+        fail()
+
+    def fail() -> None:
+        raise RuntimeError("as the test asked")
+
+    connection.closed = fail_in_task if as_coroutine else fail
+    session.close()
+    await finished(session)
+    assert caplog.text.count("the session: on_close failed") == 1
+    assert session.on_close_has_run
+    assert session.traffic.counters.errors["on_close"] == 1
+
+
+async def test_a_shutdown_waits_for_an_on_close_that_is_to_come():
+    calls: list[str] = []
+    tasks = Tasks(lambda: calls.append("done"))
+
+    async def close() -> None:
+        await asyncio.sleep(0)
+        calls.append("close")
+
+    tasks.call_on_close(lambda: tasks.spawn_on_close(close()))
+    assert tasks.running_handlers == 1
+    assert tasks.cut_off == 1
+    await tasks.wait()
+    assert (calls.count("close"), tasks.running_handlers, tasks.cut_off) == (1, 0, 0)
+    assert calls[-1] == "done"
+    tasks.is_last_moment = True
+    tasks.call_on_close(lambda: calls.append("at once"))
+    assert calls[-1] == "at once"
 
 
 async def test_a_refused_connection_is_aborted(session, connection):

@@ -45,6 +45,7 @@ class Tasks:
         self.context = contextvars.copy_context()
         self._handlers: set[asyncio.Task[Any]] = set()
         self._on_closes: set[asyncio.Task[Any]] = set()
+        self._scheduled = 0  # calls of on_close that come in the event loop's next iteration
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that calls a handler in a copy of :attr:`context`."""
@@ -56,17 +57,34 @@ class Tasks:
 
     @property
     def running_handlers(self) -> int:
-        """The number of tasks that have not ended."""
-        return len(self._handlers) + len(self._on_closes)
+        """The number of tasks that have not ended, and of calls of ``on_close`` that are scheduled."""
+        return len(self._handlers) + len(self._on_closes) + self._scheduled
 
     @property
     def cut_off(self) -> int:
         """How many ``on_close`` had to wait in the last moment, or waited already, and went no further."""
-        return self._cut_off + sum(not task.done() for task in self._on_closes)
+        return self._cut_off + self._scheduled + sum(not task.done() for task in self._on_closes)
 
     def spawn(self, work: Coroutine[Any, Any, R]) -> "asyncio.Task[R]":
         """Start a task for ``on_open`` or ``on_message``. A shutdown waits for it, and cancels it at its deadline."""
         return self._run(work, self._handlers)
+
+    def call_on_close(self, function: Callable[[], None]) -> None:
+        """Call a function that calls ``on_close``, in the event loop's next iteration; in the last moment at once. A
+        shutdown waits for it.
+        """
+        if self.is_last_moment:
+            self.call(function)
+        else:
+            self._scheduled += 1
+            asyncio.get_running_loop().call_soon(self._call_scheduled, function, context=self.context.copy())
+
+    def _call_scheduled(self, function: Callable[[], None]) -> None:
+        self._scheduled -= 1
+        try:
+            function()
+        finally:
+            self._on_task_done()
 
     def spawn_on_close(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task for ``on_close``. A shutdown cancels it :data:`GRACE_SECONDS` after its deadline. In the last
@@ -102,6 +120,8 @@ class Tasks:
 
     async def wait(self) -> None:
         """Wait up to :data:`GRACE_SECONDS` for all tasks; cancel those that remain, and wait as long again."""
+        if self._scheduled:
+            await asyncio.sleep(0)  # they come before this goes on, and may start tasks
         for _ in range(2):
             remaining = self._handlers | self._on_closes
             if remaining:

@@ -323,21 +323,48 @@ class Dispatcher(Sender):
         """Let ``on_close`` run after the handler that is running; handlers that wait for their turn never run."""
         # Rejected before on_close queues for the lock: so it follows the running handler.
         self._handler_lock.reject_waiters()
-        self._tasks.spawn_on_close(self._run_on_close())
+        self._tasks.call_on_close(self._begin_on_close)
 
-    async def _run_on_close(self) -> None:
+    def _begin_on_close(self) -> None:
+        """Call ``on_close``. A task waits for the handler that is running, and for what ``on_close`` has returned."""
+        result = None
+        if not self._handler_lock.locked:
+            try:
+                result = self._call_on_close()
+            except Exception:
+                self._on_close_failed()
+            except BaseException:
+                self._conclude_close()
+                raise
+            if not is_awaitable(result):
+                self._conclude_close()
+                return
+        self._tasks.spawn_on_close(self._finish_on_close(result))
+
+    async def _finish_on_close(self, awaitable: Awaitable[Any] | None) -> None:
+        """Await what ``on_close`` has returned, or call it after the handler that is running.
+
+        :param awaitable: ``None`` if it was not called yet.
+        """
         waiter = self._handler_lock.acquire()
         try:
             if waiter is not None and not self._tasks.is_last_moment:
                 await waiter
-            await self._result_of(self._call_on_close(), "on_close")
+            await self._result_of(self._call_on_close() if awaitable is None else awaitable, "on_close")
         except Exception:
-            self.traffic.counters.errors["on_close"] += 1
-            logger.exception("%s: on_close failed", self)
+            self._on_close_failed()
         finally:
+            del awaitable  # break a reference cycle, as in _result_of
             self._handler_lock.release(waiter)
-            self._connection = None  # it refers to this session: a reference cycle
-            self._on_close_finished()
+            self._conclude_close()
+
+    def _on_close_failed(self) -> None:
+        self.traffic.counters.errors["on_close"] += 1
+        logger.exception("%s: on_close failed", self)
+
+    def _conclude_close(self) -> None:
+        self._connection = None  # it refers to this session: a reference cycle
+        self._on_close_finished()
 
     def _call_on_close(self) -> Any:
         started = monotonic()
@@ -346,7 +373,7 @@ class Dispatcher(Sender):
             result = self.connection.on_close()
             return result
         except asyncio.CancelledError as error:
-            # Out of the task of _run_on_close it would count as that task's own cancellation, and not be logged.
+            # Out of the task of _finish_on_close it would count as that task's own cancellation, and not be logged.
             raise _cancelled_elsewhere() from error
         finally:
             seconds = monotonic() - started
