@@ -26,6 +26,8 @@ from tornado.iostream import IOStream
 
 from tests.support import limit
 from tornadio.web.fastparse import Headers, SimpleRequest, may_become_simple, parse_simple_request
+from tornadio.web.peers import Client
+from tornadio.web.tornadohttp import ContextRequest
 
 GET = b"GET /socket.io/xhr-polling/0123456789/1?t=1 HTTP/1.1\r\nHost: example.com:8001\r\nAccept: */*\r\n\r\n"
 BODY = b"data=~m~1~m~x"
@@ -454,6 +456,16 @@ def test_what_is_plain_reads_the_same_in_tornados_http_and_in_h11():
         check()
     assert counts[True] > 50
     assert counts[False] > 50
+
+
+@settings(max_examples=300)
+@given(requests())
+def test_an_application_can_be_given_each_request_without_a_query(data):
+    request = parse_simple_request(data)
+    if request is not None and "?" not in request.uri:
+        made = ContextRequest(request.method, request.uri, request.headers, Client("192.0.2.1", "http", ""), 0.0)
+        made.parse()
+        assert (made.path, made.host) == (request.uri, request.headers["host"])
 
 
 # -- The headers of the request before ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ What holds however a request was read stands in the transports' own tests, which
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +42,8 @@ from tornadio.settings import PROTOCOLS
 from tornadio.transports.polling import XHRPollingHandler
 from tornadio.web.fastconnection import FastConnection
 from tornadio.web.fastpath import missing_interfaces
+from tornadio.web.peers import Client
+from tornadio.web.tornadohttp import ContextRequest
 
 LOOK = 1 << 14
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.
@@ -960,6 +963,44 @@ async def test_on_open_gets_the_same_request_as_from_tornados_http(serve, transp
     assert ours["cookies"] == {"a": "1", "b": "two"}
     assert ours["arguments"] == {"a": [b"1", "é".encode()], "b": [b""], "c": [b""]}
     assert (ours["remote_ip"], ours["host_name"], ours["agent"]) == ("127.0.0.1", "example.com", "x  y")
+
+
+def unread_request(uri: str = "/a?b=c") -> ContextRequest:
+    return ContextRequest("GET", uri, {"host": "x", "cookie": "a=1"}, Client("192.0.2.1", "http", ""), 0.0)
+
+
+async def test_a_request_is_not_parsed_before_an_application_looks_into_it(serve, monkeypatch):
+    made: list[None] = []
+    whole = HTTPServerRequest.__init__
+
+    def counted(request: HTTPServerRequest, **arguments: Any) -> None:
+        made.append(None)
+        whole(request, **arguments)
+
+    served = serve()
+    monkeypatch.setattr(HTTPServerRequest, "__init__", counted)
+    for transport in ("xhr-polling", "websocket"):
+        await (await greeted(served, transport)).leave()
+    assert made == []
+    opened = Recorder.opened[0].request
+    assert opened.headers["Host"] == "127.0.0.1"
+    assert opened.remote_ip == "127.0.0.1"
+    assert made == [None]
+
+
+def test_a_request_has_what_an_application_sets_before_it_looks_into_it():
+    asked = unread_request()
+    asked.remote_ip = "192.0.2.2"
+    asked.user = "somebody"
+    assert (asked.host, asked.path, asked.remote_ip, asked.user) == ("x", "/a", "192.0.2.2", "somebody")
+
+
+def test_a_request_lacks_what_tornados_lacks():
+    for asked in (unread_request(), copy.copy(unread_request())):
+        for _ in range(2):
+            assert not hasattr(asked, "nothing")
+            assert asked.arguments == {"b": [b"c"]}
+            assert asked.cookies["a"].value == "1"
 
 
 async def test_log_function_gets_what_a_request_handler_would_tell(serve):

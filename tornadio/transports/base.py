@@ -31,11 +31,6 @@ class TransportHandler(PostHandler):
     _refusal: PeerError | None = None
     _received = 0  # bytes of a body that comes in pieces
 
-    @property
-    def is_for_new_session(self) -> bool:
-        """Whether this request may open a session."""
-        return self.exchange.method == "GET" and not self.path.session_id
-
     # -- The request's life --------------------------------------------------------------------------------------
 
     def headers_received(self) -> Awaitable[None] | None:

@@ -88,10 +88,6 @@ class Exchange(Protocol):
 class ExchangeHandler(Protocol):
     """The handler of one request, as HTTP calls it, on the fast path as on Tornado's."""
 
-    @property
-    def is_for_new_session(self) -> bool:
-        """Whether this request may open a session, whose ``on_open`` gets an ``HTTPServerRequest``."""
-
     def headers_received(self) -> Awaitable[None] | None:
         """Check the headers, and respond at once if the body must not be read.
 

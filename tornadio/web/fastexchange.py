@@ -5,13 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tornado.httputil import HTTPServerRequest
-
 from tornadio.net.sockets import failed_future, peer_has_closed
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_unread_wire
-from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
+from tornadio.web.exchange import close_unless_flushed, own_ip_of
 from tornadio.web.fastparse import SimpleRequest
 from tornadio.web.peers import Client, forwarded_protocol
 from tornadio.web.tornadohttp import ContextRequest
@@ -55,7 +53,7 @@ class FastExchange:
         self.protocol = (connection.is_trusted and forwarded_protocol(request.headers)) or "http"
         self._connection = connection
         self._parsed_headers = request.headers
-        self._request: HTTPServerRequest | None = None  # made when it is needed, which is not for most polls
+        self._request: ContextRequest | None = None  # made when it is needed, which is not for most polls
         self._started = time.time()
         self._close_callback: Callable[[], None] | None = None
         self._flushing: asyncio.Future[None] | None = None
@@ -70,19 +68,16 @@ class FastExchange:
         self._parsed_headers.accepted_for = accepted_for
 
     @property
-    def request(self) -> HTTPServerRequest:
+    def request(self) -> ContextRequest:
         if self._request is None:
-            self._request = self._make_request()
+            self._request = ContextRequest(self.method, self.uri, self.headers, self.client, self._started)
         return self._request
 
-    def _make_request(self) -> HTTPServerRequest:
-        return ContextRequest(self.method, self.uri, self.headers, self.client, self._started)
-
-    def is_acceptable(self, handler: ExchangeHandler) -> bool:
-        """Whether an ``HTTPServerRequest`` can be made of this request, if ``on_open`` needs one or it has a query."""
-        if self.query or handler.is_for_new_session:
+    def has_valid_query(self) -> bool:
+        """Whether Tornado accepts the query: all else that it checks is so in a simple request."""
+        if self.query:
             try:
-                self._request = self._make_request()
+                self.request.parse()
             except Exception:  # Tornado will fail on it as well, and respond 400
                 return False
         return True

@@ -138,8 +138,8 @@ def counted_address(request: HTTPServerRequest) -> str:
 
     On a server other than ``SocketServer``, which sets no ``counted_address``, that is the request's ``remote_ip``.
     """
-    context = getattr(request.connection, "context", None)
-    return str(getattr(context, "counted_address", request.remote_ip))
+    counted = getattr(getattr(request.connection, "context", None), "counted_address", None)
+    return str(request.remote_ip if counted is None else counted)
 
 
 def is_forwarded(request: HTTPServerRequest) -> bool:
