@@ -51,7 +51,7 @@ from tornadio.web.origins import Origin, OriginRule
 from tornadio.web.script import _File
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
 from tornadio.websocket import hixie, rfc6455
-from tornadio.websocket.framer import Framer
+from tornadio.websocket.framer import Framer, ServerFramer
 
 if TYPE_CHECKING:
     import pytest
@@ -432,7 +432,7 @@ class EchoChannel(WebSocketChannel):
 class EchoHandler(WebSocketHandler):
     """Shakes hands as ever."""
 
-    def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
+    def _start(self, framer: ServerFramer, head: bytes, keys: tuple[int, int] | None) -> None:
         EchoChannel(self.exchange.detach(), framer, self.endpoint, self.transport).start(head, keys, self.request, "")
 
 

@@ -64,12 +64,12 @@ def _is_indexed_by_code_units(data: str) -> bool:
     return data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data)
 
 
-def each_encoder(encode: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """Return an encoder that encodes each frame of a payload by itself.
+def each_encoder(encode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Return an encoder that encodes each frame of a payload, given as UTF-8, by itself.
 
-    :param encode: encodes a frame.
+    :param encode: encodes a frame, given as UTF-8.
     """
-    return lambda payload: b"".join(map(encode, map(encode_frame, split_frames(payload))))
+    return lambda payload: b"".join([encode(encode_frame(text).encode()) for text in split_frames(payload.decode())])
 
 
 # The same one for all that share encode, so that what payloads keep is shared, too.

@@ -33,7 +33,7 @@ from tornadio.transports.htmlfile import HTMLFileFormat
 from tornadio.transports.multipart import MultipartFormat
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.deflate import Compressor, accept_offer
-from tornadio.websocket.framer import Framer
+from tornadio.websocket.framer import ServerFramer
 from tornadio.websocket.frames import RSV1, TEXT
 
 LONG = "quote " * 1000
@@ -119,14 +119,14 @@ async def test_a_broadcast_is_compressed_once_and_reaches_whoever_does_not_speak
 def test_a_payload_is_encoded_once_for_each_kind_of_receivers_there_is():
     offers = [f"permessage-deflate; server_max_window_bits={bits}" for bits in (9, 12, 15)]
     agreements = [accept_offer(offer, Compression()) for offer in offers]
-    framers: list[Framer] = [rfc6455.Framer(1, agreement[0]) for agreement in agreements if agreement]
+    framers: list[ServerFramer] = [rfc6455.Framer(1, agreement[0]) for agreement in agreements if agreement]
     framers += [rfc6455.Framer(1), hixie.Framer(1)]
     streams = [form(is_chunked) for form in (MultipartFormat, HTMLFileFormat) for is_chunked in (False, True)]
     payload = Payload("é" * 1000)
     for stream in streams:
         payload.encoded(stream.encode)
     for framer in framers:
-        assert payload.encoded(framer.encode) is payload.encoded(framer.encode)
+        assert payload.encoded(framer.encode_text) is payload.encoded(framer.encode_text)
 
 
 @pytest.mark.parametrize("compression", [{"threshold": 0}, TAKEOVER])

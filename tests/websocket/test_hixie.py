@@ -134,7 +134,7 @@ def test_a_text_frame_is_a_message(data, messages):
 
 def test_our_frames_are_text_frames():
     assert Framer.encode("é中😀") == b"\x00" + "é中😀".encode() + b"\xff"
-    assert Framer.encode("") == b"\x00\xff"
+    assert Framer.encode("") == Framer.encode_text(b"") == b"\x00\xff"
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,7 @@ def test_what_was_on_its_way_when_we_closed_still_arrives():
 )
 def test_our_frames_are_unmasked_and_have_the_shortest_length(length, head):
     assert Framer(LIMIT).encode("a" * length) == bytes.fromhex(head) + b"a" * length
+    assert Framer(LIMIT).encode_text(b"a" * length) == bytes.fromhex(head) + b"a" * length
 
 
 def test_text_goes_out_as_utf8_and_bytes_as_binary():

@@ -24,7 +24,7 @@ _MIN_PAYLOADS: Final = 1000
 
 
 # What a payload keeps before its first encoding: a key that no encoder is.
-_NOT_ENCODED: Final[tuple[Callable[[str], bytes] | None, bytes]] = (None, b"")
+_NOT_ENCODED: Final[tuple[Callable[[bytes], bytes] | None, bytes]] = (None, b"")
 
 
 class Payload:
@@ -54,24 +54,30 @@ class Payload:
         self.size = len(self._text)
         # The first encoding has a slot of its own: most payloads have no other, and a dict is large.
         self.first_encoding = _NOT_ENCODED
-        self._more_encodings: dict[Callable[[str], bytes], bytes] | None = None
+        self._more_encodings: dict[Callable[[bytes], bytes], bytes] | None = None
 
     @property
     def text(self) -> str:
         """The frames."""
         return self._text if isinstance(self._text, str) else self._text.decode("utf-8")
 
-    def encoded(self, encode: Callable[[str], bytes]) -> bytes:
+    @property
+    def utf8(self) -> bytes:
+        """The frames in UTF-8."""
+        return self._text.encode("utf-8") if isinstance(self._text, str) else self._text
+
+    def encoded(self, encode: Callable[[bytes], bytes]) -> bytes:
         """The frames as bytes of a transport.
 
-        :param encode: a pure function, the same object for all receivers of that kind: the key of the cache.
+        :param encode: a pure function of the frames in UTF-8, the same object for all receivers of that kind: the key
+            of the cache.
         """
         first, data = self.first_encoding
         if first is encode:
             return data
         if first is None:
             text = self._text
-            data = encode(text if isinstance(text, str) else text.decode("utf-8"))
+            data = encode(text.encode("utf-8") if isinstance(text, str) else text)
             self.first_encoding = encode, data
             return data
         more = self._more_encodings
@@ -79,7 +85,7 @@ class Payload:
             more = self._more_encodings = {}
         found = more.get(encode)
         if found is None:
-            found = encode(self.text)
+            found = encode(self.utf8)
             if len(more) < _MAX_MORE_ENCODINGS:
                 more[encode] = found
         return found

@@ -23,14 +23,14 @@ class HTMLFileFormat:
     def __init__(self, is_chunked: bool) -> None:
         self.preamble = chunk(_PAGE) if is_chunked else _PAGE
         self.epilogue = LAST_CHUNK if is_chunked else b""
-        self.encode: Callable[[str], bytes] = _script_in_chunk if is_chunked else _script
+        self.encode: Callable[[bytes], bytes] = _script_in_chunk if is_chunked else _script
 
 
-def _script(text: str) -> bytes:
-    return f"<script>parent.s._({js_string_literal(text)}, document);</script>".encode("ascii")
+def _script(text: bytes) -> bytes:
+    return f"<script>parent.s._({js_string_literal(text.decode())}, document);</script>".encode("ascii")
 
 
-def _script_in_chunk(text: str) -> bytes:
+def _script_in_chunk(text: bytes) -> bytes:
     return chunk(_script(text))
 
 

@@ -33,7 +33,7 @@ class MultipartFormat:
         self.preamble = chunk(line) if is_chunked else line
         self.epilogue = LAST_CHUNK if is_chunked else b""
         # The encoders know no boundary, so that what they make of a broadcast is shared by all streams.
-        self.encode: Callable[[str], bytes] = _part_in_chunk if is_chunked else _part
+        self.encode: Callable[[bytes], bytes] = _part_in_chunk if is_chunked else _part
         self.part_end = line + b"\r\n" if is_chunked else line  # CRLF ends the chunk
 
 
@@ -41,12 +41,12 @@ class MultipartFormat:
 _BOUNDARY_LENGTH: Final = len("--socketio-") + 2 * 16 + len("\n")
 
 
-def _part(text: str) -> bytes:
+def _part(text: bytes) -> bytes:
     """Encode a part, without the boundary behind it."""
-    return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text.encode("utf-8")
+    return b"Content-Type: text/plain; charset=UTF-8\n\n%b\n" % text
 
 
-def _part_in_chunk(text: str) -> bytes:
+def _part_in_chunk(text: bytes) -> bytes:
     """Encode the beginning of a chunk, which the boundary and CRLF end."""
     part = _part(text)
     return b"%x\r\n%b" % (len(part) + _BOUNDARY_LENGTH, part)

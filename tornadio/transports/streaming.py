@@ -27,8 +27,8 @@ class StreamFormat(Protocol):
 
     :ivar content_type: the response's.
     :ivar preamble: the body's beginning, before the first payload.
-    :ivar encode: returns the bytes that carry a payload, but for their end: a pure function, the same object for all
-        streams whose bytes are the same.
+    :ivar encode: returns the bytes that carry a payload, given as UTF-8, but for their end: a pure function, the same
+        object for all streams whose bytes are the same.
     :ivar part_end: the end of those bytes, which may be this stream's alone.
     :ivar epilogue: the body's end, after the last payload.
     """
@@ -40,7 +40,7 @@ class StreamFormat(Protocol):
     def preamble(self) -> bytes: ...
 
     @property
-    def encode(self) -> Callable[[str], bytes]: ...
+    def encode(self) -> Callable[[bytes], bytes]: ...
 
     @property
     def part_end(self) -> bytes: ...

@@ -13,7 +13,7 @@ from tornadio.web.origins import header_once
 from tornadio.web.peers import counted_address
 from tornadio.websocket import hixie, rfc6455
 from tornadio.websocket.deflate import Deflate, accept_offer
-from tornadio.websocket.framer import Framer
+from tornadio.websocket.framer import ServerFramer
 
 
 class WebSocketHandler(DetachingTransport):
@@ -102,7 +102,7 @@ class WebSocketHandler(DetachingTransport):
         )
         self._start(hixie.Framer(self.endpoint.settings.max_payload_size), head, keys)
 
-    def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
+    def _start(self, framer: ServerFramer, head: bytes, keys: tuple[int, int] | None) -> None:
         request = self.request  # before detach(): the request is made of what the connection knows
         channel_class = WebSocketChannel if framer.is_encoding_shared else ContextTakeoverChannel
         channel = channel_class(self.exchange.detach(), framer, self.endpoint, self.transport)

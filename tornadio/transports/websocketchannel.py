@@ -8,7 +8,7 @@ bounded by the session's queue.
 
 import asyncio
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from tornado.httputil import HTTPServerRequest
@@ -27,7 +27,7 @@ from tornadio.transports.opening import open_session
 from tornadio.transports.responses import log_refused
 from tornadio.transports.wirechannel import WireChannel
 from tornadio.websocket import hixie, rfc6455
-from tornadio.websocket.framer import Framer
+from tornadio.websocket.framer import ServerFramer
 
 logger = get_logger(__name__)
 
@@ -87,10 +87,10 @@ class WebSocketChannel(WireChannel):
         "_transport",
     )
 
-    def __init__(self, wire: Wire, framer: Framer, endpoint: Endpoint, transport: str) -> None:
-        encode: Callable[[str], bytes] = framer.encode
+    def __init__(self, wire: Wire, framer: ServerFramer, endpoint: Endpoint, transport: str) -> None:
+        encode = framer.encode_text
         if endpoint.settings.one_frame_per_message:
-            encode = (shared_each_encoder if framer.is_encoding_shared else each_encoder)(framer.encode)
+            encode = (shared_each_encoder if framer.is_encoding_shared else each_encoder)(encode)
         super().__init__(wire, encode)
         self._framer = framer
         self._endpoint = endpoint
@@ -472,7 +472,7 @@ class ContextTakeoverChannel(WebSocketChannel):
     __slots__ = ()
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        data = self._encode(payload.text)
+        data = self._encode(payload.utf8)
         if self._head:
             data, self._head = self._head + data, b""
         return self._wire.write(data)

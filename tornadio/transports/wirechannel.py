@@ -11,13 +11,13 @@ class WireChannel:
     """A channel on a wire. The first base class of such channels, for the same reason as
     :class:`tornadio.sessions.sender.Sender` is one of sessions: what each delivery reads lies together.
 
-    :param encode: returns the bytes of a payload, a pure function.
+    :param encode: returns the bytes of a payload, given as UTF-8, a pure function.
     :param head: of the HTTP response, which is written with the first payload, in one piece.
     """
 
     __slots__ = ("_encode", "_head", "_wire")
 
-    def __init__(self, wire: Wire, encode: Callable[[str], bytes], head: bytes = b"") -> None:
+    def __init__(self, wire: Wire, encode: Callable[[bytes], bytes], head: bytes = b"") -> None:
         self._wire = wire
         self._encode = encode
         self._head = head

@@ -16,9 +16,6 @@ class Framer(Protocol):
     :ivar has_more: whether :meth:`feed` has left frames for its next call, so that one peer's flood of frames does not
         hold up the others.
     :ivar has_data_to_send: whether :meth:`data_to_send` has something.
-    :ivar is_encoding_shared: whether :attr:`encode` is a pure function, the same object for all connections that are
-        sent the same frames.
-    :ivar encode: returns a frame that carries a message to the peer.
     """
 
     error: ProtocolError | None
@@ -27,12 +24,6 @@ class Framer(Protocol):
     has_more: bool
     has_data_to_send: bool
 
-    @property
-    def is_encoding_shared(self) -> bool: ...
-
-    @property
-    def encode(self) -> Callable[[str | bytes], bytes]: ...
-
     def feed(self, data: bytes) -> list[str | bytes]:
         """Parse bytes from the peer. While :attr:`has_more` is true, call again, with or without new bytes.
 
@@ -40,11 +31,29 @@ class Framer(Protocol):
             wrong behind them is :attr:`error`.
         """
 
+    def encode(self, message: str | bytes) -> bytes:
+        """Return a frame that carries a message to the peer."""
+
     def data_to_send(self) -> bytes:
         """Return what the protocol has to send: pongs, the reply to a close frame; empty if there is nothing."""
 
     def close(self, code: int, reason: str) -> bytes:
         """Return the close frame, the last frame of this side; empty if it was sent before."""
+
+
+class ServerFramer(Framer, Protocol):
+    """The framer of a server, which may send one frame to many clients.
+
+    :ivar is_encoding_shared: whether :attr:`encode_text` is a pure function, the same object for all connections that
+        are sent the same frames.
+    :ivar encode_text: returns a frame that carries a text, given as UTF-8, to the client.
+    """
+
+    @property
+    def is_encoding_shared(self) -> bool: ...
+
+    @property
+    def encode_text(self) -> Callable[[bytes], bytes]: ...
 
 
 def too_large(max_payload_size: int) -> TooLargeError:

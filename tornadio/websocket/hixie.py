@@ -156,9 +156,12 @@ class Framer:
         return self.close(1000, "") if self.closed and self.error is None else b""
 
     @staticmethod
-    def encode(message: str | bytes) -> bytes:
-        text = message.encode("utf-8") if isinstance(message, str) else message
+    def encode_text(text: bytes) -> bytes:
         return b"\x00" + text + b"\xff"
+
+    @classmethod
+    def encode(cls, message: str | bytes) -> bytes:
+        return cls.encode_text(message.encode("utf-8") if isinstance(message, str) else message)
 
     def close(self, code: int, reason: str) -> bytes:
         """Return the closing frame, which carries neither code nor reason; empty if it was sent before."""

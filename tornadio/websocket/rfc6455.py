@@ -276,6 +276,12 @@ class _BaseFramer:
             self._close_reply = self._build_frame(CLOSE, payload[:2])  # the code is echoed (section 5.5.1)
             self.closed = self.has_data_to_send = True
 
+    def encode(self, message: str | bytes) -> bytes:
+        opcode, payload = (TEXT, message.encode("utf-8")) if isinstance(message, str) else (BINARY, message)
+        if self._deflate is None:
+            return self._build_frame(opcode, payload)
+        return _encode_compressed(self._build_frame, self._deflate.compressor, opcode, payload)
+
     def data_to_send(self) -> bytes:
         self.has_data_to_send = False
         outgoing = b"" if self._close_sent else self._pongs
@@ -339,37 +345,33 @@ class Framer(_BaseFramer):
         return self._deflate is None or isinstance(self._deflate.compressor, Compressor)
 
     @property
-    def encode(self) -> Callable[[str | bytes], bytes]:
-        """Return the function that returns a frame that carries a message: the same one for each framer for which
-        :attr:`is_encoding_shared` is true and that compresses in the same way.
+    def encode_text(self) -> Callable[[bytes], bytes]:
+        """Return the function that returns a frame that carries a text, given as UTF-8: the same one for each framer
+        for which :attr:`is_encoding_shared` is true and that compresses in the same way.
         """
         if self._deflate is None:
-            return _encode
+            return _encode_text
         compressor = self._deflate.compressor
         if isinstance(compressor, Compressor):
             return _shared_encoder(compressor)
-        return functools.partial(_encode_compressed, build_frame, compressor)
+        return functools.partial(_encode_compressed, build_frame, compressor, TEXT)
 
 
-def _encode(message: str | bytes) -> bytes:
-    if isinstance(message, str):
-        payload = message.encode("utf-8")
-        length = len(payload)
-        return _SHORT_TEXT[length] + payload if length < 126 else build_frame(TEXT, payload)
-    return build_frame(BINARY, message)
+def _encode_text(text: bytes) -> bytes:
+    length = len(text)
+    return _SHORT_TEXT[length] + text if length < 126 else build_frame(TEXT, text)
 
 
 def _encode_compressed(
-    build: Callable[[int, bytes], bytes], compressor: Compressor | TakeoverCompressor, message: str | bytes
+    build: Callable[[int, bytes], bytes], compressor: Compressor | TakeoverCompressor, opcode: int, payload: bytes
 ) -> bytes:
-    opcode, payload = (TEXT, message.encode("utf-8")) if isinstance(message, str) else (BINARY, message)
     compressed = compressor.compress(payload)
     return build(opcode, payload) if compressed is None else build(RSV1 | opcode, compressed)
 
 
 @functools.cache
-def _shared_encoder(compressor: Compressor) -> Callable[[str | bytes], bytes]:
-    return functools.partial(_encode_compressed, build_frame, compressor)
+def _shared_encoder(compressor: Compressor) -> Callable[[bytes], bytes]:
+    return functools.partial(_encode_compressed, build_frame, compressor, TEXT)
 
 
 class ClientFramer(_BaseFramer):
@@ -382,7 +384,6 @@ class ClientFramer(_BaseFramer):
     __slots__ = ()
 
     _is_peer_masking = False
-    is_encoding_shared = False
     _build_frame = staticmethod(build_masked_frame)
 
     def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
@@ -410,13 +411,6 @@ class ClientFramer(_BaseFramer):
                 break
             position = stop
         return position
-
-    def encode(self, message: str | bytes) -> bytes:
-        if self._deflate is not None:
-            return _encode_compressed(build_masked_frame, self._deflate.compressor, message)
-        if isinstance(message, str):
-            return build_masked_frame(TEXT, message.encode("utf-8"))
-        return build_masked_frame(BINARY, message)
 
 
 def _parse_close(payload: bytes) -> Cause:
