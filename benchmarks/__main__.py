@@ -134,7 +134,7 @@ def measure_scale(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
         wsbench = compile_generator(Path(sys.prefix, "wsbench"))
         held, fleets = scale.measure(Track(options_of(arguments, Path(directory)), wsbench), plan)
-    print(f"{descriptors:,} file descriptors a process, so at most {max(plan.connections):,} connections are held.\n")
+    print(f"With {descriptors:,} file descriptors a process, up to {max(plan.connections):,} connections are held.\n")
     print(scale.tables(held, fleets))
     known_versions = versions("tornado", "redis")
     figures = {

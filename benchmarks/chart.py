@@ -187,23 +187,31 @@ def curves_panel(title: str, note: str, curves: Sequence[Curve], value: Callable
         at, _ = place((x, 0))
         parts.append(f'<text class="note" x="{at}" y="{bottom + 16}" text-anchor="middle">{thousands(x)}</text>')
     ends = [place(curve.points[-1])[1] for curve in curves if curve.points]
+    names = []  # above all lines
     for curve in curves:
         if curve.points:
-            parts += _curve(curve, [place(point) for point in curve.points], ends, value(curve.points[-1][1]))
-    return Panel(_CURVES_HEIGHT, parts)
+            places = [place(point) for point in curve.points]
+            parts += _line(places, curve.own)
+            names.append(_name(f"{curve.name} {value(curve.points[-1][1])}", places[-1], ends, curve.own))
+    return Panel(_CURVES_HEIGHT, [*parts, *names])
 
 
-def _curve(curve: Curve, places: Sequence[tuple[float, float]], ends: Sequence[float], value: str) -> list[str]:
-    own = " own" if curve.own else ""
-    x, y = places[-1]
-    is_crowded = any(0 < y - other < _NEAR for other in ends) and y + _LINE < _PLOT[3]  # by another curve's name
-    name, baseline = escape(curve.name), y + (18 if is_crowded else -9)
+def _line(places: Sequence[tuple[float, float]], is_own: bool) -> list[str]:
+    own = " own" if is_own else ""
     line = " ".join(f"{x},{y}" for x, y in places)
     return [
         f'<polyline class="curve{own}" points="{line}"/>',
         *(f'<circle class="point{own}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in places),
-        f'<text class="value{own}" x="{x + 4}" y="{baseline}" text-anchor="end">{name} {value}</text>',
     ]
+
+
+def _name(text: str, end: tuple[float, float], ends: Sequence[float], is_own: bool) -> str:
+    """The name of a curve, above its end; below where it would touch the name of another one, if there is room."""
+    x, y = end
+    is_crowded = any(0 < y - other < _NEAR for other in ends) and y + _LINE < _PLOT[3]
+    baseline = y + _LINE if is_crowded else y - 9
+    own = " own" if is_own else ""
+    return f'<text class="value{own}" x="{x + 4}" y="{baseline}" text-anchor="end">{escape(text)}</text>'
 
 
 def _step(most: float) -> float:

@@ -28,11 +28,16 @@ _ECHO: Final = ("--mode", "echo", "-c", "50")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured, and for how long; times are seconds."""
+    """What is measured, and for how long; times are seconds.
+
+    WebSockets are opened evenly over the time of a heartbeat, so that heartbeats come evenly, too: in the `window` in
+    which their share is measured, and while others send.
+    """
 
     connections: Sequence[int]
     polls: int
     heartbeat: float  # between two
+    window: float
     poll: float  # that one waits
     processes: Sequence[int]
     receivers: int  # of a fan-out, all processes together
@@ -45,6 +50,7 @@ QUICK: Final = Plan(
     connections=(100,),
     polls=50,
     heartbeat=0.5,
+    window=0.5,
     poll=0.5,
     processes=(2,),
     receivers=40,
@@ -64,6 +70,7 @@ def full(descriptors: int) -> Plan:
         connections=sizes,
         polls=min(10_000, most),
         heartbeat=12.0,
+        window=9.0,
         poll=20.0,
         processes=(1, 2, 3, 4),
         receivers=900,
@@ -112,13 +119,13 @@ def measure_held(track: Track, plan: Plan) -> Iterator[Held]:
 
 
 def _hold(track: Track, plan: Plan, name: str, transport: str, connections: int) -> Held:
-    """Start a server, have it hold connections for one heartbeat or poll of each, and then echo beside them."""
+    """Start a server, have it hold connections, and then echo beside them."""
     server = SERVERS[name]
     is_polling = transport == _POLLING
     mode = ("--mode", "pollidle" if is_polling else "idle")
     path = f"/socket.io/{_POLLING}" if is_polling else ""
-    seconds = plan.poll if is_polling else plan.heartbeat
-    load = [*mode, "-c", str(connections), "-t", str(seconds), "--warmup", str(plan.settling)]
+    times = ["-t", str(plan.poll)] if is_polling else ["-t", str(plan.window), "--over", str(plan.heartbeat)]
+    load = [*mode, "-c", str(connections), "--warmup", str(plan.settling), *times]
     with track.started(server, *_arguments(name, plan)) as place:
         if place is None:
             return Held(server=name, transport=transport, connections=connections, bad=track.failures[name])

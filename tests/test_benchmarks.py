@@ -229,16 +229,16 @@ async def test_the_generator_keeps_polls_waiting(serve, wsbench):
 
 @pytest.mark.parametrize("one_is_closed", [False, True])
 async def test_the_generator_holds_connections_and_says_what_becomes_of_them(serve, wsbench, one_is_closed):
-    connections: list[tornadio.SocketConnection] = []
+    connections: dict[tornadio.SocketConnection, float] = {}  # when they were opened
 
     class Listed(tornadio.SocketConnection):
         def on_open(self, *args: Any, **kwargs: Any) -> None:
-            connections.append(self)
+            connections[self] = asyncio.get_running_loop().time()
 
     served: Served = serve(Listed)
     process = await asyncio.create_subprocess_exec(
         *(wsbench, "--port", str(served.port), "--profile", "sio06", "--path", "/socket.io/websocket", *SECONDS),
-        *("--mode", "idle", "-c", "3", "--hold"),
+        *("--mode", "idle", "-c", "3", "--over", "0.9", "--hold"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -246,8 +246,10 @@ async def test_the_generator_holds_connections_and_says_what_becomes_of_them(ser
     async with limit():
         before = json.loads(await process.stdout.readline())
         assert len(sessions_of(served.router)) == len(connections) == 3
+        first, second, third = connections
+        assert connections[third] - connections[first] > 0.3
         if one_is_closed:
-            connections[1].close()
+            second.close()
             await process.wait()  # there is nothing to wait for
         output, _ = await process.communicate(b"")  # ends stdin
     after = json.loads(output)
@@ -351,8 +353,8 @@ def test_as_many_connections_are_held_as_there_are_descriptors_for():
     assert scale.full(1_024).polls == 824
 
 
-def held(server: str, connections: int, share: float, **further: Any) -> scale.Held:
-    return scale.Held(server=server, transport="websocket", connections=connections, share=share, bytes=2000, **further)
+def held(server: str, count: int, share: float, **further: Any) -> scale.Held:
+    return scale.Held(server=server, transport="websocket", connections=count, share=share, bytes=2000, **further)
 
 
 HELD: Final = [

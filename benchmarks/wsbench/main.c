@@ -12,6 +12,7 @@
  *            serve    be the reference server
  * --profile  raw (bare WebSocket), sio06, sio4 (Socket.IO 0.6 and 4) or sockjs: how messages are wrapped
  * -k         connections that may be on their way at once while all are opened
+ * --over     seconds in which they are opened, evenly; without it, as fast as the server lets them
  * --warmup   seconds before those that count; -t those
  * --patience seconds, after those, for the answers to what is in flight then
  * --ports    so many servers, from --port on, which the connections go to in turn
@@ -81,6 +82,7 @@ static void read_options(int count, char **arguments)
         {.name = "-t", .seconds = &options.seconds},
         {.name = "--warmup", .seconds = &options.warmup},
         {.name = "--patience", .seconds = &options.patience},
+        {.name = "--over", .seconds = &options.over},
     };
     for (int i = 1; i < count; i++) {
         size_t k = 0;
@@ -127,6 +129,7 @@ static void open_all(void)
     open_more();
     while (!run.failed && options.mode != CONNECT && run.ready < options.connections) {
         pump(20);
+        open_more();
         if (seconds_since(started) > OPEN_SECONDS) {
             fail("only %d of %d connections were open after %d s", run.ready, options.connections, OPEN_SECONDS);
             run.failed = true;

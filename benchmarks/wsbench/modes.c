@@ -41,10 +41,20 @@ void modes_start(void)
         http_start();
 }
 
+/* How many connections are to be open by now. */
+static int due(void)
+{
+    static uint64_t started;
+    if (!started)
+        started = now();
+    double seconds = (double)(now() - started) / 1e9;
+    return seconds < options.over ? (int)(options.connections * seconds / options.over) : options.connections;
+}
+
 /* Open connections, some at a time, until there are as many as were asked for. */
 void open_more(void)
 {
-    while (opened < options.connections && opened - run.ready < options.opening && !run.failed)
+    while (opened < due() && opened - run.ready < options.opening && !run.failed)
         open_connection(&connections[opened++]);
 }
 

@@ -15,7 +15,7 @@ struct Options {
     enum Profile profile;
     const char *mode_name, *profile_name, *path, *charset;
     int port, ports, connections, depth, opening, size, server;
-    double seconds, warmup, patience;
+    double seconds, warmup, patience, over;
     bool hixie; /* speak draft-75 */
     bool hold;  /* keep the connections when all is measured */
 };
