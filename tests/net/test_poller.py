@@ -10,12 +10,14 @@ import importlib.util
 import select
 import socket
 import ssl
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import tornadio.net.poller
 import tornadio.net.sockets
 from tests.support import until
 from tornadio.net.poller import Poller, poller_of
@@ -31,9 +33,12 @@ def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     """Makes a poller for the running loop, with epoll and as a system without it has one."""
 
     def make() -> Poller:
-        if request.param != "epoll":
-            monkeypatch.delattr(select, "epoll")
-        return Poller(asyncio.get_running_loop())
+        if request.param == "epoll":
+            return Poller(asyncio.get_running_loop())
+        monkeypatch.delattr(select, "epoll")
+        monkeypatch.delattr(select, "EPOLLRDHUP")
+        made: Poller = elsewhere(tornadio.net.poller).Poller(asyncio.get_running_loop())
+        return made
 
     return make
 
@@ -60,15 +65,21 @@ def reset(peer: socket.socket) -> None:
     peer.close()
 
 
+def elsewhere(module: types.ModuleType) -> types.ModuleType:
+    """A module as it is where the system lacks what was taken out of ``select``."""
+    assert module.__file__ is not None
+    spec = importlib.util.spec_from_file_location(f"{module.__name__}_elsewhere", module.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    another = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(another)
+    return another
+
+
 def has_hung_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[socket.socket], bool]:
     """The function as a system without POLLRDHUP has it."""
     monkeypatch.delattr(select, "POLLRDHUP")
-    spec = importlib.util.spec_from_file_location("sockets_elsewhere", tornadio.net.sockets.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function: Callable[[socket.socket], bool] = module.peer_has_closed
+    function: Callable[[socket.socket], bool] = elsewhere(tornadio.net.sockets).peer_has_closed
     return function
 
 

@@ -160,7 +160,7 @@ class Poller:
         self.loop.call_exception_handler({"message": "Exception in a callback of a socket", "exception": error})
 
 
-def _set_events(epoll: select.epoll, fd: int, events: int, is_watched: bool) -> None:
+def _set_events(epoll: "select.epoll", fd: int, events: int, is_watched: bool) -> None:
     """Have a descriptor watched for other events, or begin to watch it."""
     # One that was closed without unwatch() has left the epoll object, and its number may be another socket's now.
     if is_watched:
