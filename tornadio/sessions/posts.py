@@ -42,7 +42,7 @@ def check_capacity(posts: Collection[Post], post: Post, size: int, max_payload_s
     :param size: bytes that ``post`` is to hold.
     :raises RefusedError: 503, the session's POSTs are too many or too large.
     """
-    others = [other.size for other in posts if other is not post]
+    others = [other.size for other in posts if other is not post] if posts else []
     if others and (len(others) >= _MAX_POSTS or sum(others) + size > _MAX_PAYLOADS * max_payload_size):
         reason = "too many POSTs of this session wait: send the next one when they are answered"
         raise RefusedError(503, reason, label="posts")

@@ -102,7 +102,8 @@ class TransportHandler(PostHandler):
         :param body: empty where :meth:`body_received` was given it in pieces.
         """
         try:
-            self.raise_refusal()
+            if self._refusal is not None:
+                self.raise_refusal()
             if self.exchange.method == "POST":
                 self.handle_post(body)
             else:
@@ -249,4 +250,10 @@ class DetachingTransport(TransportHandler):
 def asks_for_websocket(headers: Mapping[str, str]) -> bool:
     """Whether ``Upgrade`` names WebSocket. Other protocols may be ignored, as may ``Connection: upgrade`` alone, which
     some proxies add to everything (RFC 9110, section 7.8)."""
-    return "websocket" in (token.strip().lower() for token in headers.get("Upgrade", "").split(","))
+    return has_token(headers, "Upgrade", "websocket")
+
+
+def has_token(headers: Mapping[str, str], name: str, token: str) -> bool:
+    """Whether a header, a list of tokens between commas, has one of them, in any case."""
+    value = headers.get(name, "").lower()
+    return value == token or ("," in value and token in map(str.strip, value.split(",")))

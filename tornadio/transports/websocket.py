@@ -7,7 +7,7 @@ needed: see :mod:`tornadio.transports.websocketchannel`.
 
 from tornadio.errors import PeerError, RefusedError
 from tornadio.settings import Compression
-from tornadio.transports.base import DetachingTransport, asks_for_websocket
+from tornadio.transports.base import DetachingTransport, asks_for_websocket, has_token
 from tornadio.transports.websocketchannel import ContextTakeoverChannel, WebSocketChannel
 from tornadio.web.origins import header_once
 from tornadio.web.peers import counted_address
@@ -52,7 +52,7 @@ class WebSocketHandler(DetachingTransport):
         headers = self.exchange.headers
         if not asks_for_websocket(headers):
             raise RefusedError(400, 'this is a WebSocket: "Upgrade: websocket" is missing')
-        if "upgrade" not in (token.strip().lower() for token in headers.get("Connection", "").split(",")):
+        if not has_token(headers, "Connection", "upgrade"):
             raise RefusedError(400, 'this is a WebSocket: "Connection: Upgrade" is missing')
         if "Transfer-Encoding" in headers:
             raise RefusedError(400, "a WebSocket handshake has no chunked body")
@@ -63,9 +63,9 @@ class WebSocketHandler(DetachingTransport):
             raise RefusedError(400, "this WebSocket handshake has no body")
         headers = rfc6455.handshake_headers(self.exchange.headers)
         deflate = self._accept_compression(headers)
-        lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         framer = rfc6455.Framer(self.endpoint.settings.max_payload_size, deflate)
-        self._start(framer, "\r\n".join(lines).encode("ascii"), None)
+        self._start(framer, f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("ascii"), None)
 
     def _accept_compression(self, headers: dict[str, str]) -> Deflate | None:
         """Accept permessage-deflate if the client offers it and the application wants it: an extension of version 13

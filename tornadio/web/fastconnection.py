@@ -111,7 +111,7 @@ class FastConnection:
                 handler = self._fast_path.find_handler(exchange)
                 if handler is None:
                     reason = OTHER_HANDLER
-                elif exchange.has_valid_query():
+                elif not exchange.query or exchange.has_valid_query():
                     if request.total_bytes <= len(data):
                         self._read_and_serve(exchange, handler, request)
                         return

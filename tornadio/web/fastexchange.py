@@ -75,11 +75,10 @@ class FastExchange:
 
     def has_valid_query(self) -> bool:
         """Whether Tornado accepts the query: all else that it checks is so in a simple request."""
-        if self.query:
-            try:
-                self.request.parse()
-            except Exception:  # Tornado will fail on it as well, and respond 400
-                return False
+        try:
+            self.request.parse()
+        except Exception:  # Tornado will fail on it as well, and respond 400
+            return False
         return True
 
     @property
