@@ -43,13 +43,13 @@ class PollingSession(BaseSession):
         self._handshake_deadline = self._last_request_ended = self._poll_deadline = 0.0
         self._replaced_polls: ReplacedPolls | None = None  # rarely needed
         self._request_ended()
+        registry.schedule_expiry(self, self._last_request_ended + registry.settings.session_expiry)
 
     def _request_ended(self) -> None:
         if self.state is State.CLOSED:
             return
         registry = self.registry
-        self._last_request_ended = registry.loop.time()
-        registry.schedule_expiry(self, self._last_request_ended + registry.settings.session_expiry)
+        self._last_request_ended = registry.time()  # which check_expiry reads whenever it is due
         if self.state is not State.OPENING and not self._client_returned:
             self._handshake_deadline = self._last_request_ended + min(
                 _HANDSHAKE_TIMEOUT, registry.settings.session_expiry

@@ -213,7 +213,7 @@ class SessionRegistry:
     def get(self, session_id: str, transport: str) -> "BaseSession | None":
         """Return the session of that id if there is one of that transport, else ``None``."""
         session = self._sessions.get(session_id)
-        return session if session is not None and session.transport == transport else None
+        return session if session is not None and session.traffic.transport == transport else None
 
     def remove(self, session: "BaseSession") -> None:
         """Remove a session; one that is not registered changes nothing. Timers stop with the last one."""

@@ -113,7 +113,7 @@ class FastConnection:
                     reason = OTHER_HANDLER
                 elif not exchange.query or exchange.has_valid_query():
                     if request.total_bytes <= len(data):
-                        self._read_and_serve(exchange, handler, request)
+                        self._serve(exchange, handler, request)
                         return
                     if request.total_bytes <= PEEK_SIZE:
                         self._read_head(exchange, handler, request, len(data))
@@ -129,7 +129,8 @@ class FastConnection:
         self.unregister()
         self._fast_path.fall_back(IOStream(self.socket), self._address, data[:1], self.idle_deadline, reason)
 
-    def _read_and_serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
+    def _serve(self, exchange: FastExchange, handler: ExchangeHandler, request: SimpleRequest) -> None:
+        """Read a request that was received as a whole, and have it handled."""
         self._fast_path.requests += 1
         if self._peeked_bytes:
             self._reset_peek()
@@ -137,8 +138,26 @@ class FastConnection:
             self.socket.recv(request.total_bytes)
         except OSError:  # reset since the peek: some systems discard what was received before
             self.close()
-        else:
-            self._serve(exchange, handler, request.body)
+            return
+        self._exchange = exchange
+        try:
+            checking = handler.headers_received()
+            if checking is not None:
+                self._fast_path.create_task(self._serve_later(exchange, handler, checking))
+            elif exchange.response_pending:
+                handler.handle(request.body)
+        except Exception:
+            self._fail()
+        if exchange.response_pending:
+            self._watch_reading()  # to notice a client that closes before the response
+
+    async def _serve_later(self, exchange: FastExchange, handler: ExchangeHandler, checking: Awaitable[None]) -> None:
+        try:
+            await checking
+            if exchange.response_pending:
+                handler.handle()
+        except Exception:
+            self._fail()
 
     # -- Requests in several packets -----------------------------------------------------------------------------
 
@@ -157,7 +176,7 @@ class FastConnection:
         self._missing_bytes = request.total_bytes - len(read)
         self._handler = handler
         self._exchange = exchange
-        self._fast_path.start_body_timer(self)
+        self._fast_path.set_deadline(self, self._fast_path.body_timeout)
         try:
             checking = handler.headers_received()
             if checking is not None:
@@ -282,29 +301,8 @@ class FastConnection:
 
     def wait_for_request(self) -> None:
         """Start the idle timeout, and wait until the socket is readable."""
-        self._fast_path.start_idle_timer(self)
+        self._fast_path.set_deadline(self, self._fast_path.idle_timeout)
         self._watch_reading()
-
-    def _serve(self, exchange: FastExchange, handler: ExchangeHandler, body: bytes) -> None:
-        self._exchange = exchange
-        try:
-            checking = handler.headers_received()
-            if checking is not None:
-                self._fast_path.create_task(self._serve_later(exchange, handler, checking))
-            elif exchange.response_pending:
-                handler.handle(body)
-        except Exception:
-            self._fail()
-        if exchange.response_pending:
-            self._watch_reading()  # to notice a client that closes before the response
-
-    async def _serve_later(self, exchange: FastExchange, handler: ExchangeHandler, checking: Awaitable[None]) -> None:
-        try:
-            await checking
-            if exchange.response_pending:
-                handler.handle()
-        except Exception:
-            self._fail()
 
     def _fail(self) -> None:
         """Log the exception that a handler has raised, and close the connection."""

@@ -73,6 +73,7 @@ class FastPath:
         byte of its request, when the head of that is due, in the loop's time, or 0 where its timeout begins now, and
         the reason, one of those in :mod:`tornadio.web.fastconnection`.
     :ivar requests: how many were served.
+    :ivar idle_timeout: as given, as ``body_timeout``.
     """
 
     def __init__(
@@ -89,8 +90,8 @@ class FastPath:
         self.peers = peers
         self._fallback = fallback
         self._application = application
-        self._idle_timeout = idle_timeout
-        self._body_timeout = body_timeout
+        self.idle_timeout = idle_timeout
+        self.body_timeout = body_timeout
         self._connections: dict[FastConnection, None] = {}
         self._idle_deadlines = Deadlines(FastConnection.on_idle_timeout)
         self._timer: DeadlineTimer | None = None
@@ -144,15 +145,8 @@ class FastPath:
         if not self._connections and self._timer is not None:
             self._timer.stop()
 
-    def start_idle_timer(self, connection: FastConnection) -> None:
-        """Close a connection if the head of its next request does not come in time."""
-        self._set_deadline(connection, self._idle_timeout)
-
-    def start_body_timer(self, connection: FastConnection) -> None:
-        """Close a connection if the rest of its request's body does not come in time."""
-        self._set_deadline(connection, self._body_timeout)
-
-    def _set_deadline(self, connection: FastConnection, seconds: float) -> None:
+    def set_deadline(self, connection: FastConnection, seconds: float) -> None:
+        """Close a connection if what it waits for, a request's head or the rest of its body, does not come in time."""
         loop = self.poller.loop
         connection.idle_deadline = loop.time() + seconds
         if self._idle_deadlines.add(connection, connection.idle_deadline):
