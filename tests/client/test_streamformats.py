@@ -36,14 +36,14 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.just('",
 @given(texts, st.lists(st.integers(0, 1 << 20), max_size=5))
 def test_a_multipart_stream_is_read_as_the_server_writes_it(payloads, cuts):
     stream = MultipartFormat(is_chunked=False)
-    body = stream.preamble + b"".join(stream.encode(payload) + stream.part_end for payload in payloads)
+    body = stream.preamble + b"".join(stream.encode(payload.encode()) + stream.part_end for payload in payloads)
     assert parsed(MultipartParser(stream.content_type, 1 << 20), body, cuts) == payloads
 
 
 @given(texts, st.lists(st.integers(0, 1 << 20), max_size=5))
 def test_an_htmlfile_stream_is_read_as_the_server_writes_it(payloads, cuts):
     stream = HTMLFileFormat(is_chunked=False)
-    body = stream.preamble + b"".join(stream.encode(payload) + stream.part_end for payload in payloads)
+    body = stream.preamble + b"".join(stream.encode(payload.encode()) + stream.part_end for payload in payloads)
     assert parsed(HTMLFileParser(stream.content_type, 1 << 20), body, cuts) == payloads
 
 

@@ -30,7 +30,10 @@ class Line:
         self.has_ended = False
 
     def write(self, payload: Payload) -> asyncio.Future[None] | None:
-        self.written.append(payload.text)
+        return self.write_text(payload.text)
+
+    def write_text(self, text: str) -> asyncio.Future[None] | None:
+        self.written.append(text)
         return self.taken
 
     def close(self, code: int, reason: str) -> None:
@@ -43,14 +46,33 @@ class Line:
         self.has_ended = True
 
 
-class Receiver:
-    """A session whose line has carried the greeting."""
+class LineWire:
+    """The wire of such a channel."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
+    def __init__(self, line: Line) -> None:
+        self.line = line
+
+    def write(self, data: bytes) -> asyncio.Future[None] | None:
+        return self.line.write_text(data.decode())
+
+
+def encode(frames: bytes) -> bytes:
+    return frames[:]
+
+
+class Receiver:
+    """A session whose line has carried the greeting.
+
+    :param is_direct: whether what follows is written to the wire of its channel.
+    """
+
+    def __init__(self, registry: SessionRegistry, is_direct: bool) -> None:
         self.connection, self.line = Recorder(), Line()
         self.session: BaseSession = registry.create(PersistentSession, self.connection, "websocket")
         assert self.session.open(None, "") is True  # type: ignore[arg-type]
         self.session.attach(self.line)
+        if is_direct:
+            self.session.write_directly(LineWire(self.line), encode)
         self.line.written.clear()
         self.written_before = self.session.bytes_out, self.session.messages_out
 
@@ -68,9 +90,12 @@ async def registry(clock: MovedLoop) -> SessionRegistry:
     return SessionRegistry(make_settings(None), clock)
 
 
-@pytest.fixture
-async def receivers(registry: SessionRegistry) -> list[Receiver]:
-    return [Receiver(registry) for _ in range(RECEIVERS)]
+WAYS = {"channel": [False] * RECEIVERS, "wire": [True] * RECEIVERS, "either": [True, False, True]}
+
+
+@pytest.fixture(params=WAYS)
+async def receivers(request: pytest.FixtureRequest, registry: SessionRegistry) -> list[Receiver]:
+    return [Receiver(registry, is_direct) for is_direct in WAYS[request.param]]
 
 
 def loop_of_sends(registry: SessionRegistry, receivers: list[Receiver], message: str) -> None:
@@ -198,11 +223,13 @@ async def test_what_a_signal_handler_sends_meanwhile_is_lost_nowhere(registry, r
 
 
 @every_way
-async def test_a_receiver_that_a_signal_handler_ends_meanwhile_takes_no_other_along(clock, fan_out):
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("which", range(RECEIVERS))
+async def test_a_receiver_that_a_signal_handler_ends_meanwhile_takes_no_other_along(clock, fan_out, way, which):
     for step in itertools.count():
         registry = SessionRegistry(make_settings(None), clock)
-        receivers = [Receiver(registry) for _ in range(RECEIVERS)]
-        ended = receivers[1]
+        receivers = [Receiver(registry, is_direct) for is_direct in WAYS[way]]
+        ended = receivers[which]
 
         def work() -> None:
             fan_out(registry, receivers, "news")  # noqa: B023
@@ -210,8 +237,9 @@ async def test_a_receiver_that_a_signal_handler_ends_meanwhile_takes_no_other_al
 
         was_interrupted = interrupted(work, step, lambda: ended.session.abort(1008, "too slow"))  # noqa: B023
         await clock.advance(0)
-        for receiver in (receivers[0], receivers[2]):
-            receiver.check(["news"])
+        for receiver in receivers:
+            if receiver is not ended:
+                receiver.check(["news"])
         assert ended.line.has_ended == was_interrupted
         assert (ended.session.send_buffer_size, queue_length(ended.session)) == (0, 0)
         assert len(ended.line.written) <= 1
@@ -219,3 +247,100 @@ async def test_a_receiver_that_a_signal_handler_ends_meanwhile_takes_no_other_al
         if not was_interrupted:
             break
     assert step > 20
+
+
+@every_way
+async def test_a_receiver_whose_channel_was_replaced_is_written_to_the_new_one(registry, clock, fan_out):
+    class Replaced(Line):
+        def replaced(self) -> None:
+            self.has_ended = True
+
+    receiver = Receiver(registry, True)
+    receiver.session._channel = old = Replaced()
+    receiver.session.write_directly(LineWire(old), encode)
+    fan_out(registry, [receiver], "before")
+    receiver.session.attach(receiver.line)
+    for message in ("after", "that"):
+        fan_out(registry, [receiver], message)
+        await clock.advance(0)
+    assert old.has_ended
+    assert old.written == []
+    receiver.check(["before", "after", "that"])
+
+
+@every_way
+async def test_a_wire_that_fails_takes_no_other_receiver_along(registry, clock, fan_out, caplog):
+    class Broken(LineWire):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("as the test asked")
+
+    receivers = [Receiver(registry, True) for _ in range(RECEIVERS)]
+    receivers[1].session.write_directly(Broken(receivers[1].line), encode)
+    fan_out(registry, receivers, "news")
+    await clock.advance(0)
+    for receiver in (receivers[0], receivers[2]):
+        receiver.check(["news"])
+    assert receivers[1].session.is_closed
+    assert receivers[1].line.has_ended
+    assert "RuntimeError: as the test asked" in caplog.text
+
+
+async def test_after_its_end_a_session_has_no_wire(registry, clock):
+    closed, aborted = (Receiver(registry, True).session for _ in range(2))
+    closed.close()
+    aborted.abort(1008, "too slow")
+    for session in (closed, aborted):
+        assert session._wire is None
+        session.write_directly(LineWire(Line()), encode)
+        assert session._wire is None
+
+
+async def test_receivers_of_several_encoders_get_each_their_own_bytes(registry, clock):
+    def shout(frames: bytes) -> bytes:
+        return frames.upper()
+
+    receivers = [Receiver(registry, True) for _ in range(4)]
+    for receiver in receivers[1:3]:
+        receiver.session.write_directly(LineWire(receiver.line), shout)
+    for message in ("one", "two"):
+        registry.broadcast(message)
+        await clock.advance(0)
+    expected = [proto.encode("one"), proto.encode("two")]
+    for receiver in (receivers[0], receivers[3]):
+        assert receiver.line.written == expected
+    for receiver in receivers[1:3]:
+        assert receiver.line.written == [frame.upper() for frame in expected]
+
+
+async def test_receivers_of_different_messages_in_one_flush_get_each_their_own(registry, receivers, clock):
+    for number, receiver in enumerate(receivers):
+        receiver.connection.send(f"for {number}")
+    await clock.advance(0)
+    for number, receiver in enumerate(receivers):
+        receiver.check([f"for {number}"])
+
+
+async def test_a_receiver_that_is_being_written_to_already_waits_for_the_end_of_that(registry, receivers, clock):
+    receiver = receivers[0]
+    receiver.line.taken = taken = clock.create_future()
+    receiver.connection.send("one")
+    receiver.session.flush(clock.time())
+    receiver.connection.send("two")
+    await clock.advance(0)
+    receiver.check(["one"], accepted=0)
+    receiver.line.taken = None
+    taken.set_result(None)
+    await clock.advance(0)
+    receiver.check(["one", "two"])
+
+
+async def test_who_waits_in_drain_goes_on_when_a_flush_has_written_what_was_queued(registry, receivers):
+    receiver = receivers[0]
+    receiver.connection.send(100_000 * "x")
+    draining = receiver.connection.drain()
+    waiter = draining.send(None)
+    assert not waiter.done()
+    flush_now(registry)
+    assert waiter.done()
+    with pytest.raises(StopIteration):
+        draining.send(None)

@@ -165,7 +165,7 @@ class BaseSession(Dispatcher):
         self.clear()
         waiting, writing = self._channels()
         # Before the channels end: that may call channel_lost, which ignores a channel that is not attached.
-        self._channel = self._writing_channel = self._write_future = None
+        self._channel = self._wire = self._writing_channel = self._write_future = None
         self._set_state(State.CLOSED)
         if writing is not None:
             writing.abort()
@@ -192,7 +192,8 @@ class BaseSession(Dispatcher):
         self.flush(self.registry.time())
         if self.head is not None or self._writing_channel is not None:
             return
-        channel, self._channel = self._channel, None
+        channel = self._channel
+        self._channel = self._wire = None
         self._set_state(State.CLOSED)
         if channel is not None and self.close_code is not None:
             channel.close(self.close_code, self.close_reason)
@@ -372,7 +373,7 @@ class BaseSession(Dispatcher):
         waiting, writing = self._channels()
         # The new channel first: the end of the old one may call channel_lost, which must not end the session.
         self._requeue_in_flight()
-        self._channel = channel
+        self._channel, self._wire = channel, None
         if writing is not None:
             writing.abort()
         if waiting is not None:

@@ -38,12 +38,11 @@ class Payload:
     :param text: the frames.
     :param messages: how many of the frames are messages.
     :cvar is_alone: whether it must not be joined with others to a batch.
-    :ivar first_encoding: the encoder :meth:`encoded` was first given, and its bytes; ``None`` and none before that.
     :ivar messages: as given.
     :ivar size: the frames' length in UTF-8 bytes.
     """
 
-    __slots__ = ("_more_encodings", "_text", "first_encoding", "messages", "size")
+    __slots__ = ("_first_encoding", "_more_encodings", "_text", "messages", "size")
 
     is_alone: ClassVar[bool] = False
 
@@ -53,7 +52,7 @@ class Payload:
         self._text = text if text.isascii() else text.encode("utf-8")
         self.size = len(self._text)
         # The first encoding has a slot of its own: most payloads have no other, and a dict is large.
-        self.first_encoding = _NOT_ENCODED
+        self._first_encoding = _NOT_ENCODED
         self._more_encodings: dict[Callable[[bytes], bytes], bytes] | None = None
 
     @property
@@ -72,13 +71,13 @@ class Payload:
         :param encode: a pure function of the frames in UTF-8, the same object for all receivers of that kind: the key
             of the cache.
         """
-        first, data = self.first_encoding
+        first, data = self._first_encoding
         if first is encode:
             return data
         if first is None:
             text = self._text
             data = encode(text.encode("utf-8") if isinstance(text, str) else text)
-            self.first_encoding = encode, data
+            self._first_encoding = encode, data
             return data
         more = self._more_encodings
         if more is None:
@@ -109,8 +108,8 @@ def max_payloads(max_send_buffer: int) -> int:
 class Outbox:
     """A FIFO queue of payloads, and the batch in flight.
 
-    Sessions, whose base class it is, do themselves what :meth:`put`, :meth:`next_batch` and :meth:`ack` do for the
-    one payload that there mostly is: in a fan-out a call for each receiver takes longer than that.
+    A base class of sessions. What :meth:`put`, :meth:`next_batch` and :meth:`ack` do for the one payload that there
+    mostly is, ``BaseSession.send`` and :mod:`tornadio.sessions.flushing` do themselves: calls would cost more.
 
     :ivar size: UTF-8 bytes queued and in flight.
     :ivar bytes_out: UTF-8 bytes that the kernel has accepted.

@@ -67,23 +67,15 @@ class PersistentSession(BaseSession):
 
     def flush(self, now: float) -> None:
         batches = 0
-        while (payload := self.head) is not None and self._writing_channel is None and self._channel is not None:
+        while self.head is not None and self._writing_channel is None and self._channel is not None:
             channel = self._writing_channel = self._channel
-            if self.tail is None:  # as next_batch(), without a call
-                self.head, self.in_flight = None, payload
-            else:
-                payload = self.next_batch(_BATCH_SIZE)
+            payload = self.next_batch(_BATCH_SIZE)
             self.last_flush = now
             future = channel.write(payload)
             if future is not None:
                 self._await_write(channel, future, payload.size)
                 return
-            if self.in_flight is payload:  # as ack(), without a call
-                size = payload.size
-                self.size -= size
-                self.bytes_out += size
-                self.messages_out += payload.messages
-                self.in_flight = None
+            self.ack()
             self._writing_channel = None
             if self._drain_waiters is not None:
                 self._wake_drain_waiters()

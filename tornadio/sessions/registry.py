@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tornadio.closecodes import SERVER_FAILED, SHUTDOWN, closed_reason
+from tornadio.closecodes import SHUTDOWN, closed_reason
 from tornadio.errors import RefusedError
 from tornadio.logs import get_logger
 from tornadio.net.addresses import is_internal, network_of
@@ -18,6 +18,7 @@ from tornadio.net.tasks import GRACE_SECONDS, Tasks
 from tornadio.net.timers import Clock, Deadlines, DeadlineTimer
 from tornadio.sessions.counters import Counters
 from tornadio.sessions.fanout import Receivers, encode, fan_out, payload_of, sessions_of
+from tornadio.sessions.flushing import flush_all
 from tornadio.sessions.handover import Handover
 from tornadio.sessions.state import ENDED, State
 from tornadio.settings import Settings
@@ -300,13 +301,7 @@ class SessionRegistry:
 
     def _flush(self) -> None:
         sessions, self.unflushed = self.unflushed, []  # now, so that what the flushes queue schedules another one
-        now = self.time()
-        for session in sessions:
-            try:
-                session.flush(now)
-            except Exception:
-                logger.exception("%s: can't be written to", session)
-                session.abort(*SERVER_FAILED)
+        flush_all(sessions, self.time())
 
     # -- To all sessions -----------------------------------------------------------------------------------------
 

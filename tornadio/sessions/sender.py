@@ -6,7 +6,8 @@ longer than it computes, once for each piece of 64 bytes that it touches.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tornadio.net.tasks import has_succeeded
 from tornadio.sessions.outbox import Outbox
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 # Bytes queued down to which drain() waits: those of asyncio's StreamWriter.drain().
 _LOW_WATER: Final = 1 << 14
+
+
+class Writer(Protocol):
+    """Writes bytes to a connection, such as a :class:`tornadio.net.wire.Wire`."""
+
+    def write(self, data: bytes) -> "asyncio.Future[None] | None":
+        """Send bytes; returns as :meth:`tornadio.sessions.channel.Channel.write` does."""
 
 
 class Sender(Outbox):
@@ -30,6 +38,8 @@ class Sender(Outbox):
     __slots__ = (
         "_channel",
         "_drain_waiters",
+        "_encode",
+        "_wire",
         "_write_deadline",
         "_write_future",
         "_writing_channel",
@@ -39,17 +49,28 @@ class Sender(Outbox):
     )
 
     registry: "SessionRegistry"
+    _encode: Callable[[bytes], bytes]  # set with _wire
 
     def __init__(self) -> None:
         super().__init__()
         self.is_closed = False
         self.last_flush = 0.0
         self._channel: Channel | None = None
+        self._wire: Writer | None = None  # of the channel, where the bytes of a payload are all that it writes
         # The batch in flight: the channel that writes it, a future of the write, and its deadline in the loop's time.
         self._writing_channel: Channel | None = None
         self._write_future: asyncio.Future[None] | None = None
         self._write_deadline = 0.0
         self._drain_waiters: set[asyncio.Future[None]] | None = None
+
+    def write_directly(self, wire: Writer, encode: Callable[[bytes], bytes]) -> None:
+        """Write payloads to the wire of the channel that is attached, as long as it is: what it writes of a payload is
+        what ``encode`` returns.
+
+        :param encode: a pure function, the same object for all channels that are sent the same bytes.
+        """
+        if self._channel is not None:
+            self._wire, self._encode = wire, encode
 
     def _channels(self) -> "tuple[Channel | None, Channel | None]":
         """Return the channel that waits for a payload, and the one that writes a payload."""

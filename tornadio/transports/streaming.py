@@ -114,6 +114,8 @@ class StreamingHandler(DetachingTransport):
         self.log(200)
         session.attach(channel)
         channel.write_head()  # where there was nothing to send with it
+        if not stream_format.part_end:
+            session.write_directly(wire, stream_format.encode)
 
 
 class StreamChannel(WireChannel):
@@ -137,9 +139,7 @@ class StreamChannel(WireChannel):
             session.channel_lost(self, *(CLIENT_CLOSED if error is None else CONNECTION_BROKE))
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
-        encode, data = payload.first_encoding
-        if encode is not self._encode:
-            data = payload.encoded(self._encode)
+        data = payload.encoded(self._encode)
         if self._head:
             data, self._head = self._head + data, b""
         return self._wire.write(data + self._part_end)

@@ -176,6 +176,8 @@ class WebSocketChannel(WireChannel):
         self._wire.resume_reading()
         outcome.attach(self)
         self.write_head()  # where there was nothing to send with it
+        if self._framer.is_encoding_shared:
+            outcome.write_directly(self._wire, self._encode)
         if handshake.early_data:
             self._receive(handshake.early_data)
 

@@ -24,9 +24,7 @@ class WireChannel:
 
     def write(self, payload: Payload) -> "asyncio.Future[None] | None":
         """Send a payload; see :meth:`tornadio.sessions.channel.Channel.write`."""
-        encode, data = payload.first_encoding
-        if encode is not self._encode:
-            data = payload.encoded(self._encode)
+        data = payload.encoded(self._encode)
         if self._head:
             data, self._head = self._head + data, b""
         return self._wire.write(data)
