@@ -263,6 +263,13 @@ def test_ascii_texts_of_every_length_are_messages_and_with_another_length_an_err
             assert proto.decode(f"~m~{length}~m~{text[1:]}é") == [("~m~", text[1:] + "é")]
             with pytest.raises(proto.ProtocolError):
                 proto.decode(f"~m~{length}~m~{text[1:]}😀")
+            assert proto.decode(f"~m~{length + 1}~m~{text[1:]}😀") == [("~m~", text[1:] + "😀")]
+
+
+def test_a_lone_surrogate_in_a_str_is_half_a_character_where_others_are_two_code_units():
+    assert proto.decode("~m~3~m~a\ud800x") == [("~m~", "a\ud800x")]
+    with pytest.raises(proto.ProtocolError, match="in the middle of a character"):
+        proto.decode("~m~5~m~a\ud800x😀")
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,16 @@ def encode_frame(text: str) -> str:
 
 
 def only_text(payload: str) -> str | None:
-    """Return the text of a payload that is one frame, as most are; ``None`` for others, and with astral characters."""
-    header = _SHORT_HEADERS.get(len(payload)) or _header_of(len(payload))
-    if header is None or not payload.startswith(header) or not _is_indexed_by_code_units(payload):
-        return None
-    return payload[len(header) :]
+    """Return the text of a payload that is one frame, as most are; ``None`` for others, and for lone surrogates."""
+    if payload.isascii():
+        size = len(payload)
+    else:
+        try:
+            size = utf16_length(payload)
+        except UnicodeEncodeError:
+            return None
+    header = _SHORT_HEADERS.get(size) or _header_of(size)
+    return payload[len(header) :] if header is not None and payload.startswith(header) else None
 
 
 def _header_of(size: int) -> str | None:
@@ -54,14 +59,10 @@ def split_frames(data: str) -> Iterator[str]:
     :raises ProtocolError: at the end of the whole frames, something else follows. Where that is because the last one's
         LENGTH counts UTF-8 bytes or characters, its text, which is not what was sent, is not yielded.
     """
-    return _split_text(data) if _is_indexed_by_code_units(data) else _split_code_units(data)
-
-
-def _is_indexed_by_code_units(data: str) -> bool:
-    """Whether the indices of a text are those of its UTF-16 code units: none of its characters is astral, which are two
-    code units and one Python character.
-    """
-    return data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data)
+    # Astral characters are two UTF-16 code units and one Python character; without them an index of data counts both.
+    if data.isascii() or len(data.encode("utf-16-le", "surrogatepass")) == 2 * len(data):
+        return _split_text(data)
+    return _split_code_units(data)
 
 
 def each_encoder(encode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -205,8 +205,10 @@ def iter_decode(
     """
     if type(data) is str and 4 * len(data) <= max_message_size:  # in UTF-8 it has no more bytes
         text = only_text(data)
-        if text is not None and not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
-            return iter(((FRAME, text),))
+        if text is not None:
+            if not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
+                return iter(((FRAME, text),))
+            return classify_frames((text,), json)
     if not isinstance(data, str):
         data = _payload_text(data)
     return classify_frames(limit_sizes(split_frames(data), data, max_message_size), json)

@@ -1,6 +1,7 @@
 """Frames of RFC 6455: headers, parsed and built, and masking (section 5). Sections are those of RFC 6455."""
 
 import secrets
+import struct
 from typing import Final
 
 from tornadio.errors import ProtocolError
@@ -15,6 +16,9 @@ PONG: Final = 0xA
 # In a header's first byte, beside the opcode: the message is compressed (RFC 7692, section 6).
 RSV1: Final = 0x40
 
+# Headers with an extended length of 16 or 64 bits (section 5.2).
+_HEADER_16: Final = struct.Struct("!BBH").pack
+_HEADER_64: Final = struct.Struct("!BBQ").pack
 _MAX_CONTROL: Final = 125  # bytes of a control frame's payload (section 5.5)
 
 
@@ -27,8 +31,8 @@ def build_frame(opcode: int, payload: bytes) -> bytes:
     if length < 126:
         return bytes((0x80 | opcode, length)) + payload
     if length < 1 << 16:
-        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
-    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
+        return _HEADER_16(0x80 | opcode, 126, length) + payload
+    return _HEADER_64(0x80 | opcode, 127, length) + payload
 
 
 def build_masked_frame(opcode: int, payload: bytes) -> bytes:
@@ -40,8 +44,8 @@ def build_masked_frame(opcode: int, payload: bytes) -> bytes:
     if length < 126:
         return bytes((0x80 | opcode, 0x80 | length)) + key + mask(key, payload)
     if length < 1 << 16:
-        return bytes((0x80 | opcode, 0x80 | 126)) + length.to_bytes(2, "big") + key + mask(key, payload)
-    return bytes((0x80 | opcode, 0x80 | 127)) + length.to_bytes(8, "big") + key + mask(key, payload)
+        return _HEADER_16(0x80 | opcode, 0x80 | 126, length) + key + mask(key, payload)
+    return _HEADER_64(0x80 | opcode, 0x80 | 127, length) + key + mask(key, payload)
 
 
 class FrameHeader:
