@@ -76,7 +76,7 @@ from tornadio.closecodes import (
     TOO_SLOW,
 )
 from tornadio.errors import CallerError, CloseError
-from tornadio.sessions.persistent import PersistentSession
+from tornadio.sessions.outbox import Payload
 from tornadio.settings import PROTOCOLS
 
 every_transport = pytest.mark.parametrize("transport", PROTOCOLS)
@@ -503,10 +503,10 @@ async def test_a_session_that_cannot_be_written_to_says_that_the_server_failed(s
     served = serve(Telling)
     await greeted(served)
 
-    def fail_to_flush(session: Any) -> None:
+    def fail_to_encode(payload: Payload, encode: Any) -> None:
         raise RuntimeError("as the test asked")
 
-    monkeypatch.setattr(PersistentSession, "flush", fail_to_flush)
+    monkeypatch.setattr(Payload, "encoded", fail_to_encode)
     Recorder.opened[0].send("more")
     await Recorder.opened[0].wait_closed()
     assert Recorder.opened[0].told == [SERVER_FAILED]
