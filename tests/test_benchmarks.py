@@ -253,8 +253,8 @@ async def test_the_generator_holds_connections_and_says_what_becomes_of_them(ser
             await process.wait()  # there is nothing to wait for
         output, _ = await process.communicate(b"")  # ends stdin
     after = json.loads(output)
-    assert (before["errors"], before["bad"]) == (0, 0)
-    assert (process.returncode, after["errors"], after["bad"]) == (int(one_is_closed), int(one_is_closed), 0)
+    assert (before["errors"], before["bad"]) == (after["bad"], 0) == (0, 0)
+    assert process.returncode == after["errors"] == int(one_is_closed)
     assert after["seconds"] == before["seconds"]
 
 
@@ -342,15 +342,13 @@ def test_scale_is_measured_drawn_and_written(tmp_path):
         assert (each["echo_us"] is not None) == (each["transport"] == "websocket")
     [fleet] = figures["fleets"]
     assert min(fleet["echo_us"], fleet["delivery_us"]) > 0
-    assert "100 WebSockets" in result.stdout
     assert chart_path.read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_as_many_connections_are_held_as_there_are_descriptors_for():
     assert scale.full(1 << 20).connections == [1_000, 5_000, 10_000, 20_000, 50_000]
     assert scale.full(20_000).connections == [1_000, 5_000, 10_000, 19_800]
-    assert scale.full(1_024).connections == [824]
-    assert scale.full(1_024).polls == 824
+    assert (scale.full(1_024).connections, scale.full(1_024).polls) == ([824], 824)
 
 
 def held(server: str, count: int, share: float, **further: Any) -> scale.Held:
