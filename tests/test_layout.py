@@ -147,6 +147,7 @@ PURE = {
     "monitor.table": [],
     "net.addresses": [],
     "observability.families": [],
+    "net.heap": [],
     "net.looplag": [],
     "net.throughput": [],
     "net.proxyprotocol": [],
