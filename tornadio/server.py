@@ -30,6 +30,7 @@ from tornadio.monitor.route import mount_monitors
 from tornadio.net.descriptors import Descriptors, count_open_descriptors
 from tornadio.net.listening import bind, checked_sockets, name_of, port_of
 from tornadio.net.looplag import LoopLag
+from tornadio.net.poller import poller_of
 from tornadio.net.reloading import call_before_reload
 from tornadio.net.running import checked_loop, run_loop, running_loop
 from tornadio.net.sockets import detach_socket
@@ -153,8 +154,10 @@ class SocketServer(TornadoServer):
             is_fast = False
             what = "; ".join(missing)
             logger.warning("every request is served by Tornado's HTTP: Tornado %s has no %s", tornado.version, what)
+        # Made here: the application sees the descriptor that it takes before it has a client.
+        poller = poller_of(cast(BaseAsyncIOLoop, loop).asyncio_loop)
         self._fast_path = FastPath(
-            application, is_fast, self._peers, header_timeout, body_timeout, self._serve_by_tornado
+            poller, application, is_fast, self._peers, header_timeout, body_timeout, self._serve_by_tornado
         )
         self._timeouts = ConnectionTimeouts()
         self._lag = LoopLag()

@@ -30,9 +30,7 @@ This module and :mod:`tornadio.web.tornadohttp` are the place for all use of Tor
 documented, or deprecated. :func:`missing_interfaces` checks them when the server starts.
 """
 
-import asyncio
 import contextlib
-import functools
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -41,7 +39,7 @@ import tornado.web
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.routing import PathMatches, Rule
 
-from tornadio.net.poller import Poller, poller_of
+from tornadio.net.poller import Poller
 from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
@@ -64,6 +62,7 @@ class FastPathRule(ApplicationRule):
 class FastPath:
     """The connections that the fast path serves, their timeouts, and the routing of their requests.
 
+    :param poller: of the event loop that the connections live on.
     :param application: whose rules are asked for handlers.
     :param enabled: whether the fast path serves requests at all; ``fallback`` serves all if not.
     :param peers: which of them are trusted to say who their clients are.
@@ -78,6 +77,7 @@ class FastPath:
 
     def __init__(
         self,
+        poller: Poller,
         application: tornado.web.Application,
         enabled: bool,
         peers: Peers,
@@ -85,6 +85,7 @@ class FastPath:
         body_timeout: float,
         fallback: Callable[[IOStream, Any, bytes, float, str], None],
     ) -> None:
+        self.poller = poller
         self.requests = 0
         self.enabled = enabled
         self.peers = peers
@@ -100,11 +101,6 @@ class FastPath:
 
     def __len__(self) -> int:
         return len(self._connections)
-
-    @functools.cached_property
-    def poller(self) -> Poller:
-        """The poller of the event loop that the connections live on, which has to run."""
-        return poller_of(asyncio.get_running_loop())
 
     def accept(self, sock: socket.socket, address: Any) -> None:
         """Serve a new connection."""
