@@ -25,9 +25,9 @@ from tornado.httputil import (
 from tornado.iostream import IOStream
 
 from tests.support import limit
+from tornadio.web.contextrequest import ContextRequest
 from tornadio.web.fastparse import Headers, SimpleRequest, may_become_simple, parse_simple_request
 from tornadio.web.peers import Client
-from tornadio.web.tornadohttp import ContextRequest
 
 GET = b"GET /socket.io/xhr-polling/0123456789/1?t=1 HTTP/1.1\r\nHost: example.com:8001\r\nAccept: */*\r\n\r\n"
 BODY = b"data=~m~1~m~x"

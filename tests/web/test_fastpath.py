@@ -40,10 +40,10 @@ from tornadio import proto
 from tornadio.net.sockets import peer_has_closed
 from tornadio.settings import PROTOCOLS
 from tornadio.transports.polling import XHRPollingHandler
+from tornadio.web.contextrequest import ContextRequest
 from tornadio.web.fastconnection import FastConnection
 from tornadio.web.fastpath import missing_interfaces
 from tornadio.web.peers import Client
-from tornadio.web.tornadohttp import ContextRequest
 
 LOOK = 1 << 14
 # More than the kernel keeps for a client that does not read, less than max_send_buffer.

@@ -9,10 +9,10 @@ from tornadio.net.sockets import failed_future, peer_has_closed
 from tornadio.net.tasks import has_succeeded
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_unread_wire
+from tornadio.web.contextrequest import ContextRequest
 from tornadio.web.exchange import close_unless_flushed, own_ip_of
 from tornadio.web.fastparse import SimpleRequest
 from tornadio.web.peers import Client, forwarded_protocol
-from tornadio.web.tornadohttp import ContextRequest
 
 if TYPE_CHECKING:
     from tornadio.web.fastconnection import FastConnection

@@ -26,8 +26,9 @@ HTTP, which awaits each line, and a poll is little else. A line of the PROXY pro
        v                                              v
     closed                                         closed
 
-This module and :mod:`tornadio.web.tornadohttp` are the place for all use of Tornado's interfaces that are not
-documented, or deprecated. :func:`missing_interfaces` checks them when the server starts.
+This module, :mod:`tornadio.web.contextrequest` and :mod:`tornadio.web.tornadohttp` are the place for all use of
+Tornado's interfaces that are not documented, or deprecated. :func:`missing_interfaces` checks them when the server
+starts.
 """
 
 import contextlib
@@ -43,12 +44,13 @@ from tornadio.net.poller import Poller
 from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
+from tornadio.web.contextrequest import ContextRequest
 from tornadio.web.exchange import Exchange, ExchangeHandler
 from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import parse_simple_request
 from tornadio.web.peers import Client, Peers
-from tornadio.web.tornadohttp import ApplicationRule, ContextRequest, ServedRequest
+from tornadio.web.tornadohttp import ApplicationRule, ServedRequest
 
 
 class FastPathRule(ApplicationRule):

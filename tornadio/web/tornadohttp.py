@@ -1,12 +1,11 @@
 """The exchange of requests that Tornado's HTTP reads, and the delegates around it.
 
-With :mod:`tornadio.web.fastpath` the place for all use of Tornado's interfaces that are not documented, or deprecated,
-so that two files are to be checked against a new version of Tornado. The interfaces are:
-``HTTPServerRequest(connection=...)`` with an object that has a ``context`` alone; attributes of an
-``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and two of our own); ``HTTP1Connection.write``
-without ``write_headers``, which is deprecated; ``HTTPServer._handle_connection`` and
-``ssl_options``; the routers of an ``Application``, which replace the target of a rule, where it is a list, by a router
-with the attribute ``application``.
+With :mod:`tornadio.web.fastpath` and :mod:`tornadio.web.contextrequest` the place for all use of Tornado's interfaces
+that are not documented, or deprecated, so that three files are to be checked against a new version of Tornado. The
+interfaces used here are: attributes of an ``HTTP1Connection``'s context (``address``, ``remote_ip``, ``protocol``, and
+two of our own); ``HTTP1Connection.write`` without ``write_headers``, which is deprecated;
+``HTTPServer._handle_connection`` and ``ssl_options``; the routers of an ``Application``, which replace the target of a
+rule, where it is a list, by a router with the attribute ``application``.
 """
 
 import asyncio
@@ -15,7 +14,6 @@ import functools
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
@@ -41,74 +39,12 @@ from tornadio.net.sockets import failed_future, half_close, peer_has_closed, res
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
 from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
-from tornadio.web.peers import Client, Peers, host_of
+from tornadio.web.peers import Peers, host_of
 
 logger = get_logger(__name__)
 
 # Chunks of a body that are handled in one iteration of the event loop: some milliseconds, be each a byte.
 _MAX_CHUNKS_PER_TICK: Final = 256
-
-
-class _Connection(NamedTuple):
-    """The part of an HTTP connection that ``HTTPServerRequest`` reads: the client is the context."""
-
-    context: Client
-
-    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Do nothing. The constructor of ``RequestHandler`` calls this: applications make one of the request that
-        ``on_open`` gets, to read a signed cookie.
-        """
-
-
-class ContextRequest(HTTPServerRequest):
-    """An ``HTTPServerRequest``, as ``on_open`` gets it, for a request that Tornado's HTTP has not read.
-
-    It is parsed when an application first looks into it, which takes longer than all else that opens a connection.
-
-    :param client: the client that has sent it.
-    :param started: when it was received, in ``time.time()``.
-    """
-
-    def __init__(self, method: str, uri: str, headers: Mapping[str, str], client: Client, started: float) -> None:
-        path, _, query = uri.partition("?")
-        # Not by assignment, which would parse it. Tornado's class may have values of its own for path and query.
-        vars(self).update(
-            connection=_Connection(client), path=path, query=query, _started=started, _unparsed=(method, uri, headers)
-        )
-
-    def parse(self) -> None:
-        """Make all attributes that an ``HTTPServerRequest`` has, once.
-
-        :raises HTTPInputError: the query is none that Tornado accepts.
-        """
-        unparsed = vars(self).pop("_unparsed", None)
-        if unparsed is None:
-            return
-        method, uri, headers = unparsed
-        tornado_headers = HTTPHeaders()
-        for name, value in headers.items():
-            tornado_headers.add(name, value)
-        super().__init__(
-            start_line=RequestStartLine(method, uri, "HTTP/1.1"), headers=tornado_headers, connection=self.connection
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        """Called for an attribute that is not there: it may be as soon as the request is parsed."""
-        if "_unparsed" not in vars(self):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.parse()
-        return getattr(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self.parse()  # else it would replace what an application has set
-        super().__setattr__(name, value)
-
-    def request_time(self) -> float:
-        started: float = vars(self)["_started"]
-        return time.time() - started
-
-    def get_ssl_certificate(self, binary_form: bool = False) -> None:
-        """Return ``None``: such a request came without TLS."""
 
 
 class ServedRequest(NamedTuple):
