@@ -15,7 +15,7 @@ from tests.internals import KEPT, handler_of, kept_of_body
 from tests.support import MovedLoop, Served
 from tornadio.sessions.base import BaseSession
 from tornadio.transports.base import TransportHandler
-from tornadio.transports.streaming import StreamChannel
+from tornadio.transports.streamchannel import StreamChannel
 from tornadio.transports.websocketchannel import WebSocketChannel
 from tornadio.web.tornadohttp import TornadoMessageDelegate
 

@@ -11,6 +11,7 @@ That is the format ``"marked"``. Most programs that speak this framing today wri
 Public are the names in ``__all__``. This module imports no server: a client may use it alone.
 """
 
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -178,7 +179,7 @@ def _utf8_text(data: bytes) -> str:
         raise EncodeError(f"can't send bytes that are not UTF-8 text: {error}; base64 them, say") from error
 
 
-def decode(data: str | bytes, json: JSONFormat = "marked") -> list[tuple[str, Any]]:
+def decode(data: str | bytes | bytearray | memoryview, json: JSONFormat = "marked") -> list[tuple[str, Any]]:
     """Decode a payload into ``(FRAME, text or object)`` and ``(HEARTBEAT, digits)`` pairs.
 
     :param data: a payload, as :func:`encode` makes it, or its UTF-8 bytes; an empty one holds no frames.
@@ -191,7 +192,7 @@ def decode(data: str | bytes, json: JSONFormat = "marked") -> list[tuple[str, An
 
 
 def iter_decode(
-    data: str | bytes, max_message_size: int = sys.maxsize, json: JSONFormat = "marked"
+    data: str | bytes | bytearray | memoryview, max_message_size: int = sys.maxsize, json: JSONFormat = "marked"
 ) -> Iterator[tuple[str, Any]]:
     """Decode a payload frame by frame, as :func:`decode`: frames before a bad one are yielded before the error.
 
@@ -215,7 +216,7 @@ def iter_decode(
 
 
 def parse(
-    data: str | bytes, json: JSONFormat = "marked", max_message_size: int = sys.maxsize
+    data: str | bytes | bytearray | memoryview, json: JSONFormat = "marked", max_message_size: int = sys.maxsize
 ) -> Iterator[TextMessage | JSONMessage | Heartbeat]:
     """Decode a payload frame by frame, as :func:`iter_decode`, and tell apart what the frames hold: a JSON string is a
     :class:`JSONMessage`, a text a :class:`TextMessage`.
@@ -235,10 +236,14 @@ def parse(
     if not isinstance(data, str):
         data = _payload_text(data)
     texts = limit_sizes(split_frames(data), data, max_message_size)
-    return (kind(value) for kind, value in _classify_all(texts, _is_plain(json), _PARSED))
+    return itertools.starmap(_parsed, _classify_all(texts, _is_plain(json), _PARSED))
 
 
-def _payload_text(data: bytes) -> str:
+def _parsed(kind: _Parsed, value: Any) -> TextMessage | JSONMessage | Heartbeat:
+    return kind(value)
+
+
+def _payload_text(data: bytes | bytearray | memoryview) -> str:
     """Return the text of a payload's bytes.
 
     :raises ProtocolError: they are not UTF-8.

@@ -1,4 +1,4 @@
-"""Calling handlers one at a time: the dispatcher alone, without a channel, a registry or a server."""
+"""Calling handlers one at a time: a session alone, without a channel or a server."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pytest
 import tornadio
 from tests.support import limit
 from tornadio import proto
+from tornadio.closecodes import SHUTDOWN
 from tornadio.errors import HandlerError, ProtocolError, RefusedError
 from tornadio.net.tasks import Tasks
-from tornadio.sessions.counters import Counters
-from tornadio.sessions.dispatch import Dispatcher
+from tornadio.sessions.persistent import PersistentSession
+from tornadio.sessions.registry import SessionRegistry
+from tornadio.settings import Settings
 
 
 class Connection(tornadio.SocketConnection):
@@ -42,30 +44,8 @@ class Connection(tornadio.SocketConnection):
         return self.closed()
 
 
-class Session(Dispatcher):
-    """What the dispatcher needs of a session, and no more."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, Tasks(lambda: None), Counters().traffic("websocket", "13"))
-        self.finished = asyncio.Event()
-
-    def __str__(self) -> str:
-        return "the session"
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            self._start_on_close()
-
-    def abort(self, code: int, reason: str) -> None:
-        self.close()
-
-    def _accept(self) -> None:
-        if self.is_closed:
-            raise RefusedError(401, "closed meanwhile")
-
-    def _on_close_finished(self) -> None:
-        self.finished.set()
+def session_of(connection: Connection) -> PersistentSession:
+    return SessionRegistry(Settings()).create(PersistentSession, connection, "websocket", version="13")
 
 
 @pytest.fixture
@@ -74,8 +54,8 @@ async def connection() -> Connection:
 
 
 @pytest.fixture
-async def session(connection: Connection) -> Session:
-    return Session(connection)
+async def session(connection: Connection) -> PersistentSession:
+    return session_of(connection)
 
 
 def frames(*messages: Any) -> list[tuple[str, Any]]:
@@ -92,9 +72,10 @@ async def result_of(outcome: bool | asyncio.Task[bool]) -> bool:
         return await task_of(outcome)
 
 
-async def finished(session: Session) -> None:
+async def finished(session: PersistentSession) -> None:
     async with limit():
-        await session.finished.wait()
+        await session.registry.tasks.wait()
+    assert session.on_close_has_run
 
 
 async def test_plain_functions_are_called_at_once_and_cost_no_task(session, connection):
@@ -180,7 +161,7 @@ async def test_on_close_waits_for_an_on_open_that_has_closed_and_goes_on(session
     gate = asyncio.Event()
 
     def close_and_wait() -> Any:
-        session.close()
+        session.abort(*SHUTDOWN)
         return gate.wait()
 
     connection.opened = close_and_wait
@@ -206,7 +187,7 @@ async def test_an_on_close_that_fails_is_logged_and_over(session, connection, ca
     connection.closed = fail_in_task if as_coroutine else fail
     session.close()
     await finished(session)
-    assert caplog.text.count("the session: on_close failed") == 1
+    assert caplog.text.count(f"{session}: on_close failed") == 1
     assert session.on_close_has_run
     assert session.traffic.counters.errors["on_close"] == 1
 
@@ -239,7 +220,7 @@ async def test_a_refused_connection_is_aborted(session, connection):
 
 
 async def test_a_session_that_ends_in_its_on_open_is_refused(session, connection):
-    connection.opened = session.close
+    connection.opened = lambda: session.abort(*SHUTDOWN)
     with pytest.raises(RefusedError):
         session.open(None, "")
 
@@ -258,7 +239,7 @@ async def test_a_handler_that_fails_ends_the_session(session, connection, caplog
         await result_of(session.receive(frames("a", "b")))
     await finished(session)
     assert connection.calls == ["a", "close"]
-    assert "the session: on_message failed" in caplog.text
+    assert f"{session}: on_message failed" in caplog.text
 
 
 async def test_a_bad_frame_is_an_error_behind_the_good_ones_and_ends_nothing(session, connection):
@@ -333,7 +314,7 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def live(session: Session) -> None:
+async def live(session: PersistentSession) -> None:
     """All three handlers, and two messages."""
     opened = session.open(None, "")  # type: ignore[arg-type]
     assert await result_of(opened) if isinstance(opened, asyncio.Task) else opened
@@ -347,12 +328,12 @@ async def live(session: Session) -> None:
 async def test_a_handler_that_blocks_the_loop_for_more_than_a_second_is_logged_by_its_name(caplog, monotonic, kind):
     connection = kind(lambda: monotonic.advance(2.34))
     connection.tick = monotonic.advance
-    await live(Session(connection))
+    session = session_of(connection)
+    await live(session)
     owner = {Blocking: "Connection", BlockingCoroutines: "BlockingCoroutines"}[kind]
     names = [f"{owner}.on_open", f"{owner}.on_message", f"{owner}.on_message", f"{kind.__name__}.on_close"]
     assert [record.getMessage() for record in caplog.records] == [
-        f"the session: {name} blocked the event loop for 2.3 s: await, or run it with asyncio.to_thread"
-        for name in names
+        f"{session}: {name} blocked the event loop for 2.3 s: await, or run it with asyncio.to_thread" for name in names
     ]
 
 
@@ -360,7 +341,7 @@ async def test_a_handler_that_blocks_the_loop_for_more_than_a_second_is_logged_b
 async def test_a_handler_that_takes_less_than_a_second_between_two_awaits_is_not_logged(caplog, monotonic, kind):
     connection = kind(lambda: monotonic.advance(1.0))
     connection.tick = monotonic.advance
-    await live(Session(connection))
+    await live(session_of(connection))
     assert caplog.records == []
 
 
@@ -377,7 +358,7 @@ async def test_a_handler_that_blocks_and_fails_is_logged_for_both(session, conne
     with pytest.raises(HandlerError):
         await result_of(session.receive(frames("a")))
     assert "Connection.on_message blocked the event loop for 2.0 s" in caplog.text
-    assert "the session: on_message failed" in caplog.text
+    assert f"{session}: on_message failed" in caplog.text
 
 
 # -- Coroutines are awaited as by await --------------------------------------------------------------------------------

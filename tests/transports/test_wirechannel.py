@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
-from unittest.mock import Mock
+from typing import cast
 
-from tornadio.net.linger import LingeringCloses
+from tornadio import SocketConnection
 from tornadio.net.wire import Wire
 from tornadio.sessions.outbox import Payload
+from tornadio.sessions.persistent import PersistentSession
+from tornadio.sessions.registry import SessionRegistry
+from tornadio.settings import Settings
 from tornadio.transports.htmlfile import HTMLFileFormat
 from tornadio.transports.multipart import MultipartFormat
-from tornadio.transports.streaming import StreamChannel, StreamFormat
+from tornadio.transports.streamchannel import StreamChannel
+from tornadio.transports.streaming import StreamFormat
 from tornadio.transports.wirechannel import WireChannel
 
 
@@ -69,8 +72,12 @@ def test_each_channel_writes_the_bytes_of_its_own_encoder():
     assert [wire.written for wire in wires] == [[b"A"], [b"a"], [b"A"], [b"a"]]
 
 
-def test_a_streams_parts_end_as_its_format_says():
-    session: Any = None
+def new_session() -> PersistentSession:
+    return SessionRegistry(Settings()).create(PersistentSession, SocketConnection(), "htmlfile")
+
+
+async def test_a_streams_parts_end_as_its_format_says():
+    session = new_session()
     formats: list[StreamFormat] = [MultipartFormat(True), MultipartFormat(True), HTMLFileFormat(True)]
     payload = Payload("a")
     for stream in formats:
@@ -83,11 +90,10 @@ def test_a_streams_parts_end_as_its_format_says():
 
 
 async def test_a_stream_that_is_closed_before_its_first_payload_has_a_head_all_the_same():
-    lingering = LingeringCloses()
-    session = Mock(registry=Mock(lingering=lingering))
+    session = new_session()
     wire, stream = RecordingWire(), HTMLFileFormat(True)
     channel = StreamChannel(cast(Wire, wire), session, stream, b"head ")
     channel.close(1000, "")
     channel.write_head()
     assert wire.written == [b"head " + stream.preamble + stream.epilogue, b"FIN"]
-    await lingering.wait_closed(0)
+    await session.registry.lingering.wait_closed(0)

@@ -355,8 +355,11 @@ class BaseSession(Dispatcher):
             try:
                 await waiter
             finally:
-                if self._drain_waiters is not None:  # cancelled
-                    self._drain_waiters = self._drain_waiters - {waiter} or None
+                self._forget_drain_waiter(waiter)
+
+    def _forget_drain_waiter(self, waiter: "asyncio.Future[None]") -> None:
+        if self._drain_waiters is not None:  # the wait was cancelled
+            self._drain_waiters = self._drain_waiters - {waiter} or None
 
     # -- The channel ---------------------------------------------------------------------------------------------
 

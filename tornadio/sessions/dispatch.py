@@ -153,7 +153,7 @@ class Dispatcher(Sender):
         self.traffic.counters.calls["on_open"].observe(seconds)
         return self._conclude_open(result)
 
-    async def _finish_open(self, awaitable: Awaitable[Any]) -> bool:
+    async def _finish_open(self, awaitable: Awaitable[Any] | None) -> bool:
         self._open_task = asyncio.current_task()
         try:
             result = await self._result_of(awaitable, "on_open")
@@ -164,7 +164,7 @@ class Dispatcher(Sender):
             raise
         finally:
             self._open_task = None  # which refers to this session: break the reference cycle
-            del awaitable  # break a reference cycle, as in _result_of
+            awaitable = None  # break a reference cycle, as in _result_of
         return self._conclude_open(result)
 
     def _open_failed(self) -> HandlerError:
@@ -193,7 +193,8 @@ class Dispatcher(Sender):
 
     def _is_in_on_open(self) -> bool:
         """Whether the caller is ``on_open``, before whose end nothing is sent."""
-        return self._open_task is not None and self._open_task is asyncio.current_task()
+        task = self._open_task
+        return task is not None and task is asyncio.current_task()
 
     def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
         """Call ``on_message`` for each message of a payload, after those of earlier payloads.
@@ -354,7 +355,7 @@ class Dispatcher(Sender):
         except Exception:
             self._on_close_failed()
         finally:
-            del awaitable  # break a reference cycle, as in _result_of
+            awaitable = None  # break a reference cycle, as in _result_of
             self._handler_lock.release(waiter)
             self._conclude_close()
 
@@ -404,7 +405,7 @@ class Dispatcher(Sender):
                 raise
             raise _cancelled_elsewhere() from error
         finally:
-            del result  # the traceback of a future's error refers to this frame: a reference cycle
+            result = None  # the traceback of a future's error refers to this frame: a reference cycle
 
     @types.coroutine
     def _await_timed(self, coroutine: Coroutine[Any, Any, R], handler: str) -> Generator[Any, Any, R]:

@@ -30,8 +30,8 @@ def flush_all(sessions: "list[BaseSession]", now: float) -> None:
     data, size, messages = b"", 0, 0
     for session in sessions:
         try:
-            payload, channel, wire = session.head, session._channel, session._wire
-            if payload is None or channel is None or wire is None or session.tail is not None:
+            payload, tail, channel, wire = session.head, session.tail, session._channel, session._wire
+            if payload is None or channel is None or wire is None or tail is not None:
                 session.flush(now)
                 continue
             encode = session._encode
@@ -49,7 +49,7 @@ def flush_all(sessions: "list[BaseSession]", now: float) -> None:
             if future is not None:
                 session._await_write(channel, future, size)
                 continue
-            if session.in_flight is payload:  # else the session was aborted meanwhile
+            if session.size:  # else the session was aborted meanwhile
                 session.size -= size
                 session.bytes_out += size
                 session.messages_out += messages
@@ -57,8 +57,8 @@ def flush_all(sessions: "list[BaseSession]", now: float) -> None:
             session._writing_channel = None
             if session._drain_waiters is not None:
                 session._wake_drain_waiters()
-            if session.head is not None:  # sent meanwhile
-                session.flush(now)  # type: ignore[unreachable]
+            if session.size:  # sent meanwhile
+                session.flush(now)
         except Exception:
             logger.exception("%s: can't be written to", session)
             session.abort(*SERVER_FAILED)

@@ -97,7 +97,7 @@ class SinglePayload(Payload):
 
     __slots__ = ()
 
-    is_alone = True
+    is_alone: ClassVar[bool] = True
 
 
 def max_payloads(max_send_buffer: int) -> int:

@@ -298,15 +298,20 @@ class WebSocketChannel(WireChannel):
 
     def _dispatch_pending(self) -> None:
         """Dispatch the messages that waited for the end of a handler, and read on."""
-        messages, self._pending_messages = self._pending_messages, None
-        assert messages is not None
-        if self._messages_ahead is not None:
-            messages, self._messages_ahead = iter([*messages, *self._messages_ahead]), None
+        messages = self._forget_pending()
         self._wire.resume_reading()
         self._dispatch(messages)
         if self._pending_messages is None:
             self._bytes_ahead = 0
         self._close_if_lost()
+
+    def _forget_pending(self) -> Iterator[str | bytes]:
+        """Return the messages that have waited, which are to be dispatched now."""
+        messages, self._pending_messages = self._pending_messages, None
+        assert messages is not None
+        if self._messages_ahead is not None:
+            messages, self._messages_ahead = iter([*messages, *self._messages_ahead]), None
+        return messages
 
     def _continue_soon(self) -> None:
         """Parse the rest of many frames in the next iteration of the loop; reading is paused until then."""

@@ -233,15 +233,15 @@ class _BaseFramer:
         """Check a new frame's header against the message under way, if any (section 5.4), and count it towards it."""
         if frame.opcode >= CLOSE:
             return
+        message = self._message
         if frame.opcode == CONTINUATION:
-            if self._message is None:
+            if message is None:
                 raise ProtocolError("a continuation frame continues nothing", close_code=1002)
+        elif message is not None:
+            raise ProtocolError("a new message began inside another", close_code=1002)
         else:
-            if self._message is not None:
-                raise ProtocolError("a new message began inside another", close_code=1002)
-            self._message = self._new_message(frame)
-        assert self._message is not None
-        self._message.start_fragment(frame.remaining)
+            message = self._message = self._new_message(frame)
+        message.start_fragment(frame.remaining)
 
     def _new_message(self, frame: FrameHeader) -> FragmentedMessage | CompressedMessage:
         if frame.compressed:
@@ -310,8 +310,11 @@ class Framer(_BaseFramer):
 
     __slots__ = ()
 
-    _is_peer_masking = True
-    _build_frame = staticmethod(build_frame)
+    _is_peer_masking: ClassVar[bool] = True
+
+    @staticmethod
+    def _build_frame(opcode: int, payload: bytes) -> bytes:
+        return build_frame(opcode, payload)
 
     def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
         end = len(data)
@@ -383,8 +386,11 @@ class ClientFramer(_BaseFramer):
 
     __slots__ = ()
 
-    _is_peer_masking = False
-    _build_frame = staticmethod(build_masked_frame)
+    _is_peer_masking: ClassVar[bool] = False
+
+    @staticmethod
+    def _build_frame(opcode: int, payload: bytes) -> bytes:
+        return build_masked_frame(opcode, payload)
 
     def _parse_unfragmented_text(self, data: bytes, position: int, messages: list[str | bytes]) -> int:
         end = len(data)
