@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+import compiling
+
 HERE = Path(__file__).resolve().parent
 README = (HERE / "README.rst").read_text(encoding="utf-8")
 
@@ -35,6 +37,7 @@ setup(
         "Topic :: Software Development :: Libraries :: Python Modules",
         "Typing :: Typed",
     ],
+    ext_modules=compiling.extensions,
     packages=find_packages(include=["tornadio", "tornadio.*"]),
     package_data={"tornadio": ["py.typed", "static/*"]},
     entry_points={

@@ -26,6 +26,8 @@
 #
 # PYTHON names another Python for the first (default: python3).
 #
+# The modules on a message's way are tested once more, compiled (TORNADIO_COMPILE=1).
+#
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
 
@@ -45,6 +47,9 @@ COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hang
 DOCUMENTS=(tests/documents tests/test_documents.py tests/test_kinds.py tests/test_layout.py tests/test_packaging.py
     tests/test_types.py)
 PROGRAMS=(tests/old_programs tests/test_benchmarks.py tests/test_examples.py "${DOCUMENTS[@]}")
+# What tests the modules that TORNADIO_COMPILE=1 compiles.
+ON_A_MESSAGES_WAY=(tests/fuzz tests/net tests/sessions tests/test_compiled.py tests/test_connection.py tests/test_proto.py
+    tests/transports tests/websocket)
 # What of the fast tests takes half of their time.
 FAST=(tests/cluster tests/fuzz tests/net tests/sessions tests/web tests/websocket)
 export REQUIRE_PROGRAMS=1  # what is missing is an error
@@ -179,6 +184,7 @@ wait_beside() {
 PYTHON=${PYTHON:-python3}
 need_python
 OTHERS=$(mktemp -d)  # of what runs beside the first suites
+COMPILED=$OTHERS/compiled  # the package, when on_the_compiled_package has made it
 others=()  # by their process ids
 trap end_others EXIT
 
@@ -252,11 +258,20 @@ in_other_browsers() {
     run_pytest "The programs of others" main tests/compatibility --table "$OTHERS/tables/4" "${each[@]}"
 }
 
+# Compiles the package, as a page of the site says, into a directory of its own, and tests it.
+on_the_compiled_package() {
+    TORNADIO_COMPILE=1 "$VENVS/main/bin/pip" install --quiet --no-deps --target "$COMPILED" .
+    TORNADIO_COMPILE=1 PYTHONSAFEPATH=1 PYTHONPATH=$COMPILED run_pytest "The modules that can be compiled, compiled" main \
+        -m "pure or local" --each-value "${ON_A_MESSAGES_WAY[@]}"
+}
+
 the_rest() {
     run_pytest "The browser client in three engines at once" main tests/browser --engines several \
         --table "$OTHERS/tables/3"
     run_pytest "The site, and the blocks of its pages" main tests/documents
-    run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" --ignore=tests/documents
+    on_the_compiled_package
+    COMPILED=$COMPILED run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" \
+        --ignore=tests/documents
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
         "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
     run_pytest "The chaos" $latest tests/chaos --soak 20

@@ -29,6 +29,7 @@ LAYOUT = {
     "logs": [],
     "jsontext": ["errors"],
     "framing": ["errors"],
+    "compiled": ["framing"],
     "proto": ["errors", "framing", "jsontext"],
     "settings": ["errors", "proto"],
     "net": ["errors", "histograms", "logs"],

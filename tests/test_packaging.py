@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email
+import importlib.machinery
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +15,10 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+import simplejson
+import tornado
 
+import compiling
 import tornadio
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,11 +26,17 @@ LEFT_BEHIND = shutil.ignore_patterns(".git", ".*cache", ".hypothesis", ".venv*",
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the wheel and the sdist, built from a copy of the repository."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository."""
     source = tmp_path_factory.mktemp("source") / "tornadio"
-    archives = tmp_path_factory.mktemp("archives")
     shutil.copytree(REPOSITORY, source, ignore=LEFT_BEHIND)
+    return source
+
+
+@pytest.fixture(scope="module")
+def archives(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheel and the sdist."""
+    archives = tmp_path_factory.mktemp("archives")
     # The wheel is built from the unpacked sdist: what is missing there is missing here.
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(archives), str(source)]
     result = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -139,3 +150,108 @@ def test_the_installed_wheel_works_away_from_the_source(archives, tmp_path):
     )
     assert result.stdout.strip() == f"{tmp_path / 'site' / 'tornadio'} {tornadio.version}"
     assert result.stderr == ""
+
+
+# -- Compiled ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compiled(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the compiled package: tests/run.sh has made it before, and says where."""
+    if "COMPILED" in os.environ:
+        return Path(os.environ["COMPILED"])
+    target = tmp_path_factory.mktemp("compiled")
+    install = ("install", "--no-deps", "--no-build-isolation", "--target", str(target), ".")
+    command, environment = [sys.executable, "-m", "pip", *install], os.environ | {"TORNADIO_COMPILE": "1"}
+    result = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return target
+
+
+ECHO = """
+import asyncio
+
+import tornadio
+import tornadio.testing
+
+
+class Echo(tornadio.SocketConnection):
+    async def on_message(self, message):
+        self.send(message)
+
+
+async def main():
+    async with tornadio.testing.serve(Echo) as server, server.connect() as client:
+        await client.send("hello")
+        async for message in client:
+            print(tornadio.is_compiled, message)
+            break
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.needs("cc")
+def test_the_compiled_package_works_and_needs_no_more_than_the_pure_one(compiled, tmp_path):
+    # Without the packages of this environment, among which is what mypyc needs itself.
+    for package in (tornado, simplejson):
+        (tmp_path / package.__name__).symlink_to(Path(package.__path__[0]))
+    result = subprocess.run(
+        [sys.executable, "-S", "-W", "error", "-c", ECHO],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{compiled}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("True hello\n", "")
+
+
+@pytest.mark.needs("cc")
+def test_the_compiled_wheel_is_for_this_platform_and_holds_the_sources_too(compiled):
+    files = {path.relative_to(compiled).as_posix() for path in compiled.rglob("*") if path.is_file()}
+    assert files >= package_files()
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    assert files >= {f"tornadio/{module}{suffix}" for module in compiling.MODULES}
+    (wheel,) = compiled.glob("*.dist-info/WHEEL")
+    assert "Root-Is-Purelib: false" in wheel.read_text(encoding="utf-8")
+
+
+def test_the_pure_wheel_is_for_every_platform(archives):
+    (path,) = archives.glob("*.whl")
+    assert path.name.endswith("-py3-none-any.whl")
+
+
+def test_mypyc_is_needed_for_a_build_that_is_to_compile_alone(source):
+    def needs(environment: dict[str, str]) -> str:
+        program = "import compiling; print(*compiling.get_requires_for_build_wheel())"
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(
+            command, cwd=source, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        return result.stdout.splitlines()[-1]
+
+    assert "mypy" in needs({"TORNADIO_COMPILE": "1"})
+    assert "mypy" not in needs({"TORNADIO_COMPILE": "0"})
+
+
+def test_a_build_without_a_compiler_says_what_to_install(source, tmp_path):
+    pytest.importorskip("mypyc", reason="of the extra lint")
+    (tmp_path / "module.c").write_text("", encoding="utf-8")
+    program = (
+        "import sys, mypyc.build, setuptools, compiling;"
+        "mypyc.build.mypycify = lambda *_, **__: [setuptools.Extension('tornadio.module', [sys.argv[1]])];"
+        "compiling.build_wheel(sys.argv[2])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "module.c"), str(tmp_path)]
+    environment = os.environ | {"TORNADIO_COMPILE": "1", "CC": "no-such-compiler"}
+    result = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert re.search("no-such-compiler(?s:.*)apt install gcc python3-dev", result.stderr)
+
+
+def test_an_editable_install_is_not_compiled(monkeypatch):
+    monkeypatch.setenv("TORNADIO_COMPILE", "1")
+    with pytest.raises(SystemExit, match="an editable install is the source itself"):
+        compiling.get_requires_for_build_editable()

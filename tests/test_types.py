@@ -62,6 +62,7 @@ REVEALED = {
     "tornadio.__version__": "tuple[int, int, int]",
     "tornadio.__version__ >= (0, 0, 4)": "bool",
     "tornadio.version": "str",
+    "tornadio.is_compiled": "bool",
     "tornadio.Settings(enabled_protocols=['websocket'])": "tornadio.settings.Settings",
     "tornadio.get_router(Chat, tornadio.Settings(session_expiry=60))": "tornadio.router.Router",
     "Chat(tornadio.proto, None, 12)": "program.Chat",

@@ -41,6 +41,7 @@ _MODULE_OF: Final = {
     "TornadIOError": "tornadio.errors",
     "connect": "tornadio.client.connect",
     "get_router": "tornadio.router",
+    "is_compiled": "tornadio.compiled",
 }
 # Modules that ``import tornadio`` alone makes attributes of this package: those of 0.0.5 and 1.0, and public ones.
 _MODULES: Final = (
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from tornadio.cluster.emitter import AsyncEmitter as AsyncEmitter
     from tornadio.cluster.emitter import Emitter as Emitter
     from tornadio.cluster.redis import RedisBus as RedisBus
+    from tornadio.compiled import is_compiled as is_compiled
     from tornadio.conn import SocketConnection as SocketConnection
     from tornadio.errors import BusError as BusError
     from tornadio.errors import CallerError as CallerError

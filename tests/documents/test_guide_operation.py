@@ -10,13 +10,14 @@ import pytest
 from tests.appserver import Daemon, free_port
 from tests.clients import KEYS, UPGRADE, connect, request
 from tests.deployment.fleet import daemon_of, with_own_places
-from tests.documents.pages import Page
+from tests.documents.pages import REPOSITORY, Page
 from tests.documents.programs import ServeProgram, connected, status_of
 from tests.support import ClientStream, Elsewhere
 from tornadio import proto
 
 PAGE = Page("docs/guide/operation.rst")
 LOCATION = PAGE.code("Behind a proxy", language="nginx")
+INSTALLED = PAGE.code("Compiled", language="bash")
 
 SERVER = """
 import tornado.web
@@ -33,6 +34,14 @@ router = tornadio.get_router(Echo)
 application = tornado.web.Application([router.route()], socket_io_port=8001, socket_io_address="127.0.0.1")
 tornadio.SocketServer(application, xheaders=["127.0.0.1"])
 """
+
+
+@pytest.mark.pure
+def test_the_package_is_compiled_as_in_the_tests_of_all():
+    variable, *install = INSTALLED.split()
+    lines = (REPOSITORY / "tests" / "run.sh").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if f"{variable} " in line and "pip" in line and line.endswith(f" {install[-1]}"))
+    assert line.split()[2] == install[1]
 
 
 @pytest.fixture
