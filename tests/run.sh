@@ -261,8 +261,8 @@ in_other_browsers() {
 # Compiles the package, as a page of the site says, into a directory of its own, and tests it.
 on_the_compiled_package() {
     TORNADIO_COMPILE=1 "$VENVS/main/bin/pip" install --quiet --no-deps --target "$COMPILED" .
-    TORNADIO_COMPILE=1 PYTHONSAFEPATH=1 PYTHONPATH=$COMPILED run_pytest "The modules that can be compiled, compiled" main \
-        -m "pure or local" --each-value "${ON_A_MESSAGES_WAY[@]}"
+    TORNADIO_COMPILE=1 run_pytest "The modules that can be compiled, compiled" main -m "pure or local" --each-value \
+        -o "pythonpath=$COMPILED . examples/chatroom" "${ON_A_MESSAGES_WAY[@]}"
 }
 
 the_rest() {
