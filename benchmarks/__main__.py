@@ -102,8 +102,8 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Run], dict[str, str]]:
             for run in track.measure(MODES[name], servers):
                 runs.append(run)
                 print(f"{name}, round {run.round + 1}: {run.server} {run.bad}".strip(), file=sys.stderr)
-            print(f"{MODES[name].title}:", end="\n\n")
-            print(report.details([row for row in report.rows(runs) if row.mode == name]), end="\n\n", flush=True)
+            if rows := [row for row in report.rows(runs) if row.mode == name]:  # else none of the servers can do it
+                print(f"{MODES[name].title}:", report.details(rows), sep="\n\n", end="\n\n", flush=True)
         return runs, track.failures
 
 
