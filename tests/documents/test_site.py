@@ -39,7 +39,7 @@ BESIDE = {
 # Methods with public names that others than applications call: Tornado, the library's wires, the fixture.
 CALLED_BY_OTHERS = {
     "tornadio.RedisBus": {"connection_lost", "connection_made"},
-    "tornadio.SocketServer": {"handle_stream", "on_close", "start_request"},
+    "tornadio.SocketServer": {"handle_socket", "handle_stream", "on_close", "start_request"},
     "tornadio.MonitorHandler": {"send_text"},
     "tornadio.testing.Clock": {"install", "uninstall"},
     "tornadio.testing.Peer": {"connection_lost", "data_received"},
