@@ -13,7 +13,8 @@ class Server:
     """A server of `benchmarks/servers`.
 
     `command` may hold `{python}`, `{node}` and `{wsbench}`; `--port=N` is added. `heartbeats` are its further arguments
-    for the mode of that name, `modes` those that it can do, `generator` further arguments of wsbench.
+    for the mode of that name, `modes` those that it can do, `generator` further arguments of wsbench. One that
+    `is_compiled` has TornadIO as `TORNADIO_COMPILE=1` installs it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Server:
     path: str = "/ws"
     generator: tuple[str, ...] = ()
     heartbeats: tuple[str, ...] = ()
+    is_compiled: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,15 @@ SERVERS: Final = {
             modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
             profile="sio06",
             path="/socket.io/websocket",
+        ),
+        Server(
+            name="tornadio-compiled",
+            title="TornadIO, compiled",
+            command=_python("tornadio_app.py"),
+            modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
+            profile="sio06",
+            path="/socket.io/websocket",
+            is_compiled=True,
         ),
         Server(
             name="tornadio-broadcast",

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,6 +82,27 @@ def compile_generator(target: Path) -> Path:
     return target
 
 
+def compile_package(target: Path) -> Path:
+    """Install TornadIO compiled to `target`, unless that is newer than its sources."""
+    newest = max(path.stat().st_mtime for path in [HERE.parent / "compiling.py", *HERE.parent.glob("tornadio/**/*.py")])
+    if target.exists() and target.stat().st_mtime > newest:
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(HERE.parent),
+    ]
+    subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | {"TORNADIO_COMPILE": "1"})
+    return target
+
+
 def on_core(core: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
@@ -133,7 +155,10 @@ class Track:
         programs = {"python": sys.executable, "node": self._options.node, "wsbench": self._wsbench}
         command = [part.format(**programs) for part in server.command]
         command += ["--port", str(port), *arguments]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        path = [HERE.parent]
+        if server.is_compiled:
+            path.insert(0, compile_package(Path(sys.prefix, "compiled")))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
         output = self._options.directory / f"{server.name}.log"
         with output.open("ab") as file:
             process = subprocess.Popen(
