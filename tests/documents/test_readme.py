@@ -54,7 +54,7 @@ async def test_one_command_starts_the_chatroom(tmp_path):
     checkout = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "examples", checkout / "examples")
     shutil.copytree(REPOSITORY / "tornadio", checkout / "tornadio")
-    for name in ("README.rst", "LICENSE", "pyproject.toml", "setup.py"):
+    for name in ("README.rst", "LICENSE", "compiling.py", "pyproject.toml", "setup.py"):
         shutil.copy(REPOSITORY / name, checkout)
     here = Path(tornado.__file__).parents[1]
     # The first has it build with the setuptools that are here: the name says the contrary of what the value does.
