@@ -194,18 +194,18 @@ async def test_a_certificate_of_ones_own(serve, start, code, tmp_path):
 
 
 class Beating(Once):
-    """Waits for a heartbeat's echo before it answers."""
+    """Answers when a heartbeat was sent whose echo ought to have come, and ends before the next one."""
 
     async def on_message(self, message: Any) -> Any:
         self.send("wait")
-        await asyncio.sleep(1)
+        await asyncio.sleep(3)
         self.send(message)
         self.close()
 
 
 @PAGE.runs("With a WebSocket of your own", 0)
 async def test_another_websocket(serve, start, code):
-    served = serve(Beating, {"heartbeat_interval": 0.2, "heartbeat_timeout": 0.6})
+    served = serve(Beating, {"heartbeat_interval": 1.7, "heartbeat_timeout": 1.2})
     lines = await (await start(code, served)).finish()
     assert lines == [f"text: {Recorder.opened[0].session_id}", "text: wait", "JSON: {'hello': 'there'}"]
 
