@@ -44,8 +44,7 @@ COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hang
     tests/attacks/test_refused_by_tornado.py tests/attacks/test_unread_answers.py)
 # What starts programs: examples, old applications, type checkers, pytest itself, and reads documents. In these processes
 # runs nothing of tornadio/ that no other test runs.
-DOCUMENTS=(tests/documents tests/test_documents.py tests/test_kinds.py tests/test_layout.py tests/test_packaging.py
-    tests/test_types.py)
+DOCUMENTS=(tests/test_documents.py tests/test_kinds.py tests/test_layout.py tests/test_packaging.py tests/test_types.py)
 PROGRAMS=(tests/old_programs tests/test_benchmarks.py tests/test_examples.py "${DOCUMENTS[@]}")
 # What tests the modules that TORNADIO_COMPILE=1 compiles.
 ON_A_MESSAGES_WAY=(tests/fuzz tests/net tests/sessions tests/test_compiled.py tests/test_connection.py tests/test_proto.py
@@ -244,12 +243,12 @@ mkdir "$OTHERS/tables"
 # What runs beside the first suites.
 traced_and_on_the_oldest() {
     run_suite "The tests that start few programs, traced" main coverage run -m pytest "${PROGRAMS[@]/#/--ignore=}" \
-        --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser --ignore=tests/compatibility \
-        --ignore=tests/chaos "${each[@]}" --basetemp "$OTHERS/traced"
+        --ignore=tests/documents --ignore=tests/attacks --ignore=tests/deployment --ignore=tests/browser \
+        --ignore=tests/compatibility --ignore=tests/chaos "${each[@]}" --basetemp "$OTHERS/traced"
     local known=()
     [ "${oldest_version%.*}" != "${version%.*}" ] || known=(--ignore=tests/websocket)
     PYTHONASYNCIODEBUG=1 run_pytest "Without the browsers, attacks and documents, asyncio's debugging on" oldest \
-        "${WITHOUT_BROWSER[@]}" "${DOCUMENTS[@]/#/--ignore=}" "${known[@]}" "${each[@]}"
+        "${WITHOUT_BROWSER[@]}" --ignore=tests/documents "${DOCUMENTS[@]/#/--ignore=}" "${known[@]}" "${each[@]}"
     run_pytest "The attacks that Tornado reads, too" oldest "${COVERING_ATTACKS[@]}" "${each[@]}"
 }
 
@@ -271,8 +270,7 @@ the_rest() {
         --table "$OTHERS/tables/3"
     run_pytest "The site, and the blocks of its pages" main tests/documents
     on_the_compiled_package
-    COMPILED=$COMPILED run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}" \
-        --ignore=tests/documents
+    COMPILED=$COMPILED run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}"
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
         "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
     run_pytest "The chaos" $latest tests/chaos --soak 20
