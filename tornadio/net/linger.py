@@ -23,7 +23,7 @@ class LingeringCloses:
 
     def __init__(self) -> None:
         self._lingering: set[Abortable] = set()
-        self._all_closed: asyncio.Event | None = None
+        self._shutdowns: set[asyncio.Event] = set()  # which wait until every connection is closed
         self._is_shut_down = False
 
     def __len__(self) -> int:
@@ -39,15 +39,20 @@ class LingeringCloses:
     def discard(self, lingering: "Abortable") -> None:
         """Unregister a connection that is closed; no error if it is not registered."""
         self._lingering.discard(lingering)
-        if self._all_closed is not None and not self._lingering:
-            self._all_closed.set()
+        if not self._lingering:
+            for all_closed in self._shutdowns:
+                all_closed.set()
 
     async def wait_closed(self, seconds: float) -> None:
         """Shut down: wait until every lingering connection is closed, and abort those that are not in time."""
-        self._all_closed = asyncio.Event()
         if self._lingering:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_closed.wait(), seconds)
+            all_closed = asyncio.Event()
+            self._shutdowns.add(all_closed)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(all_closed.wait(), seconds)
+            finally:
+                self._shutdowns.discard(all_closed)
         self._is_shut_down = True
         for lingering in tuple(self._lingering):  # a copy: abort() unregisters
             lingering.abort()
