@@ -102,6 +102,15 @@ def _python(script: str, *arguments: str) -> tuple[str, ...]:
     return ("{python}", script, *arguments)
 
 
+_OWN: Final = Server(
+    name="tornadio",
+    title="TornadIO",
+    command=_python("tornadio_app.py"),
+    modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
+    profile="sio06",
+    path="/socket.io/websocket",
+)
+
 SERVERS: Final = {
     server.name: server
     for server in (
@@ -114,23 +123,8 @@ SERVERS: Final = {
         ),
         # How far its ratio is from 1 is the noise of a run.
         Server(name="tornado-again", title="bare Tornado again", command=_python("tornado_app.py"), modes=WEBSOCKET),
-        Server(
-            name="tornadio",
-            title="TornadIO",
-            command=_python("tornadio_app.py"),
-            modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
-            profile="sio06",
-            path="/socket.io/websocket",
-        ),
-        Server(
-            name="tornadio-compiled",
-            title="TornadIO, compiled",
-            command=_python("tornadio_app.py"),
-            modes=WEBSOCKET | POLLING | STREAMING | HEARTBEATS,
-            profile="sio06",
-            path="/socket.io/websocket",
-            is_compiled=True,
-        ),
+        _OWN,
+        dataclasses.replace(_OWN, name="tornadio-compiled", title="TornadIO, compiled", is_compiled=True),
         Server(
             name="tornadio-broadcast",
             title="TornadIO, broadcast",

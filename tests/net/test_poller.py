@@ -28,6 +28,22 @@ Sockets = tuple[socket.socket, socket.socket]
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="empty")
 
 
+@pytest.fixture
+def make_pairs() -> Iterator[Callable[[int], list[Sockets]]]:
+    """Makes so many pairs of sockets: ours and the peer's."""
+    made: list[Sockets] = []
+
+    def make(number: int) -> list[Sockets]:
+        pairs = [socket.socketpair() for _ in range(number)]
+        made.extend(pairs)
+        return pairs
+
+    yield make
+    for pair in made:
+        for each in pair:
+            each.close()
+
+
 @pytest.fixture(params=["epoll", "Tornado's loop"])
 def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Poller]:
     """Makes a poller for the running loop, with epoll and as a system without it has one."""
@@ -201,8 +217,8 @@ async def test_callbacks_run_without_context_variables(sockets, poller):
     assert seen == ["empty!"]
 
 
-async def test_one_that_fails_is_reported_and_keeps_nobody_else_from_being_called(poller):
-    pairs = [socket.socketpair() for _ in range(300)]  # more than one iteration of the loop takes
+async def test_one_that_fails_is_reported_and_keeps_nobody_else_from_being_called(make_pairs, poller):
+    pairs = make_pairs(300)  # more than one iteration of the loop takes
     read: list[int] = []
     errors: list[Any] = []
     loop = asyncio.get_running_loop()
@@ -221,14 +237,12 @@ async def test_one_that_fails_is_reported_and_keeps_nobody_else_from_being_calle
     await until(lambda: len(read) == len(pairs))
     assert sorted(read) == list(range(len(pairs)))
     assert len(errors) == 30
-    for pair in pairs:
-        watching.unwatch(pair[0].fileno(), watching._readers[pair[0].fileno()])
-        for each in pair:
-            each.close()
+    for ours, _ in pairs:
+        watching.unwatch(ours.fileno(), watching._readers[ours.fileno()])
 
 
-async def test_many_ready_sockets_leave_the_loop_its_turns():
-    pairs = [socket.socketpair() for _ in range(300)]
+async def test_many_ready_sockets_leave_the_loop_its_turns(make_pairs):
+    pairs = make_pairs(300)
     called: list[str] = []
     watching = Poller(asyncio.get_running_loop())
     for ours, peer in pairs:
@@ -239,16 +253,13 @@ async def test_many_ready_sockets_leave_the_loop_its_turns():
     asyncio.get_running_loop().call_soon(called.append, "the loop's")
     await until(lambda: "the loop's" in called)
     assert called.index("the loop's") <= number + 256
-    for pair in pairs:
-        for each in pair:
-            each.close()
 
 
 # -- The end of a batch ------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_called_at_the_end_is_called_once_all_ready_sockets_were_handled():
-    pairs = [socket.socketpair() for _ in range(3)]
+async def test_what_is_called_at_the_end_is_called_once_all_ready_sockets_were_handled(make_pairs):
+    pairs = make_pairs(3)
     called: list[str] = []
     watching = Poller(asyncio.get_running_loop())
 
@@ -272,9 +283,6 @@ async def test_what_is_called_at_the_end_is_called_once_all_ready_sockets_were_h
     await until(lambda: "later" in called)
     assert called == ["socket", "socket", "socket", "fails", "end", "later"]
     assert len(errors) == 1
-    for pair in pairs:
-        for each in pair:
-            each.close()
 
 
 async def test_outside_of_a_batch_it_is_called_soon(poller):
@@ -366,8 +374,8 @@ async def test_a_descriptor_that_was_closed_without_a_word_may_be_used_again(soc
     one.close()
 
 
-async def test_one_that_fails_keeps_nobody_else_from_being_told():
-    pairs = [socket.socketpair() for _ in range(100)]
+async def test_one_that_fails_keeps_nobody_else_from_being_told(make_pairs):
+    pairs = make_pairs(100)
     told: list[int] = []
     errors: list[Any] = []
     loop = asyncio.get_running_loop()
@@ -384,8 +392,6 @@ async def test_one_that_fails_keeps_nobody_else_from_being_told():
     await until(lambda: len(told) == 100)
     assert sorted(told) == list(range(100))
     assert len(errors) == 10
-    for ours, _ in pairs:
-        ours.close()
 
 
 def test_nothing_is_left_of_a_loop_that_is_over(sockets):

@@ -44,9 +44,7 @@ if hasattr(select, "POLLRDHUP"):
 
     def peer_has_closed(sock: socket.socket) -> bool:
         """Whether a socket's peer has sent its FIN, or the connection was reset; also behind unread bytes."""
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
+        return bool(hangup_events(sock.fileno()))
 
 else:
 

@@ -275,10 +275,9 @@ class BaseSession(Dispatcher):
         else:
             self.head = payload
             if self._writing_channel is None and self._channel is not None:
-                if registry.unflushed:
-                    registry.unflushed.append(self)
-                else:
-                    registry.flush_soon(self)
+                if not registry.unflushed:
+                    registry.schedule_flush()
+                registry.unflushed.append(self)
         if self.size > registry.unchecked_size and self.exceeds_limit():
             self.abort_too_slow()
 

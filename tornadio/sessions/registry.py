@@ -293,11 +293,11 @@ class SessionRegistry:
         if self._timer_deadlines.add(session, when) and self._deadline_timer is not None:
             self._deadline_timer.reset()
 
-    def flush_soon(self, session: "BaseSession") -> None:
-        """Flush a session when all that is ready now was handled: what is sent to it until then is one batch."""
-        if not self.unflushed:
-            self.poller.call_at_end(self._flush)
-        self.unflushed.append(session)
+    def schedule_flush(self) -> None:
+        """Flush the :attr:`unflushed` sessions when all that is ready now was handled: what is sent to one until then
+        is one batch.
+        """
+        self.poller.call_at_end(self._flush)
 
     def _flush(self) -> None:
         sessions, self.unflushed = self.unflushed, []  # now, so that what the flushes queue schedules another one

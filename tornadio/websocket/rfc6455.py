@@ -323,16 +323,12 @@ class Framer(_BaseFramer):
                 break
             # XOR clears the mask bit of a masked frame, and sets that of another one: a length above 127.
             start, length = position + 2, data[position + 1] ^ 0x80
-            if length == 126:
-                start, length = start + 2, data[start] << 8 | data[start + 1]
-                if length < 126:  # not in its shortest form
+            if length > 125:
+                if length > 127:
                     break
-            elif length == 127:
-                start, length = start + 8, int.from_bytes(data[start : start + 8], "big")
-                if length < 1 << 16:
+                start, length = _extended_length(data, start, length)
+                if length < 0:
                     break
-            elif length > 127:
-                break
             stop = start + 4 + length
             if stop > end or length > self._max_payload_size:
                 break
@@ -398,16 +394,12 @@ class ClientFramer(_BaseFramer):
             if end - position < 2 or data[position] != 0x80 | TEXT:
                 break
             start, length = position + 2, data[position + 1]
-            if length == 126 and end - start >= 2:
-                start, length = start + 2, data[start] << 8 | data[start + 1]
-                if length < 126:  # not in its shortest form
+            if length > 125:
+                if length > 127:  # a masked frame
                     break
-            elif length == 127:
-                start, length = start + 8, int.from_bytes(data[start : start + 8], "big")
-                if length < 1 << 16:
+                start, length = _extended_length(data, start, length)
+                if length < 0:
                     break
-            elif length > 125:  # also a masked frame
-                break
             stop = start + length
             if stop > end or length > self._max_payload_size:
                 break
@@ -417,6 +409,18 @@ class ClientFramer(_BaseFramer):
                 break
             position = stop
         return position
+
+
+def _extended_length(data: bytes, start: int, length: int) -> tuple[int, int]:
+    """Parse an extended payload length (section 5.2).
+
+    :param length: what the header's second byte says, 126 or 127.
+    :returns: where the length ends, and the length; that is negative if it is not in its shortest form. Of one that was
+        not received as a whole the end is behind the data.
+    """
+    stop = start + (2 if length == 126 else 8)
+    extended = int.from_bytes(data[start:stop], "big")
+    return stop, extended if extended >= (126 if length == 126 else 1 << 16) else -1
 
 
 def _parse_close(payload: bytes) -> Cause:
