@@ -16,6 +16,7 @@ MODULES: Final = (
     "framing",
     "proto",
     "net/fifolock",
+    "websocket/masking",
     "websocket/frames",
     "websocket/rfc6455",
     "sessions/state",

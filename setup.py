@@ -57,6 +57,9 @@ setup(
         "metrics": [
             "prometheus_client>=0.20",  # Prometheus' own library writes its formats: MetricsHandler
         ],
+        "speedups": [
+            "websockets>=10.4",  # its C code unmasks large messages sooner; the first with wheels for Python 3.11
+        ],
         "tests": [
             "TornadIO[docs,metrics,redis]",  # the site, MetricsHandler, the setting bus
             "aiohttp",  # a WebSocket client that is not ours

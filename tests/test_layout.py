@@ -139,7 +139,7 @@ PURE = {
     "websocket.framer": [],
     "websocket.frames": [],
     "websocket.hixie": [],
-    "websocket.masking": ["tornado.speedups"],  # a pure function in C
+    "websocket.masking": ["tornado.speedups", "websockets.speedups"],  # pure functions in C
     "websocket.rfc6455": [],
     "monitor.access": [],
     "monitor.answers": [],
@@ -182,6 +182,7 @@ EXTRAS = {
     "cluster.emitter": ["redis"],
     "observability.metrics": ["prometheus_client"],
     "pytest_plugin": ["pytest"],
+    "websocket.masking": ["websockets"],
 }
 
 # Below the transports nothing knows Tornado, but for the HTTP of both servers and the sockets.
