@@ -15,10 +15,9 @@ FRAME: Final = "~m~"
 _MAX_LENGTH_DIGITS: Final = 10
 HEADER: Final = re.compile(rf"{FRAME}([0-9]{{1,{_MAX_LENGTH_DIGITS}}}){FRAME}")
 _MAX_HEADER_LENGTH: Final = 2 * len(FRAME) + _MAX_LENGTH_DIGITS
-# What frames of short texts in ASCII begin with, by the length of the whole frame, of which each is that of one text.
-_SHORT_HEADERS: Final = {
-    len(header) + length: header for length in range(1025) for header in [f"{FRAME}{length}{FRAME}"]
-}
+# Headers of the frames of short texts: by the text's length, and by the size of the whole frame, which no two have.
+HEADERS: Final = [f"{FRAME}{length}{FRAME}" for length in range(1025)]
+HEADERS_BY_SIZE: Final = {len(header) + length: header for length, header in enumerate(HEADERS)}
 
 
 def utf16_length(text: str) -> int:
@@ -31,26 +30,19 @@ def encode_frame(text: str) -> str:
     return f"{FRAME}{utf16_length(text)}{FRAME}{text}"
 
 
-def only_text(payload: str) -> str | None:
-    """Return the text of a payload that is one frame, as most are; ``None`` for others, and for lone surrogates."""
-    if payload.isascii():
-        size = len(payload)
-    else:
-        try:
-            size = utf16_length(payload)
-        except UnicodeEncodeError:
-            return None
-    header = _SHORT_HEADERS.get(size) or _header_of(size)
-    return payload[len(header) :] if header is not None and payload.startswith(header) else None
-
-
-def _header_of(size: int) -> str | None:
-    """Return the header of a frame that has ``size`` UTF-16 code units with it; ``None`` for the few sizes whose header
-    has fewer digits than they have.
+def header_of_one(payload: str) -> str:
+    """Return the header that a payload has if it is one frame, as most are. Returns ``''`` for one with a lone
+    surrogate, and for the few sizes whose header has fewer digits than they have.
     """
+    try:
+        size = utf16_length(payload)
+    except UnicodeEncodeError:
+        return ""
+    if size in HEADERS_BY_SIZE:
+        return HEADERS_BY_SIZE[size]
     length = size - 2 * len(FRAME) - len(str(size))
     header = f"{FRAME}{length}{FRAME}"
-    return header if len(header) + length == size else None
+    return header if len(header) + length == size else ""
 
 
 def split_frames(data: str) -> Iterator[str]:

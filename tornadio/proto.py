@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from tornadio.errors import EncodeError, ProtocolError, SettingsError
-from tornadio.framing import FRAME, encode_frame, limit_sizes, only_text, split_frames
+from tornadio.framing import FRAME, HEADERS, HEADERS_BY_SIZE, encode_frame, header_of_one, limit_sizes, split_frames
 from tornadio.jsontext import dumps, find_object_or_array, loads
 
 __all__ = [
@@ -100,8 +100,9 @@ def encode(message: Any, json: JSONFormat = "marked") -> str:
         an object that JSON can't hold, or a list that contains itself.
     :raises SettingsError: ``json`` is neither ``"marked"`` nor ``"plain"``.
     """
-    if type(message) is str and message.isascii() and message[:1] != "~":  # most messages
-        return f"{FRAME}{len(message)}{FRAME}{message}"
+    if type(message) is str and message.isascii() and message < "~":  # most messages; they begin with no mark
+        length = len(message)
+        return (HEADERS[length] if length < len(HEADERS) else f"{FRAME}{length}{FRAME}") + message
     if isinstance(message, str):
         return _text_frame(_well_formed(message))
     if isinstance(message, list):
@@ -205,9 +206,11 @@ def iter_decode(
     :raises SettingsError: ``json`` is neither ``"marked"`` nor ``"plain"``.
     """
     if type(data) is str and 4 * len(data) <= max_message_size:  # in UTF-8 it has no more bytes
-        text = only_text(data)
-        if text is not None:
-            if not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
+        header = (HEADERS_BY_SIZE.get(len(data)) if data.isascii() else None) or header_of_one(data)
+        text = data.removeprefix(header)
+        if len(text) < len(data):  # one frame, as most payloads are
+            # What is less than "~" begins with neither mark: a comparison is cheaper than a call.
+            if (text < "~" and json == "marked") or not text.startswith(_MARKS if json == "marked" else _PLAIN_MARKS):
                 return iter(((FRAME, text),))
             return classify_frames((text,), json)
     if not isinstance(data, str):

@@ -58,8 +58,8 @@ async def session(connection: Connection) -> PersistentSession:
     return session_of(connection)
 
 
-def frames(*messages: Any) -> list[tuple[str, Any]]:
-    return [(proto.FRAME, message) for message in messages]
+def frames(*messages: Any) -> Iterator[tuple[str, Any]]:
+    return iter([(proto.FRAME, message) for message in messages])
 
 
 def task_of(outcome: bool | asyncio.Task[bool]) -> asyncio.Task[bool]:

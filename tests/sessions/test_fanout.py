@@ -148,7 +148,7 @@ async def test_the_batch_of_a_receiver_that_is_slow_counts_until_it_is_taken(reg
 async def test_a_receiver_is_sent_the_next_heartbeat_an_interval_after_the_flush(registry, receivers, clock, fan_out):
     receiver = receivers[0]
     await clock.advance(11)
-    receiver.session.touch()
+    receiver.session.record_received(0)
     fan_out(registry, receivers, "news")
     await clock.advance(11.9)
     receiver.check(["news"])

@@ -50,6 +50,7 @@ class BaseSession(Dispatcher):
         until then. What was first stays.
     :ivar close_reason: the reason to that code.
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
+    :ivar last_received: when bytes last came from the client, in the event loop's time.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
     :ivar started: when the session was created, in the event loop's time.
@@ -63,6 +64,7 @@ class BaseSession(Dispatcher):
         "close_code",
         "close_reason",
         "counted_as",
+        "last_received",
         "session_id",
         "started",
         "state",
@@ -75,7 +77,7 @@ class BaseSession(Dispatcher):
         self.session_id = session_id
         self.registry = registry
         self.address = ""
-        self.started = registry.time()
+        self.started = self.last_received = registry.time()
         self.bytes_in = 0
         self.counted_as = ""
         self.state = State.OPENING
@@ -203,8 +205,10 @@ class BaseSession(Dispatcher):
 
     # -- From the client -----------------------------------------------------------------------------------------
 
-    def touch(self) -> None:
+    def record_received(self, size: int) -> None:
         """Note that bytes came from the client, be they half a message: the client is alive."""
+        self.bytes_in += size
+        self.last_received = self.registry.time()
 
     def request_received(self) -> None:
         """Note that a request came that names this session."""

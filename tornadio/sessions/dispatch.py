@@ -11,7 +11,7 @@ import asyncio
 import functools
 import inspect
 import types
-from collections.abc import Awaitable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -196,7 +196,7 @@ class Dispatcher(Sender):
         task = self._open_task
         return task is not None and task is asyncio.current_task()
 
-    def receive(self, frames: Iterable[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
+    def receive(self, frames: Iterator[tuple[str, Any]]) -> "bool | asyncio.Task[bool]":
         """Call ``on_message`` for each message of a payload, after those of earlier payloads.
 
         :param frames: pairs as :func:`tornadio.proto.iter_decode` yields them.
@@ -205,15 +205,14 @@ class Dispatcher(Sender):
         :raises ProtocolError: a bad frame, after the good ones before it were handled.
         :raises HandlerError: ``on_message`` raised; the session is closing.
         """
-        remaining = iter(frames)
         awaitable = None
         if not self._handler_lock.locked:
-            done = self._tasks.context.copy().run(self._handle_frames, remaining)  # as call(), without a call
+            done = self._tasks.context.copy().run(self._handle_frames, frames)  # as call(), without a call
             if isinstance(done, bool):
                 return done
             awaitable = done
         waiter = self._handler_lock.acquire()
-        return self._run_in_task(self._handle_frames_in_turn(waiter, awaitable, remaining), waiter, awaitable)
+        return self._run_in_task(self._handle_frames_in_turn(waiter, awaitable, frames), waiter, awaitable)
 
     def _handle_frames(self, frames: Iterator[tuple[str, Any]]) -> bool | Awaitable[Any]:
         """Handle frames until something has to be awaited: a handler, or a turn of the event loop for others.

@@ -49,7 +49,7 @@ class Payload:
     def __init__(self, text: str, messages: int = 1) -> None:
         self.messages = messages
         # A single emoji makes a str four times as large as its UTF-8 bytes, which are what max_send_buffer counts.
-        self._text = text if text.isascii() else text.encode("utf-8")
+        self._text = text if text.isascii() else text.encode()
         self.size = len(self._text)
         # The first encoding has a slot of its own: most payloads have no other, and a dict is large.
         self._first_encoding = _NOT_ENCODED
@@ -63,7 +63,7 @@ class Payload:
     @property
     def utf8(self) -> bytes:
         """The frames in UTF-8."""
-        return self._text.encode("utf-8") if isinstance(self._text, str) else self._text
+        return self._text.encode() if isinstance(self._text, str) else self._text
 
     def encoded(self, encode: Callable[[bytes], bytes]) -> bytes:
         """The frames as bytes of a transport.
@@ -76,7 +76,7 @@ class Payload:
             return data
         if first is None:
             text = self._text
-            data = encode(text.encode("utf-8") if isinstance(text, str) else text)
+            data = encode(text.encode() if isinstance(text, str) else text)
             self._first_encoding = encode, data
             return data
         more = self._more_encodings

@@ -42,15 +42,15 @@ class PersistentSession(BaseSession):
 
     def _next_heartbeat(self) -> float:
         """Return when the next heartbeat is due, or the end of the timeout, whichever is first."""
-        self._heartbeat.last_sent = self.last_flush
-        return self._heartbeat.next_deadline()
+        heartbeat = self._heartbeat
+        heartbeat.last_sent = self.last_flush
+        if self.last_received > heartbeat.last_received:
+            heartbeat.received(self.last_received)
+        return heartbeat.next_deadline()
 
     def _accept(self) -> None:
         super()._accept()
         self._heartbeat = self._new_heartbeat()  # on_open may have run for longer than heartbeat_timeout
-
-    def touch(self) -> None:
-        self._heartbeat.received(self.registry.time())
 
     @property
     def round_trip(self) -> float | None:

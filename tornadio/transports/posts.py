@@ -91,8 +91,7 @@ class PostHandler(Responder):
             decoder = bodies.make_decoder(self.request_content_type, self.endpoint.settings.max_payload_size)
             self._body_decoder = decoder
         decoder.feed(data)
-        post.session.touch()  # the client is alive, and can't echo a heartbeat before this POST is answered
-        post.session.bytes_in += len(data)
+        post.session.record_received(len(data))  # it can't echo a heartbeat before this POST is answered
         if decoder.size > post.size:
             post.session.reserve_post(post, decoder.size)
 
@@ -117,8 +116,7 @@ class PostHandler(Responder):
         if session.is_closed:  # while the body was received
             self.drop_post()
             raise self.session_not_found()
-        session.touch()
-        session.bytes_in += len(body)
+        session.record_received(len(body))
         if not body and self._body_decoder is None:
             self._end_session(post)
             return

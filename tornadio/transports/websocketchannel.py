@@ -179,18 +179,28 @@ class WebSocketChannel(WireChannel):
         if self._framer.is_encoding_shared:
             outcome.write_directly(self._wire, self._encode)
         if handshake.early_data:
-            self._receive(handshake.early_data)
+            self.data_received(handshake.early_data)
 
     # -- From the client -----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes from the client, and dispatch their messages; see :class:`tornadio.net.wire.Receiver`."""
+        session = self._session
         if self._handshake is not None:
             self._handshake_data_received(self._handshake, data)
-        elif self._pending_messages is not None and self._session is not None:
-            self._receive_ahead(self._session, data)
-        else:
-            self._receive(data)
+            return
+        if self._pending_messages is not None and session is not None:
+            self._receive_ahead(session, data)
+            return
+        framer = self._framer
+        messages = framer.feed(data)
+        if session is not None:
+            session.frames_this_tick = 0
+            session.bytes_in += len(data)  # from here on as record_received(), without a call
+            session.last_received = session.registry.time()
+        if framer.has_data_to_send and not framer.closed:
+            self._send_pongs()
+        self._dispatch(iter(messages))
 
     def connection_lost(self, error: BaseException | None) -> None:
         """End the session once the received messages were handled; see :class:`tornadio.net.wire.Receiver`."""
@@ -221,24 +231,11 @@ class WebSocketChannel(WireChannel):
             or _has_several(self._current_message)
         )
 
-    def _receive(self, data: bytes) -> None:
-        framer = self._framer
-        messages = framer.feed(data)
-        session = self._session
-        if session is not None:
-            session.frames_this_tick = 0
-            session.bytes_in += len(data)
-            session.touch()
-        if framer.has_data_to_send and not framer.closed:
-            self._send_pongs()
-        self._dispatch(iter(messages))
-
     def _receive_ahead(self, session: PersistentSession, data: bytes) -> None:
         """Parse bytes that come while a handler is at work; their messages wait behind those that wait already."""
         framer = self._framer
         messages = framer.feed(data)
-        session.bytes_in += len(data)
-        session.touch()
+        session.record_received(len(data))
         if framer.has_data_to_send and not framer.closed and not self._is_released:
             self._send_pongs()
         self._bytes_ahead += max(len(data), sum(map(len, messages)))  # the latter if they were compressed
@@ -323,7 +320,7 @@ class WebSocketChannel(WireChannel):
     def _continue(self) -> None:
         self._continue_scheduled = False
         if not self._is_finished and (self._pending_messages is None or self._session is None):
-            self._receive(b"")
+            self.data_received(b"")
             if not self._continue_scheduled and (self._pending_messages is None or self._session is None):
                 self._wire.resume_reading()
             self._close_if_lost()

@@ -333,7 +333,7 @@ class Framer(_BaseFramer):
             if stop > end or length > self._max_payload_size:
                 break
             try:
-                messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode("utf-8"))
+                messages.append(mask(data[start : start + 4], data[start + 4 : stop]).decode())
             except UnicodeDecodeError:
                 break
             position = stop
@@ -404,7 +404,7 @@ class ClientFramer(_BaseFramer):
             if stop > end or length > self._max_payload_size:
                 break
             try:
-                messages.append(data[start:stop].decode("utf-8"))
+                messages.append(data[start:stop].decode())
             except UnicodeDecodeError:
                 break
             position = stop
