@@ -30,16 +30,19 @@ def flush_all(sessions: "list[BaseSession]", now: float) -> None:
     data, size, messages = b"", 0, 0
     for session in sessions:
         try:
-            payload, tail, channel, wire = session.head, session.tail, session._channel, session._wire
-            if payload is None or channel is None or wire is None or tail is not None:
+            payload, channel, wire = session.head, session._channel, session._wire
+            if payload is None or channel is None or wire is None or session._writing_channel is not None:
                 session.flush(now)
                 continue
             encode = session._encode
             if payload is not last_payload or encode is not last_encode:
                 data, size, messages = payload.encoded(encode), payload.size, payload.messages
                 last_payload, last_encode = payload, encode
-            # Looked at after that call, during which a signal handler may have sent something, or ended the session.
-            if session.head is not payload or session.tail is not None or session._writing_channel is not None:
+                # A signal handler may have sent something, or ended the session, during that call.
+                if session.head is not payload or session._writing_channel is not None:
+                    session.flush(now)
+                    continue
+            if session.tail is not None:
                 session.flush(now)
                 continue
             session._writing_channel = channel
