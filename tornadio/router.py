@@ -31,11 +31,10 @@ from tornadio.transports.construction import connection_factory
 from tornadio.transports.endpoint import Endpoint
 from tornadio.transports.paths import BY_NAME, EndpointRouter, ResourcePaths
 from tornadio.web.exchange import Exchange
-from tornadio.web.fastpath import FastPathRule
 from tornadio.web.hosts import HostRule, make_host_rule
 from tornadio.web.origins import OriginRule
 from tornadio.web.script import ClientScriptHandler
-from tornadio.web.tornadohttp import TornadoMessageDelegate
+from tornadio.web.tornadohttp import FastPathRule, TornadoMessageDelegate
 
 logger = get_logger(__name__)
 

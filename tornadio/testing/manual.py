@@ -11,31 +11,29 @@ import secrets
 import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import tornado.web
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import AnyMatches, Router, Rule
 
 from tornadio import proto
 from tornadio.conn import SocketConnection
-from tornadio.errors import PeerError, RefusedError, SettingsError
+from tornadio.errors import SettingsError
 from tornadio.net.wire import Wire
 from tornadio.server import SocketServer
 from tornadio.sessions.registry import SessionRegistry
 from tornadio.settings import Compression, Settings
 from tornadio.sync.loopthread import shared_thread
 from tornadio.testing.clocks import clock_of
+from tornadio.testing.handshake import Handshake
 from tornadio.testing.peer import TIMEOUT, Peer
 from tornadio.testing.threads import SyncManualServer
 from tornadio.transports.endpoint import Endpoint, TransportPath
-from tornadio.transports.websocket import WebSocketHandler
 from tornadio.web.hosts import HostRule
 from tornadio.web.origins import OriginRule
 from tornadio.web.tornadohttp import TornadoExchange, TornadoMessageDelegate
-from tornadio.websocket import rfc6455
-from tornadio.websocket.framer import Framer
+from tornadio.websocket.rfc6455 import Framer
 
 # Bytes of a WebSocket message, more than clients have reason to send: a test shall see what its client does.
 _MAX_PAYLOAD_SIZE: Final = 1 << 28
@@ -62,7 +60,7 @@ class ManualServer:
         rules = OriginRule(["*:*"]), HostRule(["*"], "")
         self._endpoint = Endpoint("socket.io", SocketConnection, settings, *rules, SessionRegistry(settings))
         self._server: SocketServer | None = None
-        self._answer: _Answer = _Handshake.accept
+        self._answer: _Answer = Handshake.accept
         self._times: int | None = None  # that it is given; None for always
         self._accepted: asyncio.Queue[Peer] = asyncio.Queue()
         self._peers: set[Peer] = set()
@@ -129,7 +127,7 @@ class ManualServer:
 
     def accept_handshakes(self) -> None:
         """Accept clients from now on, as at the beginning."""
-        self._set_answer(_Handshake.accept, None)
+        self._set_answer(Handshake.accept, None)
 
     def refuse_handshakes(
         self,
@@ -149,21 +147,21 @@ class ManualServer:
         """
         if status not in tuple(http.HTTPStatus) or status < 300:
             raise SettingsError(f"status must be one of HTTP's from 300 on, which refuse a client, not {status!r}")
-        self._set_answer(functools.partial(_Handshake.refuse, status=status, text=text, headers=headers), times)
+        self._set_answer(functools.partial(Handshake.refuse, status=status, text=text, headers=headers), times)
 
     def ignore_handshakes(self, *, times: int | None = None) -> None:
         """Leave handshakes without any response from now on.
 
         :param times: as for :meth:`refuse_handshakes`.
         """
-        self._set_answer(_Handshake.ignore, times)
+        self._set_answer(self._ignore, times)
 
     def drop_handshakes(self, *, times: int | None = None) -> None:
         """Close the TCP connection in place of a response from now on.
 
         :param times: as for :meth:`refuse_handshakes`.
         """
-        self._set_answer(_Handshake.drop, times)
+        self._set_answer(Handshake.drop, times)
 
     def _set_answer(self, answer: "_Answer", times: int | None) -> None:
         if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
@@ -178,11 +176,17 @@ class ManualServer:
                 self.accept_handshakes()
         return answer
 
-    def _make_peer(self, wire: Wire, framer: Framer, fd: int, request: HTTPServerRequest) -> Peer:
-        lingering = self._endpoint.sessions.lingering
-        return Peer(wire, framer, fd, request, self._json, lingering, self._peers.discard)
+    def _on_handshake(self, handshake: Handshake) -> None:
+        self.requests.append(handshake.request)
+        self._next_answer()(handshake)
 
-    def _greet(self, peer: Peer) -> None:
+    def _ignore(self, handshake: Handshake) -> None:
+        self._unanswered.append(handshake.exchange.detach())
+
+    def _on_accepted(self, wire: Wire, framer: Framer, fd: int, request: HTTPServerRequest) -> None:
+        lingering = self._endpoint.sessions.lingering
+        peer = Peer(wire, framer, fd, request, self._json, lingering, self._peers.discard)
+        wire.start(peer)
         greeting = self._greeting
         if greeting is SESSION_ID:
             greeting = peer.session_id = secrets.token_hex(16)
@@ -192,44 +196,7 @@ class ManualServer:
         self._accepted.put_nowait(peer)
 
 
-class _Handshake(WebSocketHandler):
-    """The handshake of one client, with any path."""
-
-    manual: ManualServer
-
-    def check_access(self) -> None:
-        if self.exchange.method != "GET":
-            raise RefusedError(405, "this server is for WebSocket clients: use GET")
-
-    def detach(self) -> None:
-        self.manual.requests.append(self.request)
-        self.manual._next_answer()(self)
-
-    def accept(self) -> None:
-        super().detach()
-
-    def refuse(self, status: int, text: str, headers: Mapping[str, str] | None) -> None:
-        self.reject_and_linger(PeerError(text, http_status=status), headers)
-
-    def ignore(self) -> None:
-        self.manual._unanswered.append(self.exchange.detach())
-
-    def drop(self) -> None:
-        self.exchange.detach().close()
-
-    def _start(self, framer: Framer, head: bytes, keys: tuple[int, int] | None) -> None:
-        if keys is not None or not isinstance(framer, rfc6455.Framer):
-            raise RefusedError(426, "this server is for clients of RFC 6455")
-        request = self.request
-        fd = cast(HTTP1Connection, request.connection).stream.socket.fileno()
-        wire = self.exchange.detach()
-        wire.write(head)
-        peer = self.manual._make_peer(wire, framer, fd, request)
-        wire.start(peer)
-        self.manual._greet(peer)
-
-
-_Answer = Callable[[_Handshake], None]
+_Answer = Callable[[Handshake], None]
 
 
 class _AnyPath(Router):
@@ -240,8 +207,9 @@ class _AnyPath(Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> TornadoMessageDelegate:
         exchange = TornadoExchange(request)
-        handler = _Handshake(self._manual._endpoint, exchange, TransportPath())
-        handler.manual = self._manual
+        handler = Handshake(self._manual._endpoint, exchange, TransportPath())
+        handler.answer = self._manual._on_handshake
+        handler.on_accepted = self._manual._on_accepted
         return TornadoMessageDelegate(handler, exchange, self._manual._endpoint.sessions.lingering)
 
 

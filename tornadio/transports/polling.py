@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from tornadio.closecodes import CONNECTION_BROKE
 from tornadio.errors import PeerError, RefusedError
@@ -28,7 +28,7 @@ class PollingHandler(RequestTransport):
     :cvar content_type: the response's.
     """
 
-    content_type: str
+    content_type: ClassVar[str]
     _session: PollingSession | None = None
     _opening: Opening[PollingSession] | None = None
     _client_disconnected = False

@@ -184,7 +184,7 @@ class PostHandler(Responder):
 
     def _decode_later(self, payload: bytes) -> Iterator[tuple[str, Any]]:
         frames = self.decode(payload.decode("utf-8"))
-        del payload
+        payload = b""  # which is not kept while its messages are handled
         yield from frames
 
     # -- The response --------------------------------------------------------------------------------------------

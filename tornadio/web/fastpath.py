@@ -45,20 +45,12 @@ from tornadio.net.sockets import detach_socket, stop_watching
 from tornadio.net.tasks import Tasks
 from tornadio.net.timers import Deadlines, DeadlineTimer
 from tornadio.web.contextrequest import ContextRequest
-from tornadio.web.exchange import Exchange, ExchangeHandler
+from tornadio.web.exchange import ExchangeHandler
 from tornadio.web.fastconnection import PEEK_SIZE, FastConnection
 from tornadio.web.fastexchange import FastExchange
 from tornadio.web.fastparse import parse_simple_request
 from tornadio.web.peers import Client, Peers
-from tornadio.web.tornadohttp import ApplicationRule, ServedRequest
-
-
-class FastPathRule(ApplicationRule):
-    """A rule of an application's routing, for which the fast path may serve requests."""
-
-    def find_fast_handler(self, exchange: Exchange) -> ExchangeHandler | None:
-        """Return the handler of a request; ``None`` leaves the request to the rules behind this one."""
-        raise NotImplementedError
+from tornadio.web.tornadohttp import FastPathRule, ServedRequest
 
 
 class FastPath:

@@ -38,7 +38,7 @@ from tornadio.net.poller import poller_of
 from tornadio.net.sockets import failed_future, half_close, peer_has_closed, reset_error
 from tornadio.net.throughput import write_timeout
 from tornadio.net.wire import Wire, open_wire
-from tornadio.web.exchange import ExchangeHandler, close_unless_flushed, own_ip_of
+from tornadio.web.exchange import Exchange, ExchangeHandler, close_unless_flushed, own_ip_of
 from tornadio.web.peers import Peers, host_of
 
 logger = get_logger(__name__)
@@ -440,6 +440,14 @@ class ApplicationRule(Rule):
         """Hook: an application, whose constructor may still run, has taken this rule. Errors are raised into the call
         that adds the rule.
         """
+
+
+class FastPathRule(ApplicationRule):
+    """A rule of an application's routing, for which the fast path may serve requests."""
+
+    def find_fast_handler(self, exchange: Exchange) -> ExchangeHandler | None:
+        """Return the handler of a request; ``None`` leaves the request to the rules behind this one."""
+        raise NotImplementedError
 
 
 def walk_rules(
