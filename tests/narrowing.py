@@ -11,6 +11,8 @@ import gc
 from collections.abc import Iterator
 
 from mypy.build import build
+from mypy.expandtype import expand_type_by_instance
+from mypy.maptype import map_instance_to_supertype
 from mypy.modulefinder import BuildSource
 from mypy.nodes import ComparisonExpr, Expression, MemberExpr, MypyFile, Statement, TypeInfo, Var
 from mypy.options import Options
@@ -37,7 +39,12 @@ def declared(attribute: MemberExpr, types: dict[Expression, Type]) -> Type | Non
     """The type that a class declares for an attribute."""
     owner = get_proper_type(types.get(attribute.expr))
     symbol = owner.type.get(attribute.name) if isinstance(owner, Instance) else None
-    return get_proper_type(symbol.node.type) if symbol is not None and isinstance(symbol.node, Var) else None
+    variable = symbol.node if symbol is not None else None
+    if not isinstance(owner, Instance) or not isinstance(variable, Var) or variable.type is None:
+        return None
+    # In a generic class type variables may stand for others than where it was declared.
+    declarer = map_instance_to_supertype(owner, variable.info)
+    return get_proper_type(expand_type_by_instance(variable.type, declarer))
 
 
 def main() -> None:

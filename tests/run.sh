@@ -26,7 +26,7 @@
 #
 # PYTHON names another Python for the first (default: python3).
 #
-# The modules on a message's way are tested once more, compiled (TORNADIO_COMPILE=1).
+# The modules on a message's or a request's way are tested once more, compiled (TORNADIO_COMPILE=1).
 #
 # The virtual environments stay in .venvs and are used again as long as setup.py stays as it is. To have the newest
 # dependencies fetched again, remove that directory.
@@ -47,8 +47,8 @@ COVERING_ATTACKS=(tests/attacks/test_forged_addresses.py tests/attacks/test_hang
 DOCUMENTS=(tests/test_documents.py tests/test_kinds.py tests/test_layout.py tests/test_packaging.py tests/test_types.py)
 PROGRAMS=(tests/old_programs tests/test_benchmarks.py tests/test_examples.py "${DOCUMENTS[@]}")
 # What tests the modules that TORNADIO_COMPILE=1 compiles.
-ON_A_MESSAGES_WAY=(tests/fuzz tests/net tests/sessions tests/test_compiled.py tests/test_connection.py tests/test_proto.py
-    tests/transports tests/websocket)
+WHAT_IS_COMPILED=(tests/fuzz tests/net tests/sessions tests/test_compiled.py tests/test_connection.py tests/test_proto.py
+    tests/testing/test_manual.py tests/transports tests/web tests/websocket)
 THROW="the (type, exc, tb) signature of throw() is deprecated"  # by Python 3.12, and mypyc's coroutines use it
 # What of the fast tests takes half of their time.
 FAST=(tests/cluster tests/fuzz tests/net tests/sessions tests/web tests/websocket)
@@ -262,7 +262,7 @@ in_other_browsers() {
 on_the_compiled_package() {
     TORNADIO_COMPILE=1 "$VENVS/main/bin/pip" install --quiet --no-deps --target "$COMPILED" .
     TORNADIO_COMPILE=1 run_pytest "The modules that can be compiled, compiled" main -m "pure or local" --each-value \
-        -o "pythonpath=$COMPILED . examples/chatroom" -W "ignore:$THROW:DeprecationWarning" "${ON_A_MESSAGES_WAY[@]}"
+        -o "pythonpath=$COMPILED . examples/chatroom" -W "ignore:$THROW:DeprecationWarning" "${WHAT_IS_COMPILED[@]}"
 }
 
 the_rest() {

@@ -1,4 +1,4 @@
-"""Whether the modules on a message's way are compiled, that all of them are or none, and that they may be."""
+"""Whether the modules on a message's or request's way are compiled, that all are or none, and that they may be."""
 
 from __future__ import annotations
 
