@@ -39,7 +39,7 @@ def flush_all(sessions: "list[BaseSession]", now: float) -> None:
                 data, size, messages = payload.encoded(encode), payload.size, payload.messages
                 last_payload, last_encode = payload, encode
                 # A signal handler may have sent something, or ended the session, during that call.
-                if session.head is not payload or session._writing_channel is not None:
+                if session.head is not payload or session.in_flight is not None:
                     session.flush(now)
                     continue
             if session.tail is not None:
