@@ -37,7 +37,7 @@ class PersistentSession(BaseSession):
 
     def _new_heartbeat(self) -> Heartbeat:
         settings = self.registry.settings
-        self.last_flush = now = self.registry.loop.time()
+        self.last_flush = self.last_received = now = self.registry.loop.time()
         return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, now)
 
     def _next_heartbeat(self) -> float:
