@@ -11,8 +11,8 @@ from typing import Any, Final
 from setuptools import Extension, build_meta
 from setuptools.build_meta import *  # noqa: F403  # the hooks that a frontend calls
 
-# The modules on a message's or a request's way, from the bottom up. The others gain nothing, or are
-# what applications and tests subclass: see docs/speed.rst.
+# The modules on the way of a message and of a request, from the bottom up. Not those that gained nothing when they were
+# compiled (docs/speed.rst), those that run rarely, and those whose classes applications or tests subclass or replace.
 MODULES: Final = (
     "framing",
     "proto",
