@@ -142,10 +142,10 @@ def _panel(title: str, bars: Sequence[Row], scale: _Scale) -> list[str]:
 
 # -- Curves ------------------------------------------------------------------------------------------------------------
 
-CURVES: Final = 236  # pixels that a panel of curves is wide
+CURVES: Final = 356  # pixels that a panel of curves is wide, with the curves' names on the right
 _PLOT: Final = (40, 54, 226, 164)  # left, top, right and bottom of the plot in it
 _CURVES_HEIGHT: Final = 188
-_NEAR: Final = 30  # pixels within which two names would touch
+_NAME_HEIGHT: Final = 15  # pixels between two names at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def curves_panel(title: str, note: str, curves: Sequence[Curve], value: Callable
     first, last = min((x for x, _ in points), default=0), max((x for x, _ in points), default=0)
     most = max((y for _, y in points), default=1)
     step = _step(most)
-    highest = step * math.ceil(1.1 * most / step)  # the name of the highest stands above it
+    highest = step * math.ceil(most / step)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         x, y = point
@@ -186,14 +186,17 @@ def curves_panel(title: str, note: str, curves: Sequence[Curve], value: Callable
     for x in _apart({x for x, _ in points}, (last - first) / 8):
         at, _ = place((x, 0))
         parts.append(f'<text class="note" x="{at}" y="{bottom + 16}" text-anchor="middle">{thousands(x)}</text>')
-    ends = [place(curve.points[-1])[1] for curve in curves if curve.points]
-    names = []  # above all lines
-    for curve in curves:
-        if curve.points:
-            places = [place(point) for point in curve.points]
-            parts += _line(places, curve.own)
-            names.append(_name(f"{curve.name} {value(curve.points[-1][1])}", places[-1], ends, curve.own))
-    return Panel(_CURVES_HEIGHT, [*parts, *names])
+    drawn = [curve for curve in curves if curve.points]
+    for curve in drawn:
+        parts += _line([place(point) for point in curve.points], curve.own)
+    lowest_name = -math.inf
+    for curve in sorted(drawn, key=lambda curve: curve.points[-1][1], reverse=True):
+        # Beside the curve's end, and below the name of the one above.
+        lowest_name = max(place(curve.points[-1])[1], lowest_name + _NAME_HEIGHT)
+        own = " own" if curve.own else ""
+        name = escape(f"{curve.name} {value(curve.points[-1][1])}")
+        parts.append(f'<text class="value{own}" x="{right + 9}" y="{lowest_name + 4:g}">{name}</text>')
+    return Panel(_CURVES_HEIGHT, parts)
 
 
 def _line(places: Sequence[tuple[float, float]], is_own: bool) -> list[str]:
@@ -203,15 +206,6 @@ def _line(places: Sequence[tuple[float, float]], is_own: bool) -> list[str]:
         f'<polyline class="curve{own}" points="{line}"/>',
         *(f'<circle class="point{own}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in places),
     ]
-
-
-def _name(text: str, end: tuple[float, float], ends: Sequence[float], is_own: bool) -> str:
-    """The name of a curve, above its end; below where it would touch the name of another one, if there is room."""
-    x, y = end
-    is_crowded = any(0 < y - other < _NEAR for other in ends) and y + _LINE < _PLOT[3]
-    baseline = y + _LINE if is_crowded else y - 9
-    own = " own" if is_own else ""
-    return f'<text class="value{own}" x="{x + 4}" y="{baseline}" text-anchor="end">{escape(text)}</text>'
 
 
 def _step(most: float) -> float:

@@ -294,7 +294,7 @@ def draw(held: Sequence[Held], fleets: Sequence[Fleet], notes: Sequence[str]) ->
         ),
     ]
     title = "What connections and processes cost"
-    return chart.document(title, notes, panels, columns=2, panel_width=chart.CURVES, zoom=1.25)
+    return chart.document(title, notes, panels, columns=2, panel_width=chart.CURVES, zoom=1.1)
 
 
 def _points(held: Sequence[Held], server: str, figure: Callable[[Held], float | None]) -> list[tuple[float, float]]:
