@@ -420,7 +420,10 @@ class EchoChannel(WebSocketChannel):
         self.write_head()
         self._handshake = None
 
-    def _receive(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
+        if self._handshake is not None:
+            super().data_received(data)
+            return
         messages = self._framer.feed(data)
         if self._framer.has_data_to_send and not self._framer.closed:
             self._send_pongs()
