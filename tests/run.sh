@@ -273,7 +273,7 @@ the_rest() {
     COMPILED=$COMPILED run_pytest "Examples, old programs, benchmarks, other documents" main "${PROGRAMS[@]}"
     [ $latest = main ] || run_pytest "What starts no process, without the attacks and the chaos" newest \
         "${WITHOUT_BROWSER[@]}" -m "pure or local" --ignore=tests/chaos
-    run_pytest "The chaos" $latest tests/chaos --soak 20
+    run_pytest "The chaos" $latest tests/chaos --soak 20 "${each[@]}"
 }
 
 beside traced_and_on_the_oldest
