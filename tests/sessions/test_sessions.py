@@ -596,6 +596,19 @@ async def test_ten_thousand_sessions_share_two_timers(registry, clock):
     assert clock.timers == []
 
 
+async def test_an_echo_counts_at_the_very_time_of_its_heartbeat_where_clocks_are_coarse(registry, clock):
+    session: BaseSession
+    asyncio.get_running_loop().call_later(12, lambda: session.record_received(5))  # before the heartbeat is sent
+    session, line = open_on_line(registry)
+    await clock.advance(12)
+    assert line.payloads[-1] == proto.encode_heartbeat(1)
+    session.record_received(5)
+    await clock.advance(30)
+    assert not session.is_closed  # the second one is unanswered for 18 seconds
+    await clock.advance(12)
+    assert session.is_closed
+
+
 @pytest.mark.skipif(tornadio.is_compiled, reason="what is compiled can't be a base class of what is not")
 async def test_a_session_that_fails_does_not_stop_the_timers_of_the_others(registry, clock, caplog):
     class Failing(PersistentSession):

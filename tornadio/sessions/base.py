@@ -50,7 +50,8 @@ class BaseSession(Dispatcher):
         until then. What was first stays.
     :ivar close_reason: the reason to that code.
     :ivar counted_as: the client's address or network as ``max_sessions_per_address`` counts it, empty for none.
-    :ivar last_received: when bytes last came from the client, in the event loop's time.
+    :ivar last_received: when bytes last came from the client, in the event loop's time; ``0`` for none since the
+        heartbeat's timing was told of them.
     :ivar session_id: the id that the client was given, ``[0-9a-z]``.
     :ivar state: of the life cycle; set in :meth:`_set_state` alone.
     :ivar started: when the session was created, in the event loop's time.
@@ -77,8 +78,9 @@ class BaseSession(Dispatcher):
         self.session_id = session_id
         self.registry = registry
         self.address = ""
-        self.started = self.last_received = registry.time()
+        self.started = registry.time()
         self.bytes_in = 0
+        self.last_received = 0.0
         self.counted_as = ""
         self.state = State.OPENING
         self.close_code: int | None = None

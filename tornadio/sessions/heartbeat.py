@@ -11,7 +11,6 @@ class Heartbeat:
     :param interval: seconds without bytes, in one direction or the other, after which a heartbeat is due.
     :param timeout: seconds from the first unanswered heartbeat on, in which the peer may send nothing at all.
     :param now: the time in seconds, as in all methods; only differences count.
-    :ivar last_received: when bytes last came from the peer.
     :ivar last_sent: when bytes were last sent to the peer.
     :ivar round_trip: seconds from the last heartbeat that the peer has echoed to the echo; ``None`` before the first.
     """
@@ -21,9 +20,9 @@ class Heartbeat:
         "_echoed",
         "_interval",
         "_last_heartbeat",
+        "_last_received",
         "_timeout",
         "_unanswered_since",
-        "last_received",
         "last_sent",
         "round_trip",
     )
@@ -31,7 +30,7 @@ class Heartbeat:
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
         self._timeout = timeout
-        self.last_sent = self.last_received = self._last_heartbeat = now
+        self.last_sent = self._last_received = self._last_heartbeat = now
         self._unanswered_since: float | None = None
         self._count = self._echoed = 0
         self.round_trip: float | None = None
@@ -40,7 +39,7 @@ class Heartbeat:
         """Note that bytes came from the peer: whatever they are, they prove that the peer is alive."""
         # Not the echo alone: some clients in use echo a heartbeat only if it is alone in its WebSocket message, and
         # some never do.
-        self.last_received = now
+        self._last_received = now
         self._unanswered_since = None
 
     def echo_received(self, number: str, now: float) -> float | None:
@@ -65,7 +64,7 @@ class Heartbeat:
 
         Silence in one direction is enough: a peer that died while a lot is sent to it must be found, too.
         """
-        deadline = max(self._last_heartbeat, min(self.last_sent, self.last_received)) + self._interval
+        deadline = max(self._last_heartbeat, min(self.last_sent, self._last_received)) + self._interval
         if self._unanswered_since is None:
             return deadline
         return min(deadline, self._unanswered_since + self._timeout)

@@ -37,15 +37,17 @@ class PersistentSession(BaseSession):
 
     def _new_heartbeat(self) -> Heartbeat:
         settings = self.registry.settings
-        self.last_flush = self.last_received = now = self.registry.loop.time()
+        self.last_flush = now = self.registry.loop.time()
+        self.last_received = 0.0
         return Heartbeat(settings.heartbeat_interval, settings.heartbeat_timeout, now)
 
     def _next_heartbeat(self) -> float:
         """Return when the next heartbeat is due, or the end of the timeout, whichever is first."""
         heartbeat = self._heartbeat
         heartbeat.last_sent = self.last_flush
-        if self.last_received > heartbeat.last_received:
+        if self.last_received:
             heartbeat.received(self.last_received)
+            self.last_received = 0.0
         return heartbeat.next_deadline()
 
     def _accept(self) -> None:
